@@ -1,0 +1,54 @@
+"""pytest-occlusion: how much report retrieval is lost when part of the radiograph is blocked?
+
+The names below are the public interface. They are imported when first used, so that importing this
+package, and starting pytest with its plugin, costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_occlusion.checks import CellCheck, CurveCheck
+    from pytest_occlusion.corpora import Corpus, load_corpus
+    from pytest_occlusion.encoders import Encoder, load_encoder
+    from pytest_occlusion.errors import OcclusionError
+    from pytest_occlusion.occlusion import occlude
+    from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
+    from pytest_occlusion.retrieval.recall import recall_at_k
+
+__all__ = [
+    "CellCheck",
+    "Corpus",
+    "CurveCheck",
+    "Encoder",
+    "OcclusionError",
+    "Ranks",
+    "load_corpus",
+    "load_encoder",
+    "occlude",
+    "rank_candidates",
+    "recall_at_k",
+]
+
+_HOMES = {
+    "CellCheck": "checks",
+    "Corpus": "corpora",
+    "CurveCheck": "checks",
+    "Encoder": "encoders",
+    "OcclusionError": "errors",
+    "Ranks": "retrieval.ranks",
+    "load_corpus": "corpora",
+    "load_encoder": "encoders",
+    "occlude": "occlusion",
+    "rank_candidates": "retrieval.ranks",
+    "recall_at_k": "retrieval.recall",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

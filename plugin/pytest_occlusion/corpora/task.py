@@ -1,0 +1,147 @@
+"""The retrieval task of a corpus: which text belongs to a study, who queries what.
+
+Decided here and nowhere else: the text rule, what counts as a candidate, and which candidates are
+positives of a radiograph.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pytest_occlusion.corpora.base import Corpus, Study
+from pytest_occlusion.digests import settings_digest
+from pytest_occlusion.errors import OcclusionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def _findings_and_impression(study: Study) -> str:
+    return "\n".join(text for text in (study.findings, study.impression) if text) or study.report
+
+
+def _longest(study: Study) -> str:
+    if not (study.findings or study.impression):
+        return study.report
+    return max(study.findings, study.impression, key=len)
+
+
+TEXT_RULES: dict[str, Callable[[Study], str]] = {
+    "findings+impression": _findings_and_impression,
+    "longest": _longest,
+    "impression": lambda study: study.impression,
+    "findings": lambda study: study.findings,
+    "full": lambda study: study.report,
+}
+"""Rule -> the text that stands for a study.
+
+``longest`` is CXR-CLIP's own rule (its issue 10), ``impression`` CXR-RePaiR's. The first two use
+the whole report of a study that has neither section.
+"""
+
+CANDIDATES: dict[str, str] = {
+    "texts": "distinct reports after whitespace and case folding; the positive is one's own text",
+    "studies": "one report per study, taken literally: the same text of another study is a miss",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is retrieved from what.
+
+    Attributes:
+        radiographs: int64 ``[N]``, positions of the query radiographs in the corpus.
+        texts: Distinct texts to embed, ``T`` of them.
+        candidate_text: int64 ``[M]``, the text of each candidate.
+        radiograph_group: int64 ``[N]``, the candidate that is each radiograph's positive.
+        radiograph_patient: The patient of each radiograph, for intervals.
+        candidate_patient: The patient of each candidate (of its first study).
+        dropped: Radiographs left out because their study has no text under the rule.
+    """
+
+    radiographs: NDArray[np.int64]
+    texts: tuple[str, ...]
+    candidate_text: NDArray[np.int64]
+    radiograph_group: NDArray[np.int64]
+    radiograph_patient: tuple[str, ...]
+    candidate_patient: tuple[str, ...]
+    dropped: int
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest (hex) of the texts and of what is positive for what."""
+        return settings_digest(
+            [
+                list(self.texts),
+                self.radiographs.tolist(),
+                self.candidate_text.tolist(),
+                self.radiograph_group.tolist(),
+            ]
+        )
+
+
+def folded(text: str) -> str:
+    """Whitespace and case folding: what makes two reports the same text."""
+    return re.sub(r"\s+", " ", text).strip().casefold()
+
+
+def build_task(corpus: Corpus, *, text_rule: str, candidates: str) -> Task:
+    """Choose texts, candidates and positives.
+
+    Args:
+        corpus: Any corpus.
+        text_rule: A name of :data:`TEXT_RULES`.
+        candidates: A name of :data:`CANDIDATES`.
+
+    Raises:
+        OcclusionError: A corpus from which nothing is left.
+    """
+    import numpy as np
+
+    text_of = [TEXT_RULES[text_rule](study).strip() for study in corpus.studies]
+    shown = {radiograph.study for radiograph in corpus.radiographs}
+    texts: dict[str, int] = {}
+    spelled: list[str] = []
+    group_of_study: dict[int, int] = {}
+    candidate_text: list[int] = []
+    candidate_patient: list[str] = []
+    for index, text in enumerate(text_of):
+        if not text or index not in shown:
+            continue
+        name = folded(text)
+        known = name in texts
+        number = texts.setdefault(name, len(texts))
+        if not known:
+            spelled.append(text)
+        if candidates == "studies" or not known:
+            group_of_study[index] = len(candidate_text)
+            candidate_text.append(number)
+            candidate_patient.append(corpus.studies[index].patient)
+        else:
+            group_of_study[index] = number
+    kept = [
+        position
+        for position, radiograph in enumerate(corpus.radiographs)
+        if radiograph.study in group_of_study
+    ]
+    if not kept:
+        raise OcclusionError(
+            f"corpus {corpus.name!r} is empty: none of its {len(corpus.radiographs)} radiographs "
+            f"has a text under the rule {text_rule!r}",
+            remedy=f"choose another text rule ({', '.join(TEXT_RULES)}) or another corpus",
+        )
+    studies = [corpus.radiographs[position].study for position in kept]
+    return Task(
+        radiographs=np.asarray(kept, dtype=np.int64),
+        texts=tuple(spelled),
+        candidate_text=np.asarray(candidate_text, dtype=np.int64),
+        radiograph_group=np.asarray([group_of_study[s] for s in studies], dtype=np.int64),
+        radiograph_patient=tuple(corpus.studies[s].patient for s in studies),
+        candidate_patient=tuple(candidate_patient),
+        dropped=len(corpus.radiographs) - len(kept),
+    )

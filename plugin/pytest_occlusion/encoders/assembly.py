@@ -1,0 +1,92 @@
+"""The last step of every loader: two towers and their preprocessing become an Encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_occlusion.encoders.base import CanvasRecipe, Encoder
+from pytest_occlusion.encoders.devices import forward_context
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Tokens(Protocol):
+    """A vocabulary at work: texts become rows of token ids."""
+
+    @property
+    def limit(self) -> int:
+        """Longest row that the text tower is given."""
+
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text with its special tokens, uncut."""
+
+    def cut(self, row: list[int]) -> list[int]:
+        """The row as the text tower is given it."""
+
+
+@dataclass(frozen=True)
+class Towers:
+    """The computing half of an encoder.
+
+    Attributes:
+        pixels: uint8 canvases ``[N, C, H, W]`` -> normalised float32; always in float32.
+        images: Normalised float32 -> raw features ``[N, D]``; under autocast when asked for.
+        texts: Rows of token ids -> raw features ``[N, D]``; under autocast when asked for.
+        device: Where they run.
+    """
+
+    pixels: Callable[[torch.Tensor], torch.Tensor]
+    images: Callable[[torch.Tensor], torch.Tensor]
+    texts: Callable[[Sequence[Sequence[int]]], torch.Tensor]
+    device: torch.device
+
+
+def assemble(
+    towers: Towers,
+    tokens: Tokens,
+    *,
+    family: str,
+    variant: str,
+    digest: str,
+    canvas: CanvasRecipe,
+    settings: Mapping[str, str | int | float | bool],
+    precision: str,
+) -> Encoder:
+    """Close the two embedding functions over the towers.
+
+    Both may be called from several threads: they hold no state, and inference mode and autocast
+    belong to the calling thread.
+    """
+    import torch
+    from torch.nn.functional import normalize
+
+    def embed_canvases(canvases: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            inputs = towers.pixels(canvases)
+            with forward_context(towers.device, precision):
+                features = towers.images(inputs)
+            return normalize(features.float(), dim=-1)
+
+    def embed_texts(texts: Sequence[str]) -> torch.Tensor:
+        rows = [tokens.cut(row) for row in tokens.rows(texts)]
+        with torch.inference_mode():
+            with forward_context(towers.device, precision):
+                features = towers.texts(rows)
+            return normalize(features.float(), dim=-1)
+
+    return Encoder(
+        family=family,
+        variant=variant,
+        weights_digest=digest,
+        settings={**settings, "token-limit": tokens.limit},
+        canvas=canvas,
+        device=towers.device,
+        precision=precision,
+        embed_canvases=embed_canvases,
+        embed_texts=embed_texts,
+        count_tokens=lambda texts: [len(row) for row in tokens.rows(texts)],
+        token_limit=tokens.limit,
+    )

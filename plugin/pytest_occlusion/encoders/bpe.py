@@ -1,0 +1,71 @@
+"""CLIP's byte-pair tokenisation: texts -> rows of token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_occlusion.errors import OcclusionError
+
+
+@dataclass(frozen=True)
+class BytePairs:
+    """A vocabulary and the length that the text tower takes.
+
+    Attributes:
+        tokenizer: open_clip's ``SimpleTokenizer`` (ftfy, HTML entities twice, lower case).
+        limit: Positions of the text tower; 77 in every published checkpoint.
+    """
+
+    tokenizer: Any
+    limit: int
+
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text with start and end marks, uncut."""
+        start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
+        return [[start, *self.tokenizer.encode(text), end] for text in texts]
+
+    def cut(self, row: list[int]) -> list[int]:
+        """A row of at most ``limit`` ids; an over-long one ends in the end mark.
+
+        Upstream: openai/CLIP ``clip.tokenize(truncate=True)``, and the fork in CXR-RePaiR always.
+        """
+        if len(row) <= self.limit:
+            return row
+        return [*row[: self.limit - 1], self.tokenizer.eot_token_id]
+
+
+def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> BytePairs:
+    """Read a byte-pair vocabulary and see that the weights were trained with it.
+
+    Args:
+        path: A gzip file of merges as open_clip's ``bpe_path`` takes it, or None for CLIP's own
+            vocabulary (49,408 tokens), which open_clip carries.
+        limit: Rows of the text tower's position table.
+        vocabulary_size: Rows of its token table.
+
+    Raises:
+        OcclusionError: The file is missing or is no vocabulary, or its size is another one.
+    """
+    from open_clip.tokenizer import SimpleTokenizer
+
+    what = str(path) if path else "CLIP's own byte-pair vocabulary"
+    remedy = (
+        "give the merges file (.txt.gz) that the weights were trained with as `tokenizer`, or put "
+        "it in the checkpoint's directory with 'bpe' in its name."
+    )
+    try:
+        tokenizer = SimpleTokenizer(str(path)) if path else SimpleTokenizer()
+    except (OSError, EOFError, UnicodeDecodeError) as fault:
+        raise OcclusionError(
+            f"{what}: not a readable vocabulary ({fault})", remedy=remedy
+        ) from fault
+    if tokenizer.vocab_size != vocabulary_size:
+        raise OcclusionError(
+            f"{what} has {tokenizer.vocab_size:,} tokens, but the checkpoint's token_embedding has "
+            f"{vocabulary_size:,} rows",
+            remedy=remedy,
+        )
+    return BytePairs(tokenizer, limit)

@@ -1,0 +1,122 @@
+"""The host half of the image preprocessing: decoded radiograph -> uint8 canvas."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pytest_occlusion.encoders.base import CanvasRecipe
+from pytest_occlusion.errors import OcclusionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+EIGHT_BIT = ("1", "L", "P", "LA", "PA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+"""PIL modes with 8-bit samples. The others have no agreed black and white (UPSTREAM.md 6)."""
+
+
+def cropped(size: int, resample: str, *, convert_first: bool, prefix: str) -> CanvasRecipe:
+    """Shorter side to ``size``, then the central square: loses the ends of oblong radiographs.
+
+    Args:
+        size: Side of the canvas in pixels.
+        resample: ``"bicubic"`` (openai/CLIP ``clip/clip.py:_transform``) or ``"bilinear"``
+            (cxr-clip ``cxrclip/data/data_utils.py``), with PIL's own antialiasing.
+        convert_first: Convert to RGB before resizing (cxr-clip) rather than after it (CLIP). It
+            matters for palette and 1-bit images only.
+        prefix: Family part of the recipe's name.
+    """
+    draw = partial(_draw_cropped, size=size, resample=resample, convert_first=convert_first)
+    return CanvasRecipe(f"{prefix}-{resample}-crop-{size}", 3, size, size, draw)
+
+
+def padded(size: int) -> CanvasRecipe:
+    """Longer side to ``size``, the whole radiograph on black: CXR-RePaiR's stored h5 picture.
+
+    Args:
+        size: Side of the canvas in pixels; upstream's is 320
+            (CXR-RePaiR, both scripts in ``data_preprocessing/``).
+    """
+    draw = partial(_draw_padded, size=size)
+    return CanvasRecipe(f"cxr-repair-lanczos-pad-{size}", 1, size, size, draw)
+
+
+def padded_square(size: int, resample: str) -> CanvasRecipe:
+    """Black square of side max(size, width, height), then resized to ``size``: MedCLIP's.
+
+    Args:
+        size: Side of the canvas in pixels.
+        resample: ``"bicubic"`` (MedCLIP ``MedCLIPFeatureExtractor``) or ``"bilinear"`` (its
+            evaluation datasets), with PIL's own antialiasing.
+    """
+    draw = partial(_draw_padded_square, size=size, resample=resample)
+    return CanvasRecipe(f"medclip-pad-{resample}-{size}", 1, size, size, draw)
+
+
+def _draw_cropped(
+    image: Image.Image, *, size: int, resample: str, convert_first: bool
+) -> NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image
+
+    _check_mode(image)
+    if convert_first:
+        image = image.convert("RGB")
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    # torchvision's Resize(int): the longer side is truncated, not rounded.
+    scaled = int(size * long / short)
+    width, height = (size, scaled) if width <= height else (scaled, size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling[resample.upper()])
+    # torchvision's CenterCrop: Python's round, so halves go to the even side.
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    image = image.crop((left, top, left + size, top + size)).convert("RGB")
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def _draw_padded(image: Image.Image, *, size: int) -> NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image
+
+    _check_mode(image)
+    # The ratio is rounded to a double before it is used and the product is truncated, as upstream
+    # does: for 54 of the lengths from 150 to 3999 the longer side becomes size - 1.
+    ratio = float(size) / max(image.size)
+    width, height = (int(side * ratio) for side in image.size)
+    if min(width, height) < 1:
+        raise OcclusionError(
+            f"an image of {image.size[0]} x {image.size[1]} pixels is too oblong for a canvas of "
+            f"{size} pixels",
+            remedy="check that the file is a radiograph.",
+        )
+    resized = image.resize((width, height), Image.Resampling.LANCZOS)
+    canvas = Image.new("L", (size, size))
+    # paste converts to grey after the resize, as upstream does.
+    canvas.paste(resized, ((size - width) // 2, (size - height) // 2))
+    return np.array(canvas, dtype=np.uint8)[None]
+
+
+def _draw_padded_square(image: Image.Image, *, size: int, resample: str) -> NDArray[np.uint8]:
+    import numpy as np
+    from PIL import Image
+
+    _check_mode(image)
+    width, height = image.size
+    side = max(size, width, height)
+    canvas = Image.new("L", (side, side))
+    # paste converts to grey before the resize, as upstream does.
+    canvas.paste(image, ((side - width) // 2, (side - height) // 2))
+    if side != size:
+        canvas = canvas.resize((size, size), Image.Resampling[resample.upper()])
+    return np.array(canvas, dtype=np.uint8)[None]
+
+
+def _check_mode(image: Image.Image) -> None:
+    if image.mode not in EIGHT_BIT:
+        raise OcclusionError(
+            f"an image of PIL mode {image.mode!r} has no 8-bit samples",
+            remedy="reduce it to 8 bits first (with the DICOM window, or by its own range).",
+        )

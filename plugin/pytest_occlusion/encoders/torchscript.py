@@ -1,0 +1,167 @@
+"""Read the tensors of a TorchScript archive without running what is in it.
+
+``torch.jit.load`` compiles the archive's code and calls its ``__setstate__`` methods. The tensors
+alone need neither: the archive is a zip whose ``data.pkl`` is a tree of attribute tables, with each
+storage in an uncompressed entry of its own that can be mapped from the file.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_occlusion.errors import OcclusionError
+
+if TYPE_CHECKING:
+    import torch
+
+_STORAGES = {
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "DoubleStorage": "float64",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+}
+"""Names that a torch pickle gives to storages, with the dtype of their elements."""
+
+
+def is_torchscript(names: list[str]) -> bool:
+    """Whether the entries of a zip are those of ``torch.jit.save`` rather than ``torch.save``."""
+    return any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
+
+
+def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a TorchScript archive, by their dotted attribute path.
+
+    Args:
+        path: A complete zip written by ``torch.jit.save``.
+
+    Returns:
+        Name -> CPU tensor that maps the file. Beside parameters and buffers these can be plain
+        tensor attributes, which the archive's pickle does not tell apart.
+
+    Raises:
+        OcclusionError: The pickle names anything but modules and tensors, or is damaged.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entry = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
+            storages = _Storages(path, archive, prefix=entry[: -len("data.pkl")])
+            with archive.open(entry) as stream:
+                root = _Reader(stream, storages, path).load()
+        _collect(root, "", tensors)
+    except OcclusionError:
+        raise
+    except Exception as fault:  # a damaged pickle can raise anything
+        raise OcclusionError(
+            f"{path}: this TorchScript archive is damaged ({type(fault).__name__}: {fault})",
+            remedy="get the file again and compare its size and checksum with the published ones.",
+        ) from fault
+    return tensors
+
+
+class _Module:
+    """Stands for any TorchScript class: a bag of attributes."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.attributes = state if isinstance(state, dict) else {}
+
+
+class _Storages:
+    """The storages of the archive, each a view of one mapping of the file."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile, prefix: str) -> None:
+        import torch
+
+        self._entries = {i.filename: i for i in archive.infolist()}
+        self._path, self._prefix = path, prefix
+        size = path.stat().st_size
+        # shared=False maps copy-on-write: nothing here can write to the user's file.
+        self._file = torch.UntypedStorage.from_file(str(path), False, size)
+
+    def __getitem__(self, key: str) -> torch.UntypedStorage:
+        info = self._entries[f"{self._prefix}data/{key}"]
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise OcclusionError(
+                f"{self._path}: entry {info.filename} is compressed",
+                remedy="write the archive with torch.jit.save; do not re-zip it.",
+            )
+        with self._path.open("rb") as stream:
+            stream.seek(info.header_offset)
+            # The local header's name and padding may differ in length from the directory's.
+            name, extra = struct.unpack("<26xHH", stream.read(30))
+        start = info.header_offset + 30 + name + extra
+        part: torch.UntypedStorage = self._file[start : start + info.file_size]
+        return part
+
+
+class _Reader(pickle.Unpickler):  # the class is what makes it safe: see find_class
+    """An unpickler that can build modules, lists of numbers and tensors, and call nothing else."""
+
+    def __init__(self, stream: Any, storages: _Storages, path: Path) -> None:
+        super().__init__(stream)
+        self._storages, self._path = storages, path
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__"):
+            return _Module
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        known = {
+            "torch._utils._rebuild_tensor_v2": _tensor,
+            "collections.OrderedDict": OrderedDict,
+            "torch.jit._pickle.build_intlist": list,
+            "torch.jit._pickle.build_doublelist": list,
+            "torch.jit._pickle.build_boollist": list,
+            "torch.jit._pickle.build_tensorlist": list,
+            "torch.jit._pickle.restore_type_tag": lambda value, _: value,
+            "torch.device": str,
+        }
+        if f"{module}.{name}" not in known:
+            raise OcclusionError(
+                f"{self._path}: the archive's data.pkl names {module}.{name}, which is neither a "
+                "module nor a tensor; it was not imported",
+                remedy="do not trust this file; get it again from its authors.",
+            )
+        return known[f"{module}.{name}"]
+
+    def persistent_load(self, pid: Any) -> Any:
+        _, dtype, key, _, _ = pid
+        return dtype, self._storages[key]
+
+
+def _tensor(
+    storage: tuple[str, torch.UntypedStorage], offset: int, size: Any, stride: Any, *_: Any
+) -> torch.Tensor:
+    import torch
+
+    dtype: torch.dtype = getattr(torch, storage[0])
+    reach = offset + 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    if 0 in size:
+        reach = 0
+    if min((offset, *size, *stride)) < 0 or reach * dtype.itemsize > len(storage[1]):
+        raise ValueError("a tensor reaches past the end of its storage")
+    view: torch.Tensor = torch.empty(0, dtype=dtype).set_(
+        storage[1], offset, tuple(size), tuple(stride)
+    )
+    return view
+
+
+def _collect(node: Any, name: str, tensors: dict[str, torch.Tensor]) -> None:
+    import torch
+
+    if isinstance(node, torch.Tensor):
+        tensors[name] = node
+    elif isinstance(node, _Module):
+        for key, value in getattr(node, "attributes", {}).items():
+            _collect(value, f"{name}.{key}" if name else str(key), tensors)

@@ -1,0 +1,43 @@
+"""The one exception that users of this package are meant to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SHOWN = 20
+"""How many faults of one kind a message lists before it says how many more there are."""
+
+
+class OcclusionError(Exception):
+    """A fault in what the user gave: a file, an option, a table, a checkpoint.
+
+    The message always says what is wrong, why, and what to do about it. Anything else that is
+    raised by this package is a bug in this package.
+    """
+
+    def __init__(self, problem: str, *, remedy: str = "") -> None:
+        """Join the two halves of the message.
+
+        Args:
+            problem: What is wrong and where; names the file, the option or the row.
+            remedy: What the user can do, as one or two sentences.
+        """
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem}\n  -> {remedy}" if remedy else problem)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling (worker processes), which keyword-only arguments would break."""
+        return _rebuild, (type(self), self.problem, self.remedy)
+
+
+def _rebuild(kind: type[OcclusionError], problem: str, remedy: str) -> OcclusionError:
+    return kind(problem, remedy=remedy)
+
+
+def listed(faults: Sequence[str], *, shown: int = SHOWN) -> str:
+    """Format faults of one kind as an indented list, cut after ``shown`` lines."""
+    lines = [f"  - {fault}" for fault in faults[:shown]]
+    if len(faults) > shown:
+        lines.append(f"  ... and {len(faults) - shown} more")
+    return "\n".join(lines)

@@ -1,0 +1,114 @@
+"""The grid: cells, their ids, their order, and which worker takes what."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pytest_occlusion.settings import Grid
+
+REVERSE = "text-to-image"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Recall over the ratios of one (model, direction, occluder)."""
+
+    model: str
+    direction: str
+    occluder: str
+
+    @property
+    def id(self) -> str:
+        """Id of parametrized tests, e.g. ``clip-block``; reverse curves end in ``-t2i``."""
+        return f"{self.model}-{self.occluder}{_suffix(self.direction)}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (model, direction, occluder, ratio, k)."""
+
+    model: str
+    direction: str
+    occluder: str
+    ratio: float
+    k: int
+
+    @property
+    def id(self) -> str:
+        """Id of parametrized tests and snapshots, e.g. ``clip-block-r49-k005``.
+
+        No dots: syrupy splits names there.
+        """
+        suffix = _suffix(self.direction)
+        return f"{self.model}-{self.occluder}-{ratio_tag(self.ratio)}-k{self.k:03d}{suffix}"
+
+    @property
+    def curve(self) -> Curve:
+        """The curve that the cell is a point of."""
+        return Curve(self.model, self.direction, self.occluder)
+
+
+def _suffix(direction: str) -> str:
+    return "-t2i" if direction == REVERSE else ""
+
+
+def ratio_tag(ratio: float) -> str:
+    """``0.49`` -> ``r49``, ``0.125`` -> ``r12p5``."""
+    text = f"{100 * ratio:.4f}".rstrip("0").rstrip(".")
+    return f"r{text.replace('.', 'p'):0>2}"
+
+
+def cells(grid: Grid) -> list[Cell]:
+    """All cells in the order they run: everything that one encoder serves stands together."""
+    return [
+        Cell(model, direction, occluder, ratio, k)
+        for model in grid.models
+        for direction in grid.directions
+        for occluder in grid.occluders
+        for ratio in grid.ratios
+        for k in grid.ks
+    ]
+
+
+def curves(grid: Grid) -> list[Curve]:
+    """All curves, in the order of their cells."""
+    return [
+        Curve(model, direction, occluder)
+        for model in grid.models
+        for direction in grid.directions
+        for occluder in grid.occluders
+    ]
+
+
+def takes_whole_models(grid: Grid, workers: int) -> bool:
+    """Whether a worker takes whole models, or one (model, ratio) at a time.
+
+    One pass over the radiographs serves all ratios, so whole models are cheaper; but with more
+    workers than models some would idle.
+    """
+    return workers <= len(grid.models)
+
+
+def scope_of(nodeid: str, grid: Grid, workers: int) -> str:
+    """The unit of work that a test belongs to: tests of one scope run on one worker.
+
+    Args:
+        nodeid: Any test's id.
+        grid: The cells of this run.
+        workers: Number of xdist workers.
+
+    Returns:
+        The model, or the model with its ratio; for a test that is no cell, the id itself.
+    """
+    bracket = re.search(r"\[([^\[\]]+)\]$", nodeid)
+    if bracket is None:
+        return nodeid
+    for model in sorted(grid.models, key=len, reverse=True):
+        if not bracket[1].startswith(f"{model}-"):
+            continue
+        ratio = re.search(r"-(r\d+(?:p\d+)?)-k\d+(?:-t2i)?$", bracket[1])
+        if ratio is None or takes_whole_models(grid, workers):
+            return f"occlusion {model}"
+        return f"occlusion {model} {ratio[1]}"
+    return nodeid

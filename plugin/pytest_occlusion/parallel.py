@@ -1,0 +1,67 @@
+"""Threads: how many this process may use, and how to use them without changing a number.
+
+A product split over two threads may round differently from one that is not. So every forward pass
+runs on one thread, and the threads share out whole batches: results do not depend on the number of
+cores, and small models run faster too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its share when several xdist workers run."""
+    available = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return max(1, available // max(1, workers))
+
+
+def threaded_map(
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int
+) -> Iterator[Result]:
+    """``map`` over a thread pool, in order; the first exception ends it and is raised."""
+    if threads <= 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            for future in futures:
+                yield future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+
+@contextlib.contextmanager
+def batch_threads(device: torch.device) -> Iterator[int]:
+    """Set torch up for batches side by side; gives the number of threads to run them on.
+
+    On a GPU that is one: the device itself works in parallel. The previous number of torch threads
+    is restored at the end.
+    """
+    import torch
+
+    if device.type != "cpu":
+        yield 1
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield usable_cores()
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,498 @@
+"""The pipeline: canvases -> occlude on the device -> encode -> ranks, one pass for all ratios.
+
+``measure(job)`` is the one narrow call through which everything above asks for numbers; a
+distributed engine could answer it as well. Every stage looks into the store first and leaves its
+result there, so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.corpora.base import Corpus, Radiograph
+from pytest_occlusion.corpora.images import ImageFault
+from pytest_occlusion.corpora.task import Task
+from pytest_occlusion.digests import settings_digest
+from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.grid import REVERSE
+from pytest_occlusion.models import ModelRecord
+from pytest_occlusion.parallel import batch_threads, threaded_map, usable_cores
+from pytest_occlusion.progress import Progress
+from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
+from pytest_occlusion.store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+    from pytest_occlusion.encoders.base import CanvasRecipe, Encoder
+
+SHARD = 256
+"""Radiographs per stored piece: what an interruption can lose at most."""
+
+ENGINE = 1
+"""Bumped whenever masks, fills, texts or ranks change their numbers; part of every key."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way the radiographs are shown.
+
+    Attributes:
+        occluder: Name of the occluder.
+        ratio: Blocked share.
+        fill: Name of the fill.
+        seed: Mask seed.
+    """
+
+    occluder: str
+    ratio: float
+    fill: str
+    seed: int
+
+    @property
+    def shown(self) -> Condition:
+        """The same pictures under one name: at ratio 0 nothing else matters."""
+        return self if self.ratio else Condition("none", 0.0, "none", 0)
+
+    @property
+    def key(self) -> list[Any]:
+        """Plain data for digests."""
+        return [self.occluder, self.ratio, self.fill, self.seed]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Ranks of one (model, condition, direction), and how they came about.
+
+    Attributes:
+        ranks: Of all queries, in corpus order.
+        fields: Plain data: ``truncated`` texts, ``images_per_second`` ..., ``device``.
+        fresh: Whether it was computed in this run and not read from the store.
+    """
+
+    ranks: Ranks
+    fields: Mapping[str, Any]
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything one model's measurement needs.
+
+    Attributes:
+        label: The model's name, for progress lines.
+        record: What the model is.
+        encoder: Opens it; called only when something is missing in the store.
+        corpus: Where radiographs come from.
+        task: What is retrieved from what.
+        conditions: How the radiographs are shown.
+        directions: Which way is retrieved.
+        store: Where results are kept.
+        batch_size: Canvases per forward pass.
+        say: Where progress lines go.
+    """
+
+    label: str
+    record: ModelRecord
+    encoder: Callable[[], Encoder]
+    corpus: Corpus
+    task: Task
+    conditions: Sequence[Condition]
+    directions: Sequence[str]
+    store: Store
+    batch_size: int
+    say: Callable[[str], None]
+
+
+Want = tuple[Condition, str]
+
+
+def measure(job: Job) -> dict[Want, Measured]:
+    """Ranks for every (condition, direction) of a job.
+
+    Raises:
+        OcclusionError: Radiographs that cannot be decoded (all, before anything is encoded),
+            embeddings that are not finite or zero, or memory that does not suffice for one image.
+    """
+    wants = [(condition, way) for condition in job.conditions for way in job.directions]
+    keys = {want: _ranks_key(job, *want) for want in wants}
+    found = {want: kept for want in wants if (kept := _read_ranks(job.store, keys[want]))}
+    if len(found) == len(wants):
+        return found
+    with contextlib.ExitStack() as locks:
+        # In one order for every worker, or two of them could wait for each other.
+        for key in sorted({keys[want] for want in wants if want not in found}):
+            locks.enter_context(job.store.lock(key))
+        for want in wants:
+            if want not in found and (kept := _read_ranks(job.store, keys[want])):
+                found[want] = kept
+        missing = [want for want in wants if want not in found]
+        if missing:
+            for want, measured in _compute(job, missing):
+                found[want] = measured
+                _write_ranks(job.store, keys[want], measured)
+    return found
+
+
+def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]:
+    from pytest_occlusion.encoders.devices import exact_matmul
+    from pytest_occlusion.occlusion import achieved_area
+
+    radiographs = [job.corpus.radiographs[row] for row in job.task.radiographs]
+    encoder = job.encoder()
+    shards = _shards(radiographs)
+    canvases, drawn_seconds = _draw_all(job, encoder.canvas, shards)
+    shown = list(dict.fromkeys(condition.shown for condition, _ in wants))
+    with exact_matmul(), batch_threads(encoder.device) as threads:
+        texts, text_fields = _texts(job, encoder, threads)
+        images, image_fields = _images(job, encoder, shards, canvases, shown, threads)
+        fields = {
+            **text_fields,
+            **image_fields,
+            "draw_seconds": drawn_seconds,
+            "pass": uuid.uuid4().hex[:12],
+            "device": _device_name(encoder.device),
+        }
+        candidates = texts[job.task.candidate_text]
+        groups = np.arange(len(candidates))
+
+        def rank(want: Want) -> tuple[Want, Measured]:
+            condition, direction = want
+            start = time.perf_counter()
+            queries = images[condition.shown]
+            try:
+                if direction == REVERSE:
+                    ranks = rank_groups(candidates, queries, groups, job.task.radiograph_group)
+                else:
+                    ranks = rank_groups(queries, candidates, job.task.radiograph_group, groups)
+            except OcclusionError as fault:
+                where = f"model {job.label} at {100 * condition.ratio:g} % {condition.occluder}"
+                raise OcclusionError(f"{where}: {fault.problem}", remedy=fault.remedy) from fault
+            seconds = time.perf_counter() - start
+            area = achieved_area(
+                condition.occluder, condition.ratio, encoder.canvas.height, encoder.canvas.width
+            )
+            own = {"rank_seconds": seconds, "achieved": area}
+            return want, Measured(ranks, {**fields, **own}, fresh=True)
+
+        yield from threaded_map(rank, wants, threads=threads)
+
+
+def _shards(radiographs: Sequence[Radiograph]) -> list[Sequence[Radiograph]]:
+    return [radiographs[at : at + SHARD] for at in range(0, len(radiographs), SHARD)]
+
+
+# Canvases ---------------------------------------------------------------------------------------
+
+
+def _draw_all(
+    job: Job, recipe: CanvasRecipe, shards: Sequence[Sequence[Radiograph]]
+) -> tuple[list[Callable[[], NDArray[np.uint8]]], float]:
+    """Decode and resize every radiograph once; all faults are found before anything is encoded.
+
+    Gives, per shard, a function that returns its canvases: from the store when there is one, so
+    that memory holds one shard at a time.
+    """
+    start = time.perf_counter()
+    total = sum(len(shard) for shard in shards)
+    progress = Progress(f"{job.label}: decoding", total, "radiographs", job.say)
+    ready: list[Callable[[], NDArray[np.uint8]]] = []
+    faults: list[str] = []
+    for shard in shards:
+        key = _canvas_key(recipe, shard)
+        with job.store.lock(key):
+            kept = job.store.read("canvases", key)
+            if kept is None:
+                canvases = _draw(recipe, shard, faults, progress)
+                if not faults:
+                    job.store.write("canvases", key, {"canvases": canvases})
+            else:
+                canvases = kept.arrays["canvases"]
+                progress.add(len(shard))
+        ready.append(_reader(job.store, key, canvases))
+    if faults:
+        raise OcclusionError(
+            f"{len(faults)} radiographs of the corpus {job.corpus.name!r} cannot be used:\n"
+            + listed(faults),
+            remedy="fetch these files again or leave them out; nothing was encoded",
+        )
+    return ready, time.perf_counter() - start
+
+
+def _reader(store: Store, key: str, canvases: NDArray[np.uint8]) -> Callable[[], NDArray[np.uint8]]:
+    if store.root is None:
+        return lambda: canvases
+
+    def read() -> NDArray[np.uint8]:
+        entry = store.read("canvases", key)
+        if entry is None:
+            raise OcclusionError(
+                "stored canvases were lost while the run went on",
+                remedy="run again; they are drawn anew",
+            )
+        result: NDArray[np.uint8] = entry.arrays["canvases"]
+        return result
+
+    return read
+
+
+def _draw(
+    recipe: CanvasRecipe, shard: Sequence[Radiograph], faults: list[str], progress: Progress
+) -> NDArray[np.uint8]:
+    shape = (len(shard), recipe.channels, recipe.height, recipe.width)
+    canvases = np.zeros(shape, dtype=np.uint8)
+
+    def draw(at: int) -> str | None:
+        try:
+            canvases[at] = recipe.draw(shard[at].open())
+        except ImageFault as fault:
+            return f"{shard[at].where}: {fault.reason}"
+        finally:
+            progress.add(1)
+        return None
+
+    found = threaded_map(draw, range(len(shard)), threads=usable_cores())
+    faults += [fault for fault in found if fault is not None]
+    return canvases
+
+
+def _canvas_key(recipe: CanvasRecipe, shard: Sequence[Radiograph]) -> str:
+    from importlib.metadata import version
+
+    # Pillow 13 moves some resized pixels by one grey level against 8.4 to 12.3.
+    return settings_digest(
+        [ENGINE, recipe.name, version("pillow"), [radiograph.content for radiograph in shard]]
+    )
+
+
+# Embeddings -------------------------------------------------------------------------------------
+
+
+def _texts(job: Job, encoder: Encoder, threads: int) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Embeddings of the distinct texts ``[T, D]`` on the device, once per model."""
+    import torch
+
+    texts = job.task.texts
+    key = settings_digest([ENGINE, job.record.key, settings_digest(list(texts))])
+    with job.store.lock(key):
+        kept = job.store.read("texts", key)
+        if kept is None:
+            start = time.perf_counter()
+            progress = Progress(f"{job.label}: encoding", len(texts), "texts", job.say)
+
+            def embed(at: int) -> torch.Tensor:
+                piece = encoder.embed_texts(texts[at : at + job.batch_size])
+                progress.add(len(piece))
+                return piece
+
+            pieces = threaded_map(embed, range(0, len(texts), job.batch_size), threads=threads)
+            embeddings = torch.cat(list(pieces))
+            lengths = encoder.count_tokens(texts)
+            fields = {
+                "truncated": sum(length > encoder.token_limit for length in lengths),
+                "texts": len(texts),
+                "text_seconds": time.perf_counter() - start,
+            }
+            job.store.write("texts", key, {"embeddings": embeddings.cpu().numpy()}, fields)
+            return embeddings, fields
+    embeddings = torch.from_numpy(np.array(kept.arrays["embeddings"])).to(encoder.device)
+    return embeddings, dict(kept.fields)
+
+
+@dataclass
+class _BatchLimit:
+    """The batch size in force; falls when memory runs out and stays there."""
+
+    size: int
+    halved: list[int] = field(default_factory=list)
+
+
+def _images(
+    job: Job,
+    encoder: Encoder,
+    shards: Sequence[Sequence[Radiograph]],
+    canvases: Sequence[Callable[[], NDArray[np.uint8]]],
+    conditions: Sequence[Condition],
+    threads: int,
+) -> tuple[dict[Condition, torch.Tensor], dict[str, Any]]:
+    """Embeddings ``[N, D]`` on the device for every condition, shard by shard."""
+    import torch
+
+    total = sum(len(shard) for shard in shards) * len(conditions)
+    progress = Progress(f"{job.label}: encoding", total, "occluded radiographs", job.say)
+    limit = _BatchLimit(job.batch_size)
+    seconds, encoded = 0.0, 0
+    rows: dict[Condition, list[torch.Tensor]] = {condition: [] for condition in conditions}
+    for shard, read in zip(shards, canvases, strict=True):
+        keys = {condition: _embedding_key(job.record, condition, shard) for condition in conditions}
+        done: dict[Condition, torch.Tensor] = {}
+        for condition in conditions:
+            kept = job.store.read("embeddings", keys[condition])
+            if kept is not None:
+                array = np.array(kept.arrays["embeddings"])
+                done[condition] = torch.from_numpy(array).to(encoder.device)
+                progress.add(len(shard))
+        missing = [condition for condition in conditions if condition not in done]
+        if missing:
+            start = time.perf_counter()
+            done |= _encode(encoder, read(), shard, missing, limit, threads, progress)
+            seconds += time.perf_counter() - start
+            encoded += len(shard) * len(missing)
+            for condition in missing:
+                array = done[condition].cpu().numpy()
+                job.store.write("embeddings", keys[condition], {"embeddings": array})
+        for condition in conditions:
+            rows[condition].append(done[condition])
+    fields = {
+        "encode_seconds": seconds,
+        "encoded_images": encoded,
+        "images_per_second": encoded / seconds if seconds else None,
+        "batch_size": limit.size,
+    }
+    return {condition: torch.cat(pieces) for condition, pieces in rows.items()}, fields
+
+
+def _encode(
+    encoder: Encoder,
+    canvases: NDArray[np.uint8],
+    shard: Sequence[Radiograph],
+    conditions: Sequence[Condition],
+    limit: _BatchLimit,
+    threads: int,
+    progress: Progress,
+) -> dict[Condition, torch.Tensor]:
+    """Every condition of one shard, a batch at a time while it is on the device."""
+    import torch
+
+    def embed(span: tuple[int, int]) -> list[torch.Tensor]:
+        first, last = span
+        if last - first > limit.size:
+            halves = [(at, min(at + limit.size, last)) for at in range(first, last, limit.size)]
+            return [torch.cat(parts) for parts in zip(*map(embed, halves), strict=True)]
+        try:
+            result = _encode_batch(encoder, canvases[first:last], shard[first:last], conditions)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
+            if not _is_out_of_memory(fault):
+                raise
+            if last - first == 1:
+                raise OcclusionError(
+                    f"memory does not suffice for one image on {encoder.device}",
+                    remedy="use --occlusion-device cpu, or free the device",
+                ) from fault
+            limit.size = max(1, (last - first) // 2)
+            limit.halved.append(limit.size)
+        else:
+            progress.add((last - first) * len(conditions))
+            return result
+        if encoder.device.type == "cuda":  # pragma: no cover - needs a GPU
+            torch.cuda.empty_cache()
+        return embed(span)
+
+    size = limit.size
+    spans = [(at, min(at + size, len(shard))) for at in range(0, len(shard), size)]
+    parts = list(threaded_map(embed, spans, threads=threads))
+    return {
+        condition: torch.cat([part[index] for part in parts])
+        for index, condition in enumerate(conditions)
+    }
+
+
+def _encode_batch(
+    encoder: Encoder,
+    canvases: NDArray[np.uint8],
+    radiographs: Sequence[Radiograph],
+    conditions: Sequence[Condition],
+) -> list[torch.Tensor]:
+    import torch
+
+    from pytest_occlusion.occlusion import Occlusion, prepare_occlusion
+
+    batch = torch.from_numpy(np.array(canvases)).to(encoder.device, non_blocking=True)
+    keys = [radiograph.key for radiograph in radiographs]
+    prepared: dict[tuple[str, str, int], Occlusion] = {}
+    results = []
+    for condition in conditions:
+        canvas = batch
+        if condition.ratio:
+            how = (condition.occluder, condition.fill, condition.seed)
+            if how not in prepared:
+                prepared[how] = prepare_occlusion(
+                    batch,
+                    occluder=condition.occluder,
+                    fill=condition.fill,
+                    keys=keys,
+                    seed=condition.seed,
+                )
+            canvas = prepared[how].at(condition.ratio)
+        results.append(encoder.embed_canvases(canvas))
+    return results
+
+
+def _is_out_of_memory(fault: Exception) -> bool:
+    import torch
+
+    if isinstance(fault, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(fault)  # CPU allocators raise a plain RuntimeError
+    return "out of memory" in text or "can't allocate memory" in text
+
+
+def _embedding_key(record: ModelRecord, condition: Condition, shard: Sequence[Radiograph]) -> str:
+    radiographs = [[radiograph.key, radiograph.content] for radiograph in shard]
+    return settings_digest([ENGINE, record.key, condition.key, settings_digest(radiographs)])
+
+
+def _device_name(device: torch.device) -> str:
+    import torch
+
+    if device.type == "cuda":  # pragma: no cover - needs a GPU
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return device.type
+
+
+# Ranks ------------------------------------------------------------------------------------------
+
+
+def _ranks_key(job: Job, condition: Condition, direction: str) -> str:
+    return settings_digest(
+        [
+            ENGINE,
+            job.record.key,
+            condition.shown.key,
+            direction,
+            job.corpus.fingerprint,
+            job.task.digest,
+        ]
+    )
+
+
+def _read_ranks(store: Store, key: str) -> Measured | None:
+    entry = store.read("ranks", key)
+    if entry is None:
+        return None
+    fields = dict(entry.fields)
+    ranks = Ranks(
+        **{
+            name: entry.arrays[name].astype(np.int64)
+            for name in ("above", "tied", "tied_positives", "positives")
+        },
+        candidates=fields.pop("candidates"),
+    )
+    return Measured(ranks, fields, fresh=False)
+
+
+def _write_ranks(store: Store, key: str, measured: Measured) -> None:
+    ranks = measured.ranks
+    arrays = {
+        name: getattr(ranks, name).astype(np.int32)
+        for name in ("above", "tied", "tied_positives", "positives")
+    }
+    store.write("ranks", key, arrays, {**measured.fields, "candidates": ranks.candidates})

@@ -1,0 +1,1 @@
+"""Reporting: records that cross process borders, and what is made of them."""

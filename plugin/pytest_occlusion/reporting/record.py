@@ -1,0 +1,202 @@
+"""Records: the plain data that a worker sends for each cell, and the results document made of them.
+
+Only ints, floats, strings, lists and dicts cross from a worker to the controller: a numpy scalar
+would abort the run there. The casts happen here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_occlusion.pipeline import Measured
+from pytest_occlusion.provenance import Provenance
+from pytest_occlusion.results import CellResult
+from pytest_occlusion.retrieval.degradation import degradation
+from pytest_occlusion.session import Session
+from pytest_occlusion.store import write_atomically
+from pytest_occlusion.verdicts import Verdict
+
+SCHEMA = 1
+PROPERTY = "occlusion"
+"""Name of the user property under which a test report carries its record."""
+
+TIMINGS = ("draw_seconds", "text_seconds", "encode_seconds", "rank_seconds", "images_per_second")
+
+Record = dict[str, Any]
+
+
+def cell_record(
+    session: Session, result: CellResult, verdict: Verdict, origin: Provenance
+) -> Record:
+    """Everything the controller needs to know of one measured cell."""
+    cell, measured = result.cell, session.measured(result.cell)
+    baseline = verdict.baseline
+    return {
+        "cell": {
+            "id": cell.id,
+            "model": cell.model,
+            "direction": cell.direction,
+            "occluder": cell.occluder,
+            "ratio": float(cell.ratio),
+            "achieved": float(measured[0].fields["achieved"]),
+            "k": int(cell.k),
+            "recall": float(result.recall),
+            "hits": int(result.hits),
+            "queries": int(result.queries),
+            "chance": float(result.chance),
+            "constant": float(result.constant),
+            "ci_low": float(result.ci_low),
+            "ci_high": float(result.ci_high),
+            "median_rank": float(result.median_rank),
+            "mrr": float(result.mrr),
+            "tied": float(result.tied),
+            "verdict": verdict.kind,
+            "tolerance": int(verdict.tolerance),
+            "baseline_hits": None if baseline is None else int(baseline.hits),
+            "baseline_queries": None if baseline is None else int(baseline.queries),
+            "lost": verdict.lost,
+            "gained": verdict.gained,
+            "p_value": verdict.p_value,
+        },
+        "model": _model_record(session, cell.model, origin, measured),
+        "corpus": _corpus_record(session),
+        "timings": [_timing(cell.model, one) for one in measured],
+    }
+
+
+def _model_record(
+    session: Session, name: str, origin: Provenance, measured: Sequence[Measured]
+) -> Record:
+    record = session.record(name)
+    return {
+        "family": record.family,
+        "variant": record.variant,
+        "weights": record.weights,
+        "precision": record.precision,
+        "device": origin.device,
+        "canvas": record.canvas,
+        "settings": dict(record.settings),
+        "token_limit": int(record.token_limit),
+        "truncated": int(measured[0].fields.get("truncated", 0)),
+        "libraries": origin.libraries,
+        "code": origin.code,
+    }
+
+
+def _corpus_record(session: Session) -> Record:
+    corpus, task = session.corpus, session.task
+    return {
+        "name": corpus.name,
+        "fingerprint": corpus.fingerprint,
+        "studies": len(corpus.studies),
+        "radiographs": len(task.radiographs),
+        "patients": len(set(task.radiograph_patient)),
+        "texts": len(task.texts),
+        "candidates": len(task.candidate_text),
+        "dropped": int(task.dropped),
+        "notes": list(corpus.notes),
+        **corpus.fields,
+    }
+
+
+def _timing(model: str, measured: Measured) -> Record:
+    fields = {name: measured.fields.get(name) for name in (*TIMINGS, "encoded_images", "pass")}
+    return {"model": model, "fresh": bool(measured.fresh), **fields}
+
+
+def document(
+    records: Iterable[Mapping[str, Any]], *, suite: str, protocol: Mapping[str, Any]
+) -> Record:
+    """Merge records, in any order and from any worker, into one results document.
+
+    The order of cells is that of their ids' fields, not of arrival, so that serial and parallel
+    runs give the same document.
+    """
+    cells: dict[str, Record] = {}
+    models: dict[str, Record] = {}
+    corpus: Record = {}
+    timings: dict[tuple[Any, ...], Record] = {}
+    for record in records:
+        cells[record["cell"]["id"]] = dict(record["cell"])
+        models[record["cell"]["model"]] = dict(record["model"])
+        corpus = dict(record["corpus"])
+        for timing in record["timings"]:
+            timings[timing["model"], timing["pass"]] = dict(timing)
+    ordered = sorted(cells.values(), key=_order)
+    return {
+        "schema": SCHEMA,
+        "suite": suite,
+        "corpus": corpus,
+        "protocol": dict(protocol),
+        "models": {name: models[name] for name in sorted(models)},
+        "cells": ordered,
+        "curves": curves_of(ordered),
+        "timings": [timings[key] for key in sorted(timings, key=str)],
+    }
+
+
+def _order(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+    return cell["model"], cell["direction"], cell["occluder"], cell["ratio"], cell["k"]
+
+
+def curves_of(cells: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """Degradation of every (model, direction, occluder, k), with flags.
+
+    Flags: ``near-chance`` (the interval at 0 % does not clear the better of chance and the constant
+    ranking), ``collapsed`` (the positives of most queries tie), ``not-monotone`` (recall rises with
+    the blocked share by more than the intervals explain).
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        key = (cell["model"], cell["direction"], cell["occluder"], cell["k"])
+        groups.setdefault(key, []).append(cell)
+    curves = []
+    for (model, direction, occluder, k), points in groups.items():
+        ordered = sorted(points, key=lambda cell: cell["ratio"])
+        ratios = [cell["ratio"] for cell in ordered]
+        recalls = [cell["recall"] for cell in ordered]
+        numbers = degradation(ratios, recalls, chance=ordered[0]["chance"])
+        curves.append(
+            {
+                "model": model,
+                "direction": direction,
+                "occluder": occluder,
+                "k": k,
+                "ratios": ratios,
+                "recalls": recalls,
+                "retention": list(numbers.retention),
+                "above_chance": list(numbers.above_chance),
+                "area": numbers.area,
+                "half_ratio": numbers.half_ratio,
+                "slope": numbers.slope,
+                "r_squared": numbers.r_squared,
+                "flags": _flags(ordered),
+            }
+        )
+    return curves
+
+
+def _flags(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    flags = []
+    first = points[0]
+    if first["ratio"] == 0 and first["ci_low"] <= max(first["chance"], first["constant"]):
+        flags.append("near-chance")
+    if any(point["tied"] > 0.5 for point in points):
+        flags.append("collapsed")
+    lowest = points[0]["ci_high"]
+    for point in points[1:]:
+        if point["ci_low"] > lowest:
+            flags.append("not-monotone")
+            break
+        lowest = min(lowest, point["ci_high"])
+    return flags
+
+
+def write_json(path: Path, results: Mapping[str, Any]) -> None:
+    """Write a results document, whole or not at all."""
+    import json
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())

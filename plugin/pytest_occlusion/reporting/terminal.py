@@ -1,0 +1,231 @@
+"""The terminal summary: a table per curve, regressions last; 80 columns, readable without colour.
+
+Everything is a function from the results document to lines; a line is a list of (text, markup).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_occlusion.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
+
+Results = Mapping[str, Any]
+Cell = Mapping[str, Any]
+
+LABEL = 7
+COLUMN = 10
+BASELINE = 12
+SHOWN_CHANGES = 20
+FOCUS_K = 10
+BARS = {True: " ▁▂▃▄▅▆▇█", False: " .:-=+*#@"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of output.
+
+    Attributes:
+        text: What it says.
+        markup: pytest terminal writer markup, e.g. ``{"red": True}``.
+    """
+
+    text: str = ""
+    markup: Mapping[str, bool] | None = None
+
+
+BOLD = {"bold": True}
+RED = {"red": True, "bold": True}
+GREEN = {"green": True}
+YELLOW = {"yellow": True}
+FAINT = {"light": True}
+
+
+def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]) -> list[Line]:
+    """All lines of the summary.
+
+    Args:
+        results: The results document.
+        width: Columns of the terminal.
+        unicode: Whether bars may be drawn with block characters.
+        notes: Further lines to say once (damaged store entries, a run without a baseline).
+    """
+    lines = [*_head(results)]
+    for group in _groups(results["cells"]).values():
+        lines += [Line(), *_table(results, group, width=width, unicode=unicode)]
+    lines += [Line(note, YELLOW) for note in notes]
+    lines += [Line(), *_verdicts(results["cells"])]
+    return lines
+
+
+def _groups(cells: Sequence[Cell]) -> dict[tuple[str, str, str], list[Cell]]:
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell["model"], cell["direction"], cell["occluder"]), []).append(cell)
+    return groups
+
+
+def _head(results: Results) -> Iterator[Line]:
+    corpus, protocol = results["corpus"], results["protocol"]
+    yield Line(
+        f"suite {results['suite']}: {corpus['radiographs']:,} radiographs of "
+        f"{corpus['studies']:,} studies, {corpus['candidates']:,} candidate texts"
+    )
+    seeds = ", ".join(str(seed) for seed in protocol["seeds"])
+    yield Line(
+        f"corpus {corpus['name']} {corpus['fingerprint'][:8]}; fill {protocol['fill']}, mask seed "
+        f"{seeds}; {protocol['text_rule']}",
+    )
+    for note in corpus["notes"]:
+        yield Line(note)
+
+
+def _table(results: Results, cells: Sequence[Cell], *, width: int, unicode: bool) -> Iterator[Line]:
+    first = cells[0]
+    model = results["models"][first["model"]]
+    arrow = "" if first["direction"] == "image-to-text" else ", report to image"
+    yield Line(f"{first['model']} - {first['occluder']}{arrow}", BOLD)
+    yield Line(
+        f"{model['family']} {model['variant']}, weights {model['weights'][:8]}, "
+        f"{model['device']} {model['precision']}, {_speed(results, first['model'])}"
+    )
+    if model["truncated"]:
+        yield Line(
+            f"{model['truncated']:,} of {results['corpus']['texts']:,} texts were cut to "
+            f"{model['token_limit']} tokens"
+        )
+    ks = sorted({cell["k"] for cell in cells})
+    per_block = max(1, (width - LABEL - BASELINE - 1) // COLUMN)
+    for start in range(0, len(ks), per_block):
+        yield from _block(cells, ks[start : start + per_block])
+    yield from _curve_lines(results, first, ks, unicode=unicode)
+
+
+def _block(cells: Sequence[Cell], ks: Sequence[int]) -> Iterator[Line]:
+    """Recall in percent with the drop against 0 %, and the largest change against the baseline."""
+    by_place = {(cell["ratio"], cell["k"]): cell for cell in cells}
+    ratios = sorted({ratio for ratio, _ in by_place})
+    heads = "".join(f"{f'R@{k}':>5}{'':5}" for k in ks)
+    yield Line(f"{'blocked':<{LABEL}}{heads}{'vs baseline':>{BASELINE}}", FAINT)
+    for ratio in ratios:
+        row = [by_place.get((ratio, k)) for k in ks]
+        text = "".join(_entry(cell, by_place) for cell in row)
+        change, markup = _against_baseline([cell for cell in row if cell is not None])
+        yield Line(f"{_percent(ratio):>{LABEL - 2}} %{text}{change:>{BASELINE}}", markup)
+    for name in ("chance", "constant"):
+        floors = [by_place.get((ratios[0], k)) for k in ks]
+        shown = "".join(
+            f"{100 * cell[name]:5.1f}{'':5}" if cell else " " * COLUMN for cell in floors
+        )
+        label = "chance" if name == "chance" else "const."
+        yield Line(f"{label:<{LABEL}}{shown}", FAINT)
+
+
+def _percent(ratio: float) -> str:
+    return f"{round(100 * ratio, 2):g}"
+
+
+def _entry(cell: Cell | None, by_place: Mapping[tuple[float, int], Cell]) -> str:
+    if cell is None:
+        return f"{'-':>5}{'':5}"
+    whole = by_place.get((0.0, cell["k"]))
+    drop = ""
+    if whole is not None and cell["ratio"] and whole["recall"] > 0:
+        drop = f"{100 * (cell['recall'] / whole['recall'] - 1):+.0f}%"
+        drop = "0%" if drop in ("+0%", "-0%") else drop
+    return f"{100 * cell['recall']:5.1f}{drop:>5}"
+
+
+def _against_baseline(row: Sequence[Cell]) -> tuple[str, Mapping[str, bool] | None]:
+    known = [cell for cell in row if cell["baseline_hits"] is not None]
+    if not known:
+        return "none", None
+    worst = max(known, key=lambda cell: (cell["verdict"] in CHANGED, abs(_change(cell))))
+    if all(cell["verdict"] == SAME for cell in known):
+        return "same", None
+    text = f"{100 * _change(worst):+.1f} R@{worst['k']}"
+    if any(cell["verdict"] == REGRESSED for cell in known):
+        return f"{text} !", RED
+    return text, YELLOW if worst["verdict"] in CHANGED else None
+
+
+def _change(cell: Cell) -> float:
+    baseline: float = cell["baseline_hits"] / max(1, cell["baseline_queries"])
+    return float(cell["hits"] / cell["queries"] - baseline)
+
+
+def _curve_lines(
+    results: Results, first: Cell, ks: Sequence[int], *, unicode: bool
+) -> Iterator[Line]:
+    focus = FOCUS_K if FOCUS_K in ks else ks[len(ks) // 2]
+    same = ("model", "direction", "occluder")
+    for curve in results["curves"]:
+        if curve["k"] != focus or any(curve[name] != first[name] for name in same):
+            continue
+        parts = [f"R@{focus} {sparkline(curve['recalls'], unicode=unicode)}"]
+        if curve["area"] is not None:
+            parts.append(f"area under retention {curve['area']:.2f}")
+        if curve["half_ratio"] is not None:
+            parts.append(f"half gone at {100 * curve['half_ratio']:.0f} %")
+        if curve["r_squared"] is not None:
+            parts.append(f"linear R2 {curve['r_squared']:.2f}")
+        yield Line("; ".join(parts))
+        if curve["flags"]:
+            yield Line(f"flags: {', '.join(FLAGS[flag] for flag in curve['flags'])}", YELLOW)
+
+
+FLAGS = {
+    "near-chance": "near chance at 0 % (no better than a ranking that ignores the image)",
+    "collapsed": "collapsed (most positives tie with other candidates)",
+    "not-monotone": "not monotone (recall rises with the blocked share)",
+}
+
+
+def _speed(results: Results, model: str) -> str:
+    timings = [timing for timing in results["timings"] if timing["model"] == model]
+    fresh = [timing for timing in timings if timing["fresh"] and timing["encode_seconds"]]
+    if not fresh:
+        return "from store"
+    images = sum(timing["encoded_images"] for timing in fresh)
+    return f"{images / sum(timing['encode_seconds'] for timing in fresh):,.0f} images/s"
+
+
+def sparkline(values: Sequence[float], *, unicode: bool) -> str:
+    """One bar per value, the highest value full."""
+    bars = BARS[unicode]
+    top = max(values, default=0.0)
+    if top <= 0:
+        return bars[0] * len(values)
+    return "".join(bars[max(1, round(value / top * (len(bars) - 1)))] for value in values)
+
+
+def _verdicts(cells: Sequence[Cell]) -> Iterator[Line]:
+    counts: dict[str, int] = {}
+    for cell in cells:
+        counts[cell["verdict"]] = counts.get(cell["verdict"], 0) + 1
+    order = [SAME, WITHIN, NEW, *CHANGED[::-1]]
+    text = ", ".join(f"{counts[kind]} {kind}" for kind in order if kind in counts)
+    markup = RED if counts.get(REGRESSED) else YELLOW if counts.keys() & {NEW, *CHANGED} else GREEN
+    yield Line(f"{len(cells)} cells: {text}", markup)
+    for kind in CHANGED[::-1]:
+        found = [cell for cell in cells if cell["verdict"] == kind]
+        if not found:
+            continue
+        found.sort(key=lambda cell: _change(cell) if kind == REGRESSED else -_change(cell))
+        yield Line(f"{kind}:", RED if kind == REGRESSED else YELLOW)
+        for cell in found[:SHOWN_CHANGES]:
+            yield Line(f"  {_change_line(cell)}", RED if kind == REGRESSED else None)
+        if len(found) > SHOWN_CHANGES:
+            yield Line(f"  ... and {len(found) - SHOWN_CHANGES} more")
+
+
+def _change_line(cell: Cell) -> str:
+    before = cell["baseline_hits"] / max(1, cell["baseline_queries"])
+    text = (
+        f"{cell['id']}  {100 * before:.1f} -> {100 * cell['recall']:.1f} %  "
+        f"{cell['hits'] - cell['baseline_hits']:+} hits"
+    )
+    if cell["p_value"] is not None:
+        text += f"  p {cell['p_value']:.0e}"
+    return text

@@ -1,0 +1,6 @@
+"""Retrieval: ranks, recall, floors, intervals, degradation.
+
+Usable as a library on its own. Only the rank kernel needs torch; everything after it is numpy.
+"""
+
+from __future__ import annotations

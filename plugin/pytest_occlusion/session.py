@@ -1,0 +1,217 @@
+"""What one process holds open for the cells that ask: corpus, encoder, ranks, results.
+
+A cell asks for its result; the first cell of a model makes the pipeline measure everything that the
+selected cells of that model need, and the others look it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pytest_occlusion.corpora import Corpus, load_corpus
+from pytest_occlusion.corpora.task import Task, build_task
+from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.grid import Cell, Curve, takes_whole_models
+from pytest_occlusion.models import ModelRecord, check_model, known_record, open_encoder
+from pytest_occlusion.pipeline import Condition, Job, Measured, measure
+from pytest_occlusion.provenance import Provenance, provenance
+from pytest_occlusion.results import CellResult, cell_results, task_resamples
+from pytest_occlusion.retrieval.intervals import Resamples
+from pytest_occlusion.settings import Settings, with_precision
+from pytest_occlusion.store import Store
+
+if TYPE_CHECKING:
+    from pytest_occlusion.encoders.base import Encoder
+
+
+@dataclass
+class Session:
+    """Measurements of one run in one process.
+
+    Attributes:
+        settings: What to do.
+        wanted: The cells that were selected (known once tests are collected).
+        workers: Processes that share the work.
+        say: Where progress lines go.
+    """
+
+    settings: Settings
+    wanted: Sequence[Cell] = ()
+    workers: int = 1
+    say: Callable[[str], None] = print
+    store: Store = field(init=False)
+    _results: dict[Cell, CellResult] = field(default_factory=dict, init=False)
+    _measured: dict[tuple[str, Condition, str], Measured] = field(default_factory=dict, init=False)
+    _faults: dict[str, OcclusionError] = field(default_factory=dict, init=False)
+    _records: dict[str, ModelRecord] = field(default_factory=dict, init=False)
+    _resamples: dict[str, Resamples] = field(default_factory=dict, init=False)
+    _open: tuple[str, Encoder] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Name the store; nothing is opened yet."""
+        self.store = Store(self.settings.store)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The corpus, loaded and checked at first use."""
+        return load_corpus(self.settings.corpus, base=self.settings.base)
+
+    @cached_property
+    def task(self) -> Task:
+        """What is retrieved from what."""
+        return build_task(
+            self.corpus,
+            text_rule=self.settings.text_rule,
+            candidates=self.settings.candidates,
+        )
+
+    def preflight(self, models: Sequence[str]) -> None:
+        """Find what can be found wrong before anything takes long.
+
+        Args:
+            models: Names of the models that will be needed.
+
+        Raises:
+            OcclusionError: Faults of the corpus, or of models and ks, listed.
+        """
+        faults = [fault for name in models if (fault := check_model(self.settings.model(name)))]
+        if faults:
+            raise OcclusionError(
+                f"{len(faults)} of {len(models)} models cannot be loaded:\n{listed(faults)}",
+                remedy="correct the paths, or leave models out with --occlusion-models",
+            )
+        candidates = len(self.task.candidate_text)
+        images = len(self.task.radiographs)
+        faults = [
+            f"k = {k}: there are only {count} {what}"
+            for way, count, what in (
+                ("image-to-text", candidates, "candidate texts"),
+                ("text-to-image", images, "candidate radiographs"),
+            )
+            if way in self.settings.grid.directions
+            for k in self.settings.grid.ks
+            if k > count
+        ]
+        if faults:
+            raise OcclusionError(
+                f"the corpus {self.corpus.name!r} is too small for this suite:\n{listed(faults)}",
+                remedy=f"choose ks up to {candidates} with --occlusion-ks, or a larger corpus",
+            )
+
+    def result(self, cell: Cell) -> CellResult:
+        """The result of one cell.
+
+        Raises:
+            OcclusionError: Whatever stopped its model from being measured; said once in full and
+                then referred to.
+        """
+        if cell not in self._results:
+            self._measure(cell)
+        return self._results[cell]
+
+    def curve(self, curve: Curve, k: int) -> list[CellResult]:
+        """Results of one k over all ratios of a curve."""
+        grid = self.settings.grid
+        return [
+            self.result(Cell(curve.model, curve.direction, curve.occluder, ratio, k))
+            for ratio in grid.ratios
+        ]
+
+    def record(self, model: str) -> ModelRecord:
+        """What a model is, opened only if no earlier run has seen it."""
+        if model not in self._records:
+            settings = self.settings.model(model)
+            known = known_record(settings, with_precision(self.settings, settings), self.store)
+            if known is None:
+                self.encoder(model)
+            else:
+                self._records[model] = known
+        return self._records[model]
+
+    def encoder(self, model: str) -> Encoder:
+        """The opened encoder; one at a time is kept in memory."""
+        if self._open is None or self._open[0] != model:
+            self._open = None
+            settings = self.settings.model(model)
+            encoder, self._records[model] = open_encoder(
+                settings,
+                precision=with_precision(self.settings, settings),
+                device=self.settings.device,
+                store=self.store,
+            )
+            self._open = (model, encoder)
+        return self._open[1]
+
+    def provenance(self, cell: Cell) -> Provenance:
+        """Where a cell's numbers come from."""
+        protocol = {**self.settings.protocol(), "direction": cell.direction}
+        return provenance(
+            self.record(cell.model),
+            corpus=self.corpus.fingerprint,
+            protocol=protocol,
+            device=str(self.measured(cell)[0].fields.get("device", "cpu")),
+        )
+
+    def measured(self, cell: Cell) -> list[Measured]:
+        """Ranks behind a measured cell, one per mask seed."""
+        return [self._measured[cell.model, c, cell.direction] for c in self._conditions(cell)]
+
+    def _conditions(self, cell: Cell) -> list[Condition]:
+        return [
+            Condition(cell.occluder, cell.ratio, self.settings.fill, seed)
+            for seed in self.settings.seeds
+        ]
+
+    def _together(self, cell: Cell) -> list[Cell]:
+        """The cells to measure in one go with this one."""
+        whole = takes_whole_models(self.settings.grid, self.workers)
+        others = [
+            other
+            for other in self.wanted
+            if other.model == cell.model and (whole or other.ratio == cell.ratio)
+        ]
+        return others if cell in others else [*others, cell]
+
+    def _measure(self, cell: Cell) -> None:
+        if cell.model in self._faults:
+            first = self._faults[cell.model].problem.splitlines()[0]
+            raise OcclusionError(f"not measured, as reported in full above: {first}")
+        together = self._together(cell)
+        try:
+            job = Job(
+                label=cell.model,
+                record=self.record(cell.model),
+                encoder=lambda: self.encoder(cell.model),
+                corpus=self.corpus,
+                task=self.task,
+                conditions=list(
+                    dict.fromkeys(c for one in together for c in self._conditions(one))
+                ),
+                directions=list(dict.fromkeys(one.direction for one in together)),
+                store=self.store,
+                batch_size=self.settings.batch_size,
+                say=self.say,
+            )
+            for (condition, direction), measured in measure(job).items():
+                self._measured[cell.model, condition, direction] = measured
+        except OcclusionError as fault:
+            self._faults[cell.model] = fault
+            raise
+        self._summarise(together)
+
+    def _summarise(self, cells: Sequence[Cell]) -> None:
+        """Results of all cells whose ranks have just come."""
+        groups: dict[tuple[Curve, float], list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault((cell.curve, cell.ratio), []).append(cell)
+        for group in groups.values():
+            direction = group[0].direction
+            if direction not in self._resamples:
+                self._resamples[direction] = task_resamples(self.task, direction)
+            measured = self.measured(group[0])
+            resamples = self._resamples[direction]
+            for result in cell_results(group, measured, self.task, resamples):
+                self._results[result.cell] = result

@@ -1,0 +1,489 @@
+"""Settings: one frozen record, from the command line over the suite file over the defaults.
+
+This module alone decides what a user may write and what it means. It touches no data and imports
+nothing heavy; every fault of a file or command line is collected and reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES
+from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.occlusion.names import FILLS, OCCLUDERS
+
+RATIOS = (0.0, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81)
+"""Eight levels from 0 to 81 % (Deanda et al. 2025); ours are squares, so that a block has sides
+of 0, .3, .4 ... .9 of the canvas. The paper does not list its own."""
+
+KS = (5, 10, 20, 30, 50, 100)
+"""Recall@k of Deanda et al. 2025."""
+
+DIRECTIONS: dict[str, tuple[str, ...]] = {
+    "image-to-text": ("image-to-text",),
+    "both": ("image-to-text", "text-to-image"),
+}
+"""Value of the setting -> directions that are measured."""
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_+-]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """One model of a suite.
+
+    Attributes:
+        name: What ids, snapshots and tables call it.
+        family: Checkpoint format, a name of the encoder registry.
+        checkpoint: Path with variables expanded and made absolute, or an id the family understands.
+        tokenizer: Path or hub id, where the family needs one.
+        precision: Overrides the suite's.
+        options: The family's own options.
+        missing: Names of unset environment variables in its paths.
+    """
+
+    name: str
+    family: str
+    checkpoint: str = ""
+    tokenizer: str | None = None
+    precision: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which cells exist: models x directions x occluders x ratios x ks."""
+
+    models: tuple[str, ...]
+    directions: tuple[str, ...]
+    occluders: tuple[str, ...]
+    ratios: tuple[float, ...]
+    ks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run needs to know.
+
+    Attributes:
+        suite: Name that snapshots belong to.
+        origin: Where the suite was read, for messages.
+        models: All models of the suite, in its order (also those that were not selected).
+        grid: The cells to run: what the suite holds, narrowed or changed on the command line.
+        suite_grid: The cells of the suite itself; only these have a baseline.
+        corpus: Corpus specification with variables expanded.
+        base: Folder that relative paths of the suite start from.
+        split: Named part of the corpus, where it has parts.
+        text_rule: Which text stands for a study.
+        candidates: What is retrieved: distinct ``texts`` or ``studies``.
+        fill: What blocked pixels become.
+        seeds: Mask seeds; several are pooled, each query counting once per seed.
+        tolerance: Queries of a cell that may change between hit and miss (net): a whole number, or
+            a share of the queries when below 1.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        precision: Of the forward passes.
+        batch_size: Canvases per forward pass; halves by itself when memory runs out.
+        store: Folder of the store; ``None`` keeps nothing.
+        ad_hoc: Protocol settings that the command line changed; such a run has no baseline.
+        outputs: Kind (``json``) -> file to write.
+    """
+
+    suite: str
+    origin: str
+    models: tuple[ModelSettings, ...]
+    grid: Grid
+    suite_grid: Grid
+    corpus: str
+    base: Path
+    split: str
+    text_rule: str
+    candidates: str
+    fill: str
+    seeds: tuple[int, ...]
+    tolerance: float
+    device: str
+    precision: str
+    batch_size: int
+    store: Path | None
+    ad_hoc: tuple[str, ...]
+    outputs: Mapping[str, Path]
+
+    def model(self, name: str) -> ModelSettings:
+        """The settings of one model."""
+        return next(model for model in self.models if model.name == name)
+
+    def protocol(self) -> dict[str, Any]:
+        """What a number depends on besides weights, corpus and environment; plain data."""
+        return {
+            "split": self.split,
+            "text_rule": self.text_rule,
+            "candidates": self.candidates,
+            "fill": self.fill,
+            "seeds": list(self.seeds),
+        }
+
+    def gated(self, model: str, direction: str, occluder: str, ratio: float, k: int) -> bool:
+        """Whether a cell is compared with a baseline.
+
+        The rule: a cell has a baseline exactly when the suite itself contains it and the command
+        line did not change the protocol.
+        """
+        grid = self.suite_grid
+        return (
+            not self.ad_hoc
+            and model in grid.models
+            and direction in grid.directions
+            and occluder in grid.occluders
+            and ratio in grid.ratios
+            and k in grid.ks
+        )
+
+
+def _numbers(value: object, kind: type) -> list[Any] | None:
+    if not isinstance(value, list) or not value:
+        return None
+    good = all(
+        isinstance(item, (int, float) if kind is float else int) and not isinstance(item, bool)
+        for item in value
+    )
+    return [kind(item) for item in value] if good else None
+
+
+def _check_ratios(value: object) -> str | None:
+    numbers = _numbers(value, float)
+    if numbers is None:
+        return "is not a list of numbers"
+    outside = [number for number in numbers if not 0 <= number < 1]
+    if outside:
+        return f"holds {', '.join(map(str, outside))}, outside [0, 1): 0.25 blocks a quarter"
+    if len({f"{100 * number:.4f}" for number in numbers}) != len(numbers):  # as ids spell them
+        return "names a ratio twice"
+    return None
+
+
+def _check_ks(value: object) -> str | None:
+    numbers = _numbers(value, int)
+    if numbers is None:
+        return "is not a list of whole numbers"
+    if min(numbers) < 1:
+        return "holds a k below 1"
+    return "names a k twice" if len(set(numbers)) != len(numbers) else None
+
+
+def _check_seeds(value: object) -> str | None:
+    numbers = _numbers(value, int)
+    if numbers is None:
+        return "is not a list of whole numbers"
+    return "names a seed twice" if len(set(numbers)) != len(numbers) else None
+
+
+def _check_occluders(value: object) -> str | None:
+    if not isinstance(value, list) or not value:
+        return "is not a list of names"
+    unknown = [str(name) for name in value if name not in OCCLUDERS]
+    if unknown:
+        return f"holds unknown {', '.join(unknown)}; known: {', '.join(OCCLUDERS)}"
+    return "names an occluder twice" if len(set(value)) != len(value) else None
+
+
+def _one_of(known: Iterable[str]) -> Any:
+    names = tuple(known)
+
+    def check(value: object) -> str | None:
+        return None if value in names else f"is {value!r}; known: {', '.join(names)}"
+
+    return check
+
+
+def _check_text(value: object) -> str | None:
+    return None if isinstance(value, str) and value.strip() else "is not a text"
+
+
+def _check_batch_size(value: object) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return None if whole and value > 0 else "is not a positive whole number"  # type: ignore[operator]
+
+
+def _check_tolerance(value: object) -> str | None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or value < 0:  # type: ignore[operator]
+        return "is neither a number of queries nor a share below 1"
+    if value >= 1 and value != int(value):  # type: ignore[operator,call-overload]
+        return f"is {value}: from 1 on it counts queries and must be whole"
+    return None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line of the table below: a setting that suites and command lines may give.
+
+    Attributes:
+        default: Value where nobody gives one.
+        check: Value -> what is wrong with it, or ``None``.
+        protocol: Whether it changes what is measured (and so has a baseline of its own).
+    """
+
+    default: Any
+    check: Any
+    protocol: bool = False
+
+
+SETTINGS: dict[str, Setting] = {
+    "corpus": Setting("embedded", _check_text, protocol=True),
+    "split": Setting("", lambda value: None if isinstance(value, str) else "is not a text", True),
+    "text-rule": Setting("findings+impression", _one_of(TEXT_RULES), protocol=True),
+    "candidates": Setting("texts", _one_of(CANDIDATES), protocol=True),
+    "direction": Setting("image-to-text", _one_of(DIRECTIONS)),
+    "ratios": Setting(list(RATIOS), _check_ratios),
+    "ks": Setting(list(KS), _check_ks),
+    "occluders": Setting(["block"], _check_occluders),
+    "fill": Setting("black", _one_of(FILLS), protocol=True),
+    "seed": Setting([0], _check_seeds, protocol=True),
+    "tolerance": Setting(0.002, _check_tolerance),
+    "device": Setting("auto", _check_text),
+    "precision": Setting("fp32", _one_of(PRECISIONS)),
+    "batch-size": Setting(64, _check_batch_size),
+}
+"""Setting -> default, check, and whether it belongs to the protocol."""
+
+MODEL_KEYS = ("family", "checkpoint", "tokenizer", "precision")
+
+
+def _expand(text: str) -> tuple[str, tuple[str, ...]]:
+    """Expand ``$NAME`` and ``${NAME}``; also give the names that are not set."""
+    missing = tuple(
+        name
+        for name in re.findall(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", text)
+        if name not in os.environ
+    )
+    return os.path.expandvars(text), missing
+
+
+def read_suite(path: Path, *, table: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a suite's TOML table.
+
+    Args:
+        path: The file.
+        table: Where in the file the suite lies, e.g. ``("tool", "occlusion")``.
+
+    Raises:
+        OcclusionError: A missing file or one that is not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            content: Any = tomllib.load(file)
+    except FileNotFoundError:
+        raise OcclusionError(
+            f"no suite file {path}", remedy="name a .toml file, or a suite that comes with the tool"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise OcclusionError(f"{path}: not TOML ({fault})", remedy="correct that line") from fault
+    for name in table:
+        content = content.get(name, {})
+    return dict(content)
+
+
+def build_settings(
+    suite: Mapping[str, Any],
+    *,
+    origin: str,
+    base: Path,
+    command_line: Mapping[str, Any],
+    selected: Sequence[str] | None = None,
+    store: Path | None = None,
+    outputs: Mapping[str, Path] | None = None,
+) -> Settings:
+    """Merge and check.
+
+    Args:
+        suite: The suite's table.
+        origin: What messages call it.
+        base: Folder its relative paths start from.
+        command_line: Setting -> value for what the command line gave, parsed but unchecked.
+        selected: Models named on the command line; ``None`` means all.
+        store: Folder of the store, or ``None``.
+        outputs: Kind -> file to write.
+
+    Raises:
+        OcclusionError: All faults of the suite and the command line, listed.
+    """
+    given = {name.replace("_", "-"): value for name, value in suite.items()}
+    faults: list[str] = []
+    if isinstance(given.get("seed"), int) and not isinstance(given.get("seed"), bool):
+        given["seed"] = [given["seed"]]
+    known = {*SETTINGS, "suite", "models"}
+    faults += [f"{origin}: unknown setting {name!r}" for name in given if name not in known]
+    for name, setting in SETTINGS.items():
+        for source, values in ((origin, given), ("command line", command_line)):
+            if name in values and (wrong := setting.check(values[name])):
+                label = f"--occlusion-{name}" if source == "command line" else f"{origin}: {name}"
+                faults.append(f"{label} {wrong}")
+    name = given.get("suite", "")
+    if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
+        faults.append(f"{origin}: suite is {name!r}; a name of letters, digits, - and _ is needed")
+    models = _models(given.get("models"), origin, base, faults)
+    unknown = [one for one in selected or () if one not in {model.name for model in models}]
+    if unknown:
+        faults.append(
+            f"--occlusion-models: unknown model {', '.join(unknown)}; the suite {name!r} has "
+            f"{', '.join(model.name for model in models) or 'none'}"
+        )
+    if faults:
+        raise OcclusionError(
+            f"the suite cannot be run as given:\n{listed(faults)}",
+            remedy="correct the file or the command line; nothing was run",
+        )
+    return _merge(given, command_line, models, selected, origin, base, store, outputs or {})
+
+
+def _models(
+    tables: object, origin: str, base: Path, faults: list[str]
+) -> tuple[ModelSettings, ...]:
+    from pytest_occlusion.encoders import FAMILIES
+
+    if not isinstance(tables, dict) or not tables:
+        faults.append(f"{origin}: no models; give each a table [models.NAME]")
+        return ()
+    models = []
+    for name, raw in tables.items():
+        label = f"{origin}: models.{name}"
+        if not isinstance(raw, dict):
+            faults.append(f"{label} is not a table")
+            continue
+        table = {key.replace("_", "-"): value for key, value in raw.items()}
+        if not MODEL_NAME.fullmatch(name):
+            faults.append(f"{label}: a name holds letters, digits, -, + and _ only")
+        if table.get("family") not in FAMILIES:
+            faults.append(
+                f"{label}: family is {table.get('family')!r}; known: {', '.join(FAMILIES)}"
+            )
+        faults += [
+            f"{label}: {key} is not a text"
+            for key in MODEL_KEYS
+            if key in table and not isinstance(table[key], str)
+        ]
+        if table.get("precision") not in (None, *PRECISIONS):
+            faults.append(f"{label}: precision is {table['precision']!r}")
+        checkpoint, missing = _expand(str(table.get("checkpoint", "")))
+        tokenizer, more = _expand(str(table.get("tokenizer", "")))
+        if not checkpoint:
+            faults.append(f"{label}: no checkpoint")
+        models.append(
+            ModelSettings(
+                name=name,
+                family=str(table.get("family")),
+                checkpoint=_absolute(checkpoint, base),
+                tokenizer=_absolute(tokenizer, base) if tokenizer else None,
+                precision=table.get("precision"),
+                options={key: value for key, value in table.items() if key not in MODEL_KEYS},
+                missing=missing + more,
+            )
+        )
+    return tuple(models)
+
+
+def _absolute(place: str, base: Path) -> str:
+    """Make a path absolute; leave alone what is no path here (a hub id, an open_clip tag)."""
+    path = Path(place).expanduser()
+    if path.is_absolute():
+        return str(path)
+    looks_like_path = place.startswith(".") or (base / path).exists() or path.suffix != ""
+    return str((base / path).resolve()) if looks_like_path else place
+
+
+def _merge(
+    given: Mapping[str, Any],
+    command_line: Mapping[str, Any],
+    models: tuple[ModelSettings, ...],
+    selected: Sequence[str] | None,
+    origin: str,
+    base: Path,
+    store: Path | None,
+    outputs: Mapping[str, Path],
+) -> Settings:
+    from_suite = {name: given.get(name, setting.default) for name, setting in SETTINGS.items()}
+    merged = {**from_suite, **command_line}
+    names = tuple(model.name for model in models)
+    suite_grid = Grid(
+        models=names,
+        directions=DIRECTIONS[from_suite["direction"]],
+        occluders=tuple(from_suite["occluders"]),
+        ratios=tuple(sorted(float(ratio) for ratio in from_suite["ratios"])),
+        ks=tuple(sorted(from_suite["ks"])),
+    )
+    grid = Grid(
+        models=tuple(name for name in names if selected is None or name in selected),
+        directions=DIRECTIONS[merged["direction"]],
+        occluders=tuple(merged["occluders"]),
+        ratios=tuple(sorted(float(ratio) for ratio in merged["ratios"])),
+        ks=tuple(sorted(merged["ks"])),
+    )
+    corpus, missing = _expand(merged["corpus"])
+    if missing:
+        raise OcclusionError(
+            f"the corpus {merged['corpus']!r} needs the environment variable {missing[0]}",
+            remedy=f"export {missing[0]}=... or name another corpus with --occlusion-corpus",
+        )
+    return Settings(
+        suite=given["suite"],
+        origin=origin,
+        models=models,
+        grid=grid,
+        suite_grid=suite_grid,
+        corpus=corpus,
+        base=Path.cwd() if "corpus" in command_line else base,
+        split=merged["split"],
+        text_rule=merged["text-rule"],
+        candidates=merged["candidates"],
+        fill=merged["fill"],
+        seeds=tuple(merged["seed"]),
+        tolerance=float(merged["tolerance"]),
+        device=merged["device"],
+        precision=merged["precision"],
+        batch_size=merged["batch-size"],
+        store=store,
+        ad_hoc=tuple(
+            name
+            for name, setting in SETTINGS.items()
+            if setting.protocol and merged[name] != from_suite[name]
+        ),
+        outputs=dict(outputs),
+    )
+
+
+def parse_list(text: str, kind: type) -> list[Any]:
+    """Parse a comma-separated value; what cannot be parsed stays text for the check to refuse."""
+    items: list[Any] = []
+    for item in text.split(","):
+        try:
+            items.append(kind(item.strip()))
+        except ValueError:
+            items.append(item.strip())
+    return items
+
+
+def with_precision(settings: Settings, model: ModelSettings) -> str:
+    """The precision in force for one model."""
+    return model.precision or settings.precision
+
+
+__all__ = [
+    "KS",
+    "RATIOS",
+    "SETTINGS",
+    "Grid",
+    "ModelSettings",
+    "Settings",
+    "build_settings",
+    "parse_list",
+    "read_suite",
+    "with_precision",
+]

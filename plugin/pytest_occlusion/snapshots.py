@@ -1,0 +1,276 @@
+"""Snapshots: a syrupy extension that keeps integers with a tolerance, and where they come from.
+
+One readable file per suite and model, ``baselines/<suite>/<model>.json``: a line per cell with
+hits and queries, below it which queries hit (a bit each, base64; no text, no identifier), above it
+the provenances the cells refer to. Files are merged under a lock and replaced as a whole, and no
+snapshot is ever deleted here: a run that leaves cells out cannot lose them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from syrupy.data import Snapshot, SnapshotCollection, SnapshotCollections
+from syrupy.extensions.base import AbstractSyrupyExtension
+from syrupy.location import PyTestLocation
+from syrupy.types import SerializableData, SerializedData, SnapshotIndex
+
+from pytest_occlusion.digests import settings_digest
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.provenance import Provenance
+from pytest_occlusion.results import CellResult
+from pytest_occlusion.store import write_atomically
+from pytest_occlusion.verdicts import Baseline, within
+
+SCHEMA = 1
+FOLDER = "baselines"
+
+
+def snapshot_index(suite: str, model: str, cell: str) -> str:
+    """The name under which syrupy knows a cell; it also says which file it lies in."""
+    return f"{suite}/{model}/{cell}"
+
+
+def snapshot_file(test_folder: Path, suite: str, model: str) -> Path:
+    """Where the baselines of one suite and model lie."""
+    return test_folder / FOLDER / suite / f"{model}.json"
+
+
+def snapshot_data(result: CellResult, provenance: Provenance, *, tolerance: int) -> dict[str, Any]:
+    """What is handed to syrupy for one cell; plain data."""
+    return {
+        "hits": result.hits,
+        "queries": result.queries,
+        "tolerance": tolerance,
+        "provenance": asdict(provenance),
+        "hit_queries": pack_bits(result.hit_queries),
+    }
+
+
+def pack_bits(bits: NDArray[np.bool_]) -> str:
+    """Bools as base64 of their packed bits."""
+    return base64.b64encode(np.packbits(bits).tobytes()).decode("ascii")
+
+
+def unpack_bits(text: str, count: int) -> NDArray[np.bool_]:
+    """The reverse of :func:`pack_bits`; raises ValueError when it cannot be."""
+    packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    if len(packed) != (count + 7) // 8:
+        raise ValueError(f"{len(packed)} bytes for {count} queries")
+    return np.unpackbits(packed, count=count).astype(np.bool_)
+
+
+def read_baseline(file: Path, cell: str) -> Baseline | None:
+    """The baseline of one cell, or ``None`` when there is none.
+
+    Raises:
+        OcclusionError: The file is damaged; naming it and how to repair it.
+    """
+    content = _read(file)
+    if content is None or cell not in content["cells"]:
+        return None
+    try:
+        return _baseline(json.loads(_record(content, cell)))
+    except (ValueError, KeyError, TypeError) as fault:
+        raise _damaged(file) from fault
+
+
+def _baseline(record: Mapping[str, Any]) -> Baseline:
+    bits = record.get("hit_queries")
+    known = record.get("provenance")
+    return Baseline(
+        hits=int(record["hits"]),
+        queries=int(record["queries"]),
+        hit_queries=unpack_bits(bits, int(record["queries"])) if bits else None,
+        provenance=Provenance(**known) if known else None,
+    )
+
+
+def _damaged(file: Path) -> OcclusionError:
+    return OcclusionError(
+        f"{file}: the snapshot file is damaged",
+        remedy="restore it from version control, or delete it and run with --snapshot-update",
+    )
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """The content of a snapshot file; ``None`` when there is no file."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as fault:
+        raise _damaged(file) from fault
+    if not isinstance(content, dict) or not isinstance(content.get("cells"), dict):
+        raise _damaged(file)
+    if content.get("schema") != SCHEMA:
+        raise OcclusionError(
+            f"{file}: snapshot schema {content.get('schema')!r}, this version reads {SCHEMA}",
+            remedy="update pytest-occlusion, or delete the file and run with --snapshot-update",
+        )
+    return content
+
+
+def _record(content: Mapping[str, Any], cell: str) -> str:
+    """One cell in the form that :func:`snapshot_data` has, as JSON."""
+    line = content["cells"][cell]
+    return json.dumps(
+        {
+            "hits": line["hits"],
+            "queries": line["queries"],
+            "provenance": content.get("provenance", {}).get(line.get("from")),
+            "hit_queries": content.get("hit_queries", {}).get(cell),
+        },
+        sort_keys=True,
+    )
+
+
+def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write cells into a file under a lock, leaving all others as they are."""
+    from filelock import FileLock
+
+    locks = Path(tempfile.gettempdir()) / "pytest-occlusion-locks"
+    locks.mkdir(exist_ok=True, mode=0o777)
+    with FileLock(locks / f"{settings_digest(str(file.resolve()))[:16]}.lock"):
+        try:
+            content = _read(file)
+        except OcclusionError:
+            content = None  # a damaged file is repaired by an update
+        if content is None:
+            content = {"cells": {}, "provenance": {}, "hit_queries": {}}
+        for cell, record in records.items():
+            origin = Provenance(**record["provenance"])
+            content["provenance"][origin.id] = asdict(origin)
+            content["cells"][cell] = {
+                "hits": record["hits"],
+                "queries": record["queries"],
+                "from": origin.id,
+            }
+            content["hit_queries"][cell] = record["hit_queries"]
+        write_atomically(file, _formatted(file, content).encode())
+
+
+def _formatted(file: Path, content: Mapping[str, Any]) -> str:
+    """JSON with one line per cell, so that a diff reads as a list of what changed."""
+    used = {line["from"] for line in content["cells"].values()}
+    origins = {name: value for name, value in content["provenance"].items() if name in used}
+
+    def lines(table: Mapping[str, Any]) -> str:
+        rows = [f"    {json.dumps(name)}: {json.dumps(table[name])}" for name in sorted(table)]
+        return "{\n" + ",\n".join(rows) + "\n  }"
+
+    parts = {
+        "schema": json.dumps(SCHEMA),
+        "suite": json.dumps(file.parent.name),
+        "model": json.dumps(file.stem),
+        "provenance": json.dumps(origins, indent=2, sort_keys=True).replace("\n", "\n  "),
+        "cells": lines(content["cells"]),
+        "hit_queries": lines(content["hit_queries"]),
+    }
+    return "{\n" + ",\n".join(f'  "{name}": {text}' for name, text in parts.items()) + "\n}\n"
+
+
+class RecallSnapshot(AbstractSyrupyExtension):
+    """syrupy extension; use it with ``snapshot.use_extension(RecallSnapshot)``.
+
+    At module level and without arguments, because syrupy imports it by name on the controller.
+    """
+
+    file_extension = "json"
+
+    def serialize(self, data: SerializableData, **_: Any) -> SerializedData:
+        """One cell's plain data as JSON."""
+        return json.dumps(data, sort_keys=True)
+
+    def matches(self, *, serialized_data: SerializedData, snapshot_data: SerializedData) -> bool:
+        """Whether the hits lie within the tolerance; a snapshot that cannot be read never does."""
+        try:
+            new, old = json.loads(serialized_data), json.loads(snapshot_data)
+            return within(
+                new["hits"], new["queries"], old["hits"], old["queries"], new["tolerance"]
+            )
+        except (ValueError, KeyError, TypeError):
+            return False  # raising here would keep --snapshot-update from repairing the file
+
+    def diff_lines(
+        self, serialized_data: SerializedData, snapshot_data: SerializedData
+    ) -> Iterator[str]:
+        """Hits and queries of both sides."""
+        for sign, text in (("-", snapshot_data), ("+", serialized_data)):
+            try:
+                record = json.loads(text)
+                yield f"{sign} {record['hits']} hits of {record['queries']} queries"
+            except (ValueError, KeyError, TypeError):
+                yield f"{sign} not readable"
+
+    @classmethod
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
+        """``test_recall[suite/model/cell]``."""
+        return f"{test_location.methodname}[{index}]"
+
+    @classmethod
+    def get_location(cls, *, test_location: PyTestLocation, index: SnapshotIndex) -> str:
+        """The file of the suite and model that the index names."""
+        suite, model, _ = str(index).split("/")
+        return str(snapshot_file(Path(test_location.filepath).parent, suite, model))
+
+    @classmethod
+    def matches_test_location(
+        cls, *, test_location: PyTestLocation, snapshot_location: str
+    ) -> bool:
+        """Files are named by suite and model, not by test module."""
+        return True
+
+    def discover_snapshots(self, **_: Any) -> SnapshotCollections:
+        """None: what is not discovered is never called unused and never deleted.
+
+        Cells that a selection leaves out would otherwise look unused to syrupy.
+        """
+        return SnapshotCollections()
+
+    def read_snapshot_collection(self, *, snapshot_location: str) -> SnapshotCollection:
+        """All cells of a file."""
+        collection = SnapshotCollection(location=snapshot_location)
+        content = _read(Path(snapshot_location))
+        for cell in content["cells"] if content else ():
+            collection.add(Snapshot(name=cell))
+        return collection
+
+    def read_snapshot_data_from_location(
+        self, *, snapshot_location: str, snapshot_name: str, session_id: str
+    ) -> SerializedData | None:
+        """One cell as JSON; ``None`` when it is not there or cannot be read."""
+        cell = _cell_of(snapshot_name)
+        try:
+            content = _read(Path(snapshot_location))
+            if content is None or cell not in content["cells"]:
+                return None
+            return _record(content, cell)
+        except (OcclusionError, KeyError, TypeError):
+            return "damaged"
+
+    @classmethod
+    def write_snapshot_collection(
+        cls, *, snapshot_collection: SnapshotCollection, name_order: dict[str, int] | None = None
+    ) -> None:
+        """Merge the collection's cells into its file, atomically."""
+        records = {
+            _cell_of(snapshot.name): json.loads(str(snapshot.data))
+            for snapshot in snapshot_collection
+        }
+        _merge(Path(snapshot_collection.location), records)
+
+    def delete_snapshots(self, *, snapshot_location: str, snapshot_names: set[str]) -> None:
+        """Nothing is deleted; see the module's docstring."""
+
+
+def _cell_of(snapshot_name: str) -> str:
+    return snapshot_name.rpartition("/")[2].rstrip("]")

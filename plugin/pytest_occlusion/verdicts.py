@@ -1,0 +1,228 @@
+"""Verdicts: baseline + result + provenance -> same, within tolerance, regressed, improved, new."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.provenance import Provenance, changes
+from pytest_occlusion.results import CellResult
+
+SAME, WITHIN, REGRESSED, IMPROVED, NEW = (
+    "same",
+    "within-tolerance",
+    "regressed",
+    "improved",
+    "new",
+)
+CHANGED = (REGRESSED, IMPROVED)
+"""Verdicts that turn a gated cell red."""
+
+DIGEST_FIELDS = ("weights", "corpus", "protocol")
+"""Provenance fields that are shown by their first digits."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a snapshot holds of one cell.
+
+    Attributes:
+        hits: Accepted hits.
+        queries: Queries they are out of.
+        hit_queries: bool ``[queries]``, which ones; ``None`` where the snapshot does not say.
+        provenance: Under what they were accepted; ``None`` where the snapshot does not say.
+    """
+
+    hits: int
+    queries: int
+    hit_queries: NDArray[np.bool_] | None
+    provenance: Provenance | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a cell stands against its baseline.
+
+    Attributes:
+        kind: ``same``, ``within-tolerance``, ``regressed``, ``improved`` or ``new``.
+        tolerance: Queries that might change, net.
+        baseline: What was compared with, if anything.
+        lost: Queries that hit in the baseline and miss now; ``None`` where that cannot be told.
+        gained: The other way round.
+        p_value: Exact two-sided McNemar test on those queries.
+    """
+
+    kind: str
+    tolerance: int
+    baseline: Baseline | None = None
+    lost: int | None = None
+    gained: int | None = None
+    p_value: float | None = None
+
+
+def allowed_flips(tolerance: float, queries: int) -> int:
+    """The tolerance in queries: shares round up, so that a set of any size allows one."""
+    return math.ceil(tolerance * queries) if tolerance < 1 else int(tolerance)
+
+
+def within(hits: int, queries: int, baseline_hits: int, baseline_queries: int, flips: int) -> bool:
+    """Whether a cell passes: the one rule, used by verdicts and snapshots alike."""
+    return queries == baseline_queries and abs(hits - baseline_hits) <= flips
+
+
+def judge(result: CellResult, baseline: Baseline | None, *, tolerance: float) -> Verdict:
+    """Compare a result with its baseline.
+
+    Args:
+        result: What was measured.
+        baseline: What was accepted, or ``None``.
+        tolerance: Queries, or a share of them below 1.
+    """
+    flips = allowed_flips(tolerance, result.queries)
+    if baseline is None:
+        return Verdict(NEW, flips)
+    if within(result.hits, result.queries, baseline.hits, baseline.queries, flips):
+        kind = SAME if result.hits == baseline.hits else WITHIN
+    else:
+        worse = result.hits * baseline.queries < baseline.hits * result.queries
+        kind = REGRESSED if worse else IMPROVED
+    if baseline.hit_queries is None or len(baseline.hit_queries) != len(result.hit_queries):
+        return Verdict(kind, flips, baseline)
+    lost = int((baseline.hit_queries & ~result.hit_queries).sum())
+    gained = int((~baseline.hit_queries & result.hit_queries).sum())
+    return Verdict(kind, flips, baseline, lost, gained, mcnemar(lost, gained))
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Exact two-sided McNemar test: are losses and gains as likely as each other?
+
+    Twice the smaller binomial tail at one half (McNemar 1947, in its exact form), at most 1.
+    """
+    flipped = lost + gained
+    tail = sum(math.comb(flipped, i) for i in range(min(lost, gained) + 1))
+    return min(1.0, float(2 * tail / 2**flipped))
+
+
+def explain(result: CellResult, verdict: Verdict, current: Provenance, *, accept: str) -> list[str]:
+    """The failure text of a cell: what was expected, what came, why it may be, what to do.
+
+    Args:
+        result: What was measured.
+        verdict: From :func:`judge`.
+        current: Provenance of the result.
+        accept: The command that makes the result the baseline.
+    """
+    cell = result.cell
+    blocked = f"{100 * cell.ratio:g} % blocked ({cell.occluder})"
+    name = f"Recall@{cell.k} of {cell.model} at {blocked}"
+    if verdict.baseline is None:
+        return [
+            f"{name} has no baseline: measured {percent(result.recall)} "
+            f"({result.hits:,} of {result.queries:,} queries)",
+            f"  accept: {accept}",
+        ]
+    old = verdict.baseline
+    before = old.hits / old.queries if old.queries else 0.0
+    lines = [
+        f"{name} {'fell' if verdict.kind == REGRESSED else 'rose'} beyond the tolerance",
+        "",
+        f"  {'':<12}{'recall':>10}{'hits':>9}{'queries':>10}",
+        f"  {'baseline':<12}{percent(before):>10}{old.hits:>9,}{old.queries:>10,}",
+        f"  {'this run':<12}{percent(result.recall):>10}{result.hits:>9,}{result.queries:>10,}",
+        f"  {'difference':<12}{points(result.recall - before):>10}{result.hits - old.hits:>+9,}"
+        f"   (tolerance {verdict.tolerance})",
+    ]
+    if verdict.lost is not None:
+        lines.append(
+            f"  {'flipped':<12}{verdict.lost:,} queries lost, {verdict.gained:,} gained; exact "
+            f"McNemar p = {verdict.p_value:.2g}"
+        )
+    lines += ["", *triage(old.provenance, current), "", f"  accept: {accept}"]
+    return lines
+
+
+def triage(before: Provenance | None, after: Provenance) -> list[str]:
+    """What changed since the baseline was accepted, and what that suggests."""
+    if before is None:
+        return ["  the snapshot does not say what it was measured with"]
+    changed, unchanged = changes(before, after)
+    if not changed:
+        return [
+            "  nothing recorded has changed (weights, corpus, protocol, environment): the run is "
+            "not",
+            "  deterministic, or a result was altered outside of it",
+        ]
+    lines = []
+    for name, (old, new) in changed.items():
+        if name in DIGEST_FIELDS:
+            old, new = old[:8], new[:8]
+        elif name == "libraries":
+            old, new = _differing(old, new)
+        lines.append(f"  {name + ' changed':<20}{old} -> {new}")
+    if unchanged:
+        lines.append(f"  {'unchanged':<20}{', '.join(unchanged)}")
+    return lines
+
+
+def _differing(old: str, new: str) -> tuple[str, str]:
+    """Only the libraries whose versions differ."""
+    before, after = set(old.split(", ")), set(new.split(", "))
+    return (
+        ", ".join(sorted(before - after)) or "none",
+        ", ".join(sorted(after - before)) or "none",
+    )
+
+
+def percent(recall: float) -> str:
+    """``0.3124`` -> ``31.2 %``."""
+    return f"{100 * recall:.1f} %"
+
+
+def points(difference: float) -> str:
+    """``-0.025`` -> ``-2.5 pt``."""
+    return f"{100 * difference:+.1f} pt"
+
+
+@dataclass(frozen=True)
+class CurveVerdict:
+    """How a curve stands against the baselines of its cells.
+
+    Attributes:
+        kind: As :class:`Verdict`; ``new`` unless every cell of the curve has a baseline.
+        difference: Mean change in hits over the ratios.
+        tolerance: Mean change that is allowed.
+    """
+
+    kind: str
+    difference: float
+    tolerance: float
+
+
+def judge_curve(
+    results: Sequence[CellResult], baselines: Sequence[Baseline | None], *, tolerance: float
+) -> CurveVerdict:
+    """Compare the mean hits over a curve with the baselines'.
+
+    Flips at different ratios partly cancel in the mean, so it is held to half of a cell's
+    tolerance: a small loss at every ratio, which no single cell would show, is caught.
+    """
+    flips = max(1.0, allowed_flips(tolerance, results[0].queries) / 2)
+    known = [baseline for baseline in baselines if baseline is not None]
+    same_queries = all(
+        baseline.queries == result.queries for baseline, result in zip(known, results, strict=False)
+    )
+    if len(known) != len(results) or not same_queries:
+        return CurveVerdict(NEW, 0.0, flips)
+    changes_in_hits = [
+        result.hits - baseline.hits for result, baseline in zip(results, known, strict=True)
+    ]
+    difference = float(np.mean(changes_in_hits))
+    if abs(difference) <= flips:
+        kind = SAME if not any(changes_in_hits) else WITHIN
+    else:
+        kind = REGRESSED if difference < 0 else IMPROVED
+    return CurveVerdict(kind, difference, flips)

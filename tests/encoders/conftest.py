@@ -1,0 +1,104 @@
+"""What the encoder tests share: the parity inputs, and checkpoints written once a session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pytest_occlusion.encoders import Encoder, load_encoder
+from pytest_occlusion.encoders.devices import exact_matmul
+
+from .formula import PARITY, write_formula_checkpoint, write_state
+from .tiny import (
+    cxr_clip_shapes,
+    medclip_shapes,
+    resnet_shapes,
+    state_of,
+    vit_shapes,
+    write_directory,
+    write_word_pieces,
+)
+
+
+@pytest.fixture(scope="session")
+def parity_images() -> list[Image.Image]:
+    listed = json.loads((PARITY / "inputs.json").read_text(encoding="utf-8"))["images"]
+    images: list[Image.Image] = [Image.open(PARITY / entry["file"]) for entry in listed]
+    for image in images:
+        image.load()
+    return images
+
+
+@pytest.fixture(scope="session")
+def parity_texts() -> list[str]:
+    texts = json.loads((PARITY / "inputs.json").read_text(encoding="utf-8"))["texts"]
+    return [entry["text"] if isinstance(entry, dict) else entry for entry in texts]
+
+
+@pytest.fixture(scope="session")
+def vitb32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """ViT-B/32 with formula weights as a plain state_dict: 605 MB, removed at the end."""
+    path = tmp_path_factory.mktemp("formula") / "vitb32.pt"
+    yield write_formula_checkpoint(path, "clip_vitb32")
+    path.unlink()
+
+
+@pytest.fixture(scope="session")
+def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_directory(tmp_path_factory.mktemp("tiny") / "vit", vit_shapes())
+
+
+@pytest.fixture(scope="session")
+def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_directory(tmp_path_factory.mktemp("tiny") / "resnet", resnet_shapes())
+
+
+@pytest.fixture(scope="session")
+def bert_vocabulary() -> Path:
+    """bert-base-cased's vocabulary, which is not ours to copy into this repository."""
+    shared = Path(__file__).resolve().parents[3] / "shared" / "parity"
+    path = shared / "bert-base-cased-vocab.txt"
+    if not path.is_file():
+        pytest.skip("needs ../shared/parity/bert-base-cased-vocab.txt, which is not shipped")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_encoders(
+    tmp_path_factory: pytest.TempPathFactory, tiny_vit: Path, tiny_resnet: Path
+) -> Callable[[str], Encoder]:
+    """Tiny encoders by name (see TINY), each loaded once."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = write_word_pieces(folder / "vocab.txt")
+    loaded: dict[str, Encoder] = {}
+
+    def load(name: str) -> Encoder:
+        family, _, tower = name.rpartition("-")
+        small: dict[str, Any] = {"canvas_size": 64}
+        if family in ("clip", "cxr-repair"):
+            place = tiny_vit if tower == "vit" else tiny_resnet
+            options = small if family == "cxr-repair" else {}
+            return load_encoder(family, checkpoint=place, device="cpu", **options)
+        shapes = medclip_shapes(tower) if family == "medclip" else cxr_clip_shapes(tower)
+        path = folder / f"{name}.bin"
+        write_state(path, state_of(shapes))
+        small["max_tokens"] = 40
+        return load_encoder(family, checkpoint=path, tokenizer=words, device="cpu", **small)
+
+    def get(name: str) -> Encoder:
+        if name not in loaded:
+            loaded[name] = load(name)
+        return loaded[name]
+
+    return get
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    with exact_matmul():
+        yield

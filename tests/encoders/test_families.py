@@ -1,0 +1,223 @@
+"""Every family in its tiny form against the conformance checks that others can import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pytest_occlusion.encoders import Encoder, load_encoder
+from pytest_occlusion.encoders.conformance import CHECKS
+from pytest_occlusion.errors import OcclusionError
+
+from .formula import CONFIG, write_state, write_tar
+from .tiny import cxr_clip_shapes, medclip_shapes, state_of, write_word_pieces
+
+TINY = (
+    "clip-vit",
+    "clip-resnet",
+    "cxr-repair-vit",
+    "cxr-repair-resnet",
+    "medclip-swin",
+    "medclip-resnet",
+    "cxr-clip-swin",
+    "cxr-clip-resnet",
+)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", TINY)
+def test_conformance(
+    name: str, check: Callable[[Encoder], None], tiny_encoders: Callable[[str], Encoder]
+) -> None:
+    check(tiny_encoders(name))
+
+
+BREAKAGES: dict[str, Callable[[Encoder], dict[str, Any]]] = {
+    "check_record": lambda e: {"weights_digest": "abc"},
+    "check_canvases": lambda e: {"canvas": replace(e.canvas, height=7)},
+    "check_embeddings": lambda e: {"embed_texts": lambda t: e.embed_texts(t) * 2},
+    "check_no_collapse": lambda e: {"embed_canvases": lambda c: e.embed_canvases(c * 0)},
+    "check_neighbours": lambda e: {
+        "embed_texts": lambda t: e.embed_texts(t).roll(len(t) % 2, 1).roll(len(t) // 5, 1)
+    },
+    "check_determinism": lambda e: {
+        "embed_canvases": lambda c: torch.nn.functional.normalize(
+            e.embed_canvases(c) + torch.rand(1), dim=1
+        )
+    },
+    "check_tokens": lambda e: {"count_tokens": lambda t: [1] * len(t)},
+}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_each_check_can_fail(name: str, tiny_encoders: Callable[[str], Encoder]) -> None:
+    encoder = tiny_encoders("clip-vit")
+    check = next(check for check in CHECKS if check.__name__ == name)
+    with pytest.raises(AssertionError):
+        check(replace(encoder, **BREAKAGES[name](encoder)))
+
+
+def test_variants_are_told_from_the_file(tiny_encoders: Callable[[str], Encoder]) -> None:
+    assert tiny_encoders("medclip-swin").variant == "Swin-w24-l2-2/4"
+    assert tiny_encoders("cxr-clip-resnet").variant == "ResNet-w8-l1-2-1-1"
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    return write_word_pieces(tmp_path / "vocab.txt")
+
+
+@pytest.mark.parametrize(
+    ("asked", "shapes", "said"),
+    [
+        ("cxr-clip", medclip_shapes("resnet"), "this is a MedCLIP ResNet50 state_dict"),
+        ("cxr-clip", medclip_shapes("swin"), "this is a MedCLIP Swin state_dict"),
+        ("medclip", cxr_clip_shapes("swin"), "this is a CXR-CLIP Swin state_dict"),
+        ("clip", cxr_clip_shapes("resnet"), "this is a CXR-CLIP ResNet50 state_dict"),
+    ],
+)
+def test_other_families_are_refused_by_name(
+    asked: str, shapes: dict[str, tuple[int, ...]], said: str, tmp_path: Path
+) -> None:
+    path = write_state(tmp_path / "w.bin", state_of(shapes))
+    with pytest.raises(OcclusionError, match=f"{said}; family '{asked}' was asked for"):
+        load_encoder(asked, checkpoint=path, device="cpu")
+
+
+def test_the_trainers_tar_with_omegaconf_inside(tmp_path: Path, words: Path) -> None:
+    state = {n: torch.from_numpy(a) for n, a in state_of(cxr_clip_shapes("swin")).items()}
+    config = {**CONFIG, "base": {"image_size": 64, "text_max_length": 40}}
+    write_tar(tmp_path / "model.tar", state, config)
+    torch.save(state, tmp_path / "plain.pt")
+    trained = load_encoder(
+        "cxr-clip", checkpoint=tmp_path / "model.tar", tokenizer=words, device="cpu"
+    )
+    assert (trained.canvas.height, trained.token_limit) == (64, 40)
+    sizes: dict[str, Any] = {"canvas_size": 64, "max_tokens": 40}
+    plain = load_encoder(
+        "cxr-clip", checkpoint=tmp_path / "plain.pt", tokenizer=words, device="cpu", **sizes
+    )
+    assert trained.weights_digest == plain.weights_digest
+    assert torch.equal(trained.encode_texts(["no lungs"]), plain.encode_texts(["no lungs"]))
+
+
+def test_a_configuration_that_is_not_implemented(tmp_path: Path) -> None:
+    state = {n: torch.from_numpy(a) for n, a in state_of(cxr_clip_shapes("resnet")).items()}
+    config = {"model": {"text_encoder": {"pooling": "bos"}}}
+    write_tar(tmp_path / "model.tar", state, config)
+    with pytest.raises(OcclusionError, match=r"model\.text_encoder\.pooling = 'bos'"):
+        load_encoder("cxr-clip", checkpoint=tmp_path / "model.tar", device="cpu")
+
+
+def test_index_buffers_are_neither_needed_nor_counted(tmp_path: Path, words: Path) -> None:
+    state = state_of(medclip_shapes("swin"))
+    lean = write_state(tmp_path / "lean.bin", state)
+    position_ids = "text_model.model.embeddings.position_ids"
+    index = "vision_model.model.encoder.layers.0.blocks.0.attention.self.relative_position_index"
+    extra = {position_ids: state["logit_scale"], index: state["logit_scale"]}
+    full = write_state(tmp_path / "full.bin", state | extra)
+    sizes: dict[str, Any] = {"canvas_size": 64, "max_tokens": 40}
+    digests = {
+        load_encoder(
+            "medclip", checkpoint=path, tokenizer=words, device="cpu", **sizes
+        ).weights_digest
+        for path in (lean, full)
+    }
+    assert len(digests) == 1
+
+
+def test_padding_is_a_choice(tmp_path: Path, words: Path) -> None:
+    path = write_state(tmp_path / "w.bin", state_of(medclip_shapes("resnet")))
+
+    def embed(**options: Any) -> torch.Tensor:
+        encoder = load_encoder(
+            "medclip", checkpoint=path, tokenizer=words, device="cpu", max_tokens=40, **options
+        )
+        return encoder.encode_texts(["no effusion", "lungs " * 60])
+
+    alone, padded = embed(), embed(padding="batch77")
+    assert (alone[0] - padded[0]).abs().max() > 1e-3
+    assert torch.allclose(alone[1], padded[1], atol=1e-6)  # no room is left for padding
+    with pytest.raises(OcclusionError, match="padding = 'longest' is unknown"):
+        embed(padding="longest")
+    with pytest.raises(OcclusionError, match="resample = 'nearest' is unknown"):
+        embed(resample="nearest")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_tokens": 49}, "max-tokens = 49 is out of range: the text tower has 48 positions"),
+        ({"max_tokens": 40, "canvas_size": 60}, "cannot tile an input of 60 pixels"),
+        ({"max_tokens": 40, "canvas_size": 5000}, "canvas-size = 5000 is out of range"),
+    ],
+)
+def test_sizes_that_do_not_fit(
+    options: dict[str, Any], said: str, tmp_path: Path, words: Path
+) -> None:
+    path = write_state(tmp_path / "w.bin", state_of(medclip_shapes("swin")))
+    with pytest.raises(OcclusionError, match=said):
+        load_encoder("medclip", checkpoint=path, tokenizer=words, device="cpu", **options)
+
+
+def test_resnet_is_torchvisions() -> None:
+    from torchvision.models.resnet import Bottleneck, ResNet
+
+    from pytest_occlusion.encoders.resnet import ResNetSizes, resnet_features, resnet_shapes
+
+    sizes = ResNetSizes(64, (1, 2, 1, 1))
+    weights = {n: torch.from_numpy(a) for n, a in state_of(resnet_shapes(sizes)).items()}
+    model = ResNet(Bottleneck, list(sizes.depths)).eval()
+    model.fc = torch.nn.Identity()
+    model.load_state_dict(weights)
+    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(resnet_features(weights, sizes, pixels), model(pixels))
+
+
+VOCABULARIES = {
+    "short": ("[PAD]\n[UNK]\n[CLS]\n[SEP]\n", "has 4 lines"),
+    "no-marks": ("a\nb\n", r"has no \[CLS\]"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), VOCABULARIES.values(), ids=VOCABULARIES)
+def test_a_vocabulary_that_does_not_fit(content: str, said: str, tmp_path: Path) -> None:
+    path = write_state(tmp_path / "w.bin", state_of(medclip_shapes("resnet")))
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text(content, encoding="utf-8")
+    with pytest.raises(OcclusionError, match=said):
+        load_encoder("medclip", checkpoint=path, tokenizer=vocabulary, device="cpu", max_tokens=40)
+
+
+@pytest.mark.parametrize("tokenizer", ["folder", "missing.txt", "nobody/nothing", None])
+def test_a_vocabulary_that_is_not_there(
+    tokenizer: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    path = write_state(tmp_path / "w.bin", state_of(medclip_shapes("resnet")))
+    (tmp_path / "folder").mkdir()
+    source = tmp_path / tokenizer if tokenizer in ("folder", "missing.txt") else tokenizer
+    with pytest.raises(OcclusionError) as fault:
+        load_encoder("medclip", checkpoint=path, tokenizer=source, device="cpu", max_tokens=40)
+    assert "vocab.txt" in str(fault.value)
+    assert "28,996 lines of bert-base-cased" in fault.value.remedy
+
+
+def test_a_directory_brings_its_vocabulary(tmp_path: Path) -> None:
+    write_state(tmp_path / "pytorch_model.bin", state_of(medclip_shapes("resnet")))
+    write_word_pieces(tmp_path / "vocab.txt")
+    encoder = load_encoder(
+        "medclip", checkpoint=tmp_path, device="cpu", max_tokens=40, canvas_size=64
+    )
+    assert encoder.encode_texts(["normal"]).shape == (1, 16)

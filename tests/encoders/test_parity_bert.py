@@ -1,0 +1,137 @@
+"""``medclip`` and ``cxr-clip`` against what upstream's own code gave for the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pytest_occlusion.encoders import load_encoder
+from pytest_occlusion.encoders.canvases import cropped, padded_square
+from pytest_occlusion.encoders.cxr_clip import (
+    RESNET_STATISTICS,
+    SWIN_STATISTICS,
+    cxr_clip_pixels,
+)
+from pytest_occlusion.encoders.medclip import medclip_pixels
+from pytest_occlusion.encoders.wordpiece import load_word_pieces
+
+from .formula import PARITY, listing, write_formula_checkpoint
+from .test_parity_clip import TOLERANCE, arrays, check_pixels, furthest
+
+VARIANTS = {
+    "medclip_vit": ("medclip", "Swin-T", "bin"),
+    "medclip_resnet": ("medclip", "ResNet50", "safetensors"),
+    "cxrclip_swin": ("cxr-clip", "Swin-T", "tar"),
+    "cxrclip_resnet": ("cxr-clip", "ResNet50", "tar"),
+}
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(name, checkpoint with formula weights); 530 MB, removed at the end."""
+    suffix = VARIANTS[request.param][2]
+    path = tmp_path_factory.mktemp("formula") / f"model.{suffix}"
+    yield request.param, write_formula_checkpoint(path, request.param)
+    path.unlink()
+
+
+def test_embeddings(
+    variant: tuple[str, Path],
+    bert_vocabulary: Path,
+    parity_images: list[Image.Image],
+    parity_texts: list[str],
+) -> None:
+    name, path = variant
+    family, tower, _ = VARIANTS[name]
+    stored = arrays(name)
+    encoder = load_encoder(family, checkpoint=path, tokenizer=bert_vocabulary, device="cpu")
+    assert encoder.variant == tower
+    assert furthest(encoder.encode_images(parity_images), stored["image_emb"]) < TOLERANCE
+    texts = encoder.encode_texts(parity_texts)
+    assert furthest(texts, stored["text_emb_alone"]) < TOLERANCE
+    if family == "cxr-clip":
+        assert furthest(texts, stored["text_emb_batch"]) < TOLERANCE
+    counts = "n_tokens_untruncated" if family == "medclip" else "n_tokens"
+    assert encoder.count_tokens(parity_texts) == listing(name)[counts]
+    if family == "medclip":
+        recipe = padded_square(224, "bilinear")
+        canvases = torch.from_numpy(np.stack([recipe.draw(image) for image in parity_images]))
+        assert furthest(encoder.embed_canvases(canvases), stored["image_emb_dataset"]) < TOLERANCE
+
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "text_emb_batch": {"padding": "batch77"},
+    "text_emb_alone_notrunc": {"max_tokens": 512},
+    "text_emb_batch_notrunc": {"padding": "batch77", "max_tokens": 457},
+}
+
+
+def test_medclip_text_choices(
+    tmp_path: Path, bert_vocabulary: Path, parity_texts: list[str]
+) -> None:
+    # The text tower's weights have the same names, hence values, in both MedCLIP variants.
+    path = write_formula_checkpoint(tmp_path / "model.bin", "medclip_resnet")
+    for wanted, options in CHOICES.items():
+        encoder = load_encoder(
+            "medclip", checkpoint=path, tokenizer=bert_vocabulary, device="cpu", **options
+        )
+        found = encoder.encode_texts(parity_texts)
+        for name in ("medclip_vit", "medclip_resnet"):
+            stored = arrays(name)[wanted]
+            assert furthest(found, stored) < TOLERANCE, wanted
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", ["medclip_vit", "medclip_resnet"])
+@pytest.mark.parametrize(
+    ("resample", "stored"), [("bicubic", "pixels"), ("bilinear", "pixels_dataset")]
+)
+def test_medclip_pixels(
+    name: str, resample: str, stored: str, parity_images: list[Image.Image]
+) -> None:
+    recipe = padded_square(224, resample)
+    canvases = torch.from_numpy(np.stack([recipe.draw(image) for image in parity_images]))
+    # Upstream's pixel tensors have one channel; its model repeats it.
+    check_pixels(medclip_pixels(canvases)[:, :1], name, stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "statistics"),
+    [("cxrclip_swin", SWIN_STATISTICS), ("cxrclip_resnet", RESNET_STATISTICS)],
+)
+def test_cxr_clip_pixels(
+    name: str, statistics: tuple[Any, Any], parity_images: list[Image.Image]
+) -> None:
+    recipe = cropped(224, "bilinear", convert_first=True, prefix="cxr-clip")
+    canvases = torch.from_numpy(np.stack([recipe.draw(image) for image in parity_images]))
+    mean, std = statistics
+    check_pixels(cxr_clip_pixels(canvases, mean=mean, std=std), name, "pixels")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "ids"),
+    [
+        ("medclip_vit", 77, "input_ids_batch"),
+        ("medclip_vit", 457, "input_ids_batch_notrunc"),
+        ("cxrclip_swin", 256, "input_ids_batch"),
+    ],
+)
+def test_token_ids(
+    name: str, limit: int, ids: str, bert_vocabulary: Path, parity_texts: list[str]
+) -> None:
+    words = load_word_pieces(
+        bert_vocabulary,
+        beside=PARITY,
+        limit=limit,
+        lower_case=True,
+        positions=512,
+        vocabulary_size=28996,
+    )
+    rows = [words.cut(row) for row in words.rows(parity_texts)]
+    found = np.array([row + [0] * (limit - len(row)) for row in rows])
+    assert np.array_equal(found, arrays(name)[ids])

@@ -1,0 +1,180 @@
+"""Tiny checkpoints in upstream's naming: the code path of the real ones, a thousandth the size."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pytest_occlusion.encoders.bert import BertSizes, bert_shapes
+from pytest_occlusion.encoders.resnet import ResNetSizes
+from pytest_occlusion.encoders.resnet import resnet_shapes as resnet_shapes_of
+from pytest_occlusion.encoders.swin import SwinSizes, swin_shapes
+from pytest_occlusion.encoders.vision import prefixed
+
+from .formula import draw, rule_of, write_state
+
+MERGES = ("t h", "th e</w>", "n o</w>", "l u", "lu n", "lun g</w>", "i s</w>", "a c")
+"""Byte pairs of a vocabulary of 522 tokens: 512 bytes, these, and the two marks."""
+
+VOCABULARY = 512 + len(MERGES) + 2
+TEXT_WIDTH, LIMIT, EMBEDDING = 32, 24, 16
+
+
+def write_vocabulary(path: Path) -> Path:
+    """A byte-pair vocabulary as open_clip reads it: gzip, a header line, one merge a line."""
+    path.write_bytes(gzip.compress("\n".join(("#version: tiny", *MERGES)).encode()))
+    return path
+
+
+def blocks(prefix: str, width: int, layers: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of a stack of CLIP transformer blocks."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(layers):
+        at = f"{prefix}resblocks.{layer}."
+        shapes |= {
+            f"{at}attn.in_proj_weight": (3 * width, width),
+            f"{at}attn.in_proj_bias": (3 * width,),
+            f"{at}attn.out_proj.weight": (width, width),
+            f"{at}attn.out_proj.bias": (width,),
+            f"{at}mlp.c_fc.weight": (4 * width, width),
+            f"{at}mlp.c_fc.bias": (4 * width,),
+            f"{at}mlp.c_proj.weight": (width, 4 * width),
+            f"{at}mlp.c_proj.bias": (width,),
+        }
+        for norm in ("ln_1", "ln_2"):
+            shapes |= {f"{at}{norm}.weight": (width,), f"{at}{norm}.bias": (width,)}
+    return shapes
+
+
+def text_shapes() -> dict[str, tuple[int, ...]]:
+    """Shapes of the text tower."""
+    return {
+        "positional_embedding": (LIMIT, TEXT_WIDTH),
+        "text_projection": (TEXT_WIDTH, EMBEDDING),
+        "logit_scale": (),
+        "token_embedding.weight": (VOCABULARY, TEXT_WIDTH),
+        **blocks("transformer.", TEXT_WIDTH, 2),
+        "ln_final.weight": (TEXT_WIDTH,),
+        "ln_final.bias": (TEXT_WIDTH,),
+    }
+
+
+def vit_shapes(*, width: int = 48, patch: int = 8, grid: int = 4) -> dict[str, tuple[int, ...]]:
+    """Shapes of a tiny CLIP with a vision transformer of ``patch * grid`` pixels."""
+    shapes = {
+        **text_shapes(),
+        "visual.class_embedding": (width,),
+        "visual.positional_embedding": (grid * grid + 1, width),
+        "visual.proj": (width, EMBEDDING),
+        "visual.conv1.weight": (width, 3, patch, patch),
+        **blocks("visual.transformer.", width, 2),
+    }
+    for norm in ("ln_pre", "ln_post"):
+        shapes |= {f"visual.{norm}.weight": (width,), f"visual.{norm}.bias": (width,)}
+    return shapes
+
+
+def resnet_shapes(*, width: int = 8, layers: tuple[int, ...] = (1, 2, 1, 1), side: int = 64) -> Any:
+    """Shapes of a tiny CLIP with a modified ResNet of ``side`` pixels."""
+    shapes: dict[str, tuple[int, ...]] = text_shapes()
+
+    def conv(name: str, norm: str, out: int, into: int, kernel: int) -> None:
+        shapes[f"visual.{name}.weight"] = (out, into, kernel, kernel)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"visual.{norm}.{part}"] = (out,)
+        shapes[f"visual.{norm}.num_batches_tracked"] = ()
+
+    for number, (into, out) in enumerate(((3, width // 2), (width // 2,) * 2, (width // 2, width))):
+        conv(f"conv{number + 1}", f"bn{number + 1}", out, into, 3)
+    into = width
+    for stage, count in enumerate(layers, start=1):
+        planes = width * 2 ** (stage - 1)
+        for block in range(count):
+            at = f"layer{stage}.{block}."
+            conv(f"{at}conv1", f"{at}bn1", planes, into, 1)
+            conv(f"{at}conv2", f"{at}bn2", planes, planes, 3)
+            conv(f"{at}conv3", f"{at}bn3", planes * 4, planes, 1)
+            if block == 0:
+                conv(f"{at}downsample.0", f"{at}downsample.1", planes * 4, into, 1)
+            into = planes * 4
+    for part in ("k_proj", "q_proj", "v_proj", "c_proj"):
+        rows = EMBEDDING if part == "c_proj" else into
+        shapes[f"visual.attnpool.{part}.weight"] = (rows, into)
+        shapes[f"visual.attnpool.{part}.bias"] = (rows,)
+    shapes["visual.attnpool.positional_embedding"] = ((side // 32) ** 2 + 1, into)
+    return shapes
+
+
+def state_of(shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
+    """Formula weights for a listing of shapes."""
+    return {name: draw(name, shape, rule_of(name, shape)) for name, shape in shapes.items()}
+
+
+def write_directory(
+    path: Path,
+    shapes: dict[str, tuple[int, ...]],
+    config: dict[str, Any] | None = None,
+    weights: str = "open_clip_model.safetensors",
+) -> Path:
+    """A model directory: weights, vocabulary and ``open_clip_config.json``."""
+    path.mkdir(parents=True)
+    write_state(path / weights, state_of(shapes))
+    write_vocabulary(path / "bpe_vocab.txt.gz")
+    cfg = {"quick_gelu": True, "vision_cfg": {"head_width": 16}, "text_cfg": {"heads": 2}}
+    (path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config or cfg}))
+    return path
+
+
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "lung", "##s", "effusion", "no", "normal")
+"""A WordPiece vocabulary, with all single characters that reports are made of."""
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:;&_-/()\u2019"
+
+
+def write_word_pieces(path: Path) -> Path:
+    """A ``vocab.txt`` for the tiny BERT."""
+    words = [*WORDS, *CHARACTERS, *(f"##{character}" for character in CHARACTERS)]
+    path.write_text("\n".join(words) + "\n", encoding="utf-8")
+    return path
+
+
+BERT = BertSizes(
+    width=32,
+    layers=3,
+    hidden=64,
+    vocabulary=len(WORDS) + 2 * len(CHARACTERS),
+    positions=48,
+    kinds=2,
+)
+SWIN = SwinSizes(patch=4, width=24, depths=(2, 2), heads=(2, 4), window=4, ratio=2)
+RESNET = ResNetSizes(width=8, depths=(1, 2, 1, 1))
+SWIN_SIDE, RESNET_SIDE = 64, 64
+
+
+def medclip_shapes(tower: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of a tiny MedCLIP; ``tower`` is ``swin`` or ``resnet``."""
+    shapes = {"logit_scale": (), **prefixed("text_model.model.", bert_shapes(BERT))}
+    shapes["text_model.projection_head.weight"] = (EMBEDDING, BERT.width)
+    if tower == "swin":
+        shapes |= prefixed("vision_model.model.", swin_shapes(SWIN))
+        return shapes | {"vision_model.projection_head.weight": (EMBEDDING, SWIN.channels)}
+    shapes |= prefixed("vision_model.model.", resnet_shapes_of(RESNET))
+    return shapes | {"vision_model.model.fc.weight": (EMBEDDING, RESNET.channels)}
+
+
+def cxr_clip_shapes(tower: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of a tiny CXR-CLIP; ``tower`` is ``swin`` or ``resnet``."""
+    shapes = {"logit_scale": (), **prefixed("text_encoder.text_encoder.", bert_shapes(BERT))}
+    if tower == "swin":
+        shapes |= prefixed("image_encoder.image_encoder.", swin_shapes(SWIN))
+    else:
+        shapes |= prefixed("image_encoder.resnet.", resnet_shapes_of(RESNET))
+    channels = SWIN.channels if tower == "swin" else RESNET.channels
+    for head, width in (("image", channels), ("text", BERT.width)):
+        shapes[f"{head}_projection.projection.weight"] = (EMBEDDING, width)
+        shapes[f"{head}_projection.projection.bias"] = (EMBEDDING,)
+    return shapes

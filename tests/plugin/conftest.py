@@ -1,0 +1,117 @@
+"""A small project for pytester: sixty pictures, two toy models, a suite, the two tests."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch  # noqa: F401 - runs inside this process must not import it, and drop it, again
+from PIL import Image
+
+from tests.plugin import toy_family
+
+SUITE = """
+suite = "toy"
+corpus = "manifest:reports.csv"
+ratios = [0.0, 0.25, 0.49, 0.81]
+ks = [1, 5]
+tolerance = 1
+[models.good]
+family = "toy"
+checkpoint = "good.safetensors"
+[models.other]
+family = "toy"
+checkpoint = "other.safetensors"
+"""
+
+CONFTEST = """
+from pytest_occlusion.encoders import FAMILIES
+FAMILIES["toy"] = "toy_family:TOY"
+"""
+
+TESTS = """
+def test_recall(occlusion_cell):
+    occlusion_cell.assert_accepted()
+
+def test_curve(occlusion_curve):
+    occlusion_curve.assert_accepted()
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A pytester project and how to run it."""
+
+    pytester: pytest.Pytester
+    path: Path
+
+    def run(self, *args: str, expect: int | None = None) -> pytest.RunResult:
+        """Run pytest in it; with its own store, without plugins that the tests do not need."""
+        result = self.pytester.runpytest(
+            "-p", "no:cacheprovider", "-W", "error", "--occlusion-store", "store", *args
+        )
+        if expect is not None:
+            assert result.ret == expect, result.stdout.str() + result.stderr.str()
+        return result
+
+    def accept(self) -> None:
+        """Write the baselines."""
+        self.run("--snapshot-update", expect=0)
+
+    def checkpoint(self, name: str, **changes: float) -> None:
+        """Write a model's weights anew."""
+        toy_family.write_checkpoint(self.path / f"{name}.safetensors", **changes)
+
+    def snapshot(self, model: str = "good") -> Path:
+        """The file of a model's baselines."""
+        return self.path / "baselines" / "toy" / f"{model}.json"
+
+    def rows(self) -> list[dict[str, str]]:
+        """The manifest."""
+        with (self.path / "reports.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    def write_rows(self, rows: list[dict[str, str]]) -> None:
+        """Replace the manifest."""
+        with (self.path / "reports.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project, without baselines."""
+    made = Project(pytester, pytester.path)
+    monkeypatch.delenv("OCCLUSION_STORE", raising=False)
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_toy=TESTS)
+    (made.path / "toy_family.py").write_text(Path(toy_family.__file__).read_text())
+    (made.path / "suite.toml").write_text(SUITE)
+    (made.path / "pyproject.toml").write_text('[tool.occlusion]\nsuite = "suite.toml"\n')
+    (made.path / "images").mkdir()
+    rows = []
+    for number in range(60):
+        Image.fromarray(toy_family.pattern(number)).resize((32, 32)).save(
+            made.path / "images" / f"secret-name-{number}.png"
+        )
+        rows.append(
+            {
+                "image": f"images/secret-name-{number}.png",
+                "study_id": f"secret-study-{number}",
+                "patient_id": f"secret-patient-{number // 2}",
+                "report": f"secret report {number} of a long text with many words",
+            }
+        )
+    made.write_rows(rows)
+    made.checkpoint("good", noise=0.5)
+    made.checkpoint("other", noise=1.0)
+    return made
+
+
+def workers(*counts: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test serially and on two workers."""
+    return pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])

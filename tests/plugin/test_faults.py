@@ -1,0 +1,163 @@
+"""Bad input: a clear message with the remedy, before the long work starts."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from tests.plugin.conftest import Project
+
+BOTH_WAYS = pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
+
+
+def refused(project: Project, *args: str, says: list[str]) -> str:
+    """Run, expect pytest's usage error (status 4) and the message; nothing may have run."""
+    result = project.run(*args, expect=4)
+    output = result.stdout.str() + result.stderr.str()
+    for text in says:
+        assert text in output, output
+    assert "Traceback" not in output
+    assert "toy encoder opened" not in output
+    return output
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--occlusion-ratios", "0,1.0"), ["--occlusion-ratios holds 1.0, outside [0, 1)"]),
+        (("--occlusion-ratios", "0,-0.1"), ["--occlusion-ratios holds -0.1, outside [0, 1)"]),
+        (("--occlusion-ratios", "a"), ["--occlusion-ratios is not a list of numbers"]),
+        (("--occlusion-ks", "0"), ["--occlusion-ks holds a k below 1"]),
+        (("--occlusion-occluders", "blok"), ["unknown blok; known: block, patches"]),
+        (("--occlusion-fill", "red"), ["--occlusion-fill is 'red'; known: black, white"]),
+        (("--occlusion-models", "nobody"), ["unknown model nobody", "has good, other"]),
+        (("--occlusion-precision", "fp8"), ["--occlusion-precision is 'fp8'; known: fp32"]),
+        (("--occlusion-batch-size", "0"), ["--occlusion-batch-size is not a positive"]),
+        (("--occlusion-candidates", "all"), ["--occlusion-candidates is 'all'; known: texts"]),
+        (("--occlusion-text-rule", "best"), ["--occlusion-text-rule is 'best'; known:"]),
+        (("--occlusion-direction", "up"), ["--occlusion-direction is 'up'; known:"]),
+        (("--occlusion-seed", "x"), ["--occlusion-seed is not a list of whole numbers"]),
+        (("--occlusion-tolerance", "2.5"), ["--occlusion-tolerance is 2.5: from 1 on"]),
+        (("--occlusion-suite", "nosuch"), ["unknown suite 'nosuch'", "embedded"]),
+        (("--occlusion-suite", "no.toml"), ["no suite file", "no.toml"]),
+        (("--occlusion-corpus", "films:x"), ["unknown corpus 'films:x'", "manifest"]),
+        (("--occlusion-corpus", "manifest:no.csv"), ["no.csv: no such file"]),
+        (("--occlusion-ks", "5,61"), ["k = 61: there are only 60 candidate texts", "ks up to 60"]),
+        (("--occlusion-device", "tpu9"), ["device 'tpu9'"]),
+    ],
+    ids=lambda value: "=".join(value) if isinstance(value, tuple) else "",
+)
+def test_options(project: Project, args: tuple[str, ...], says: list[str]) -> None:
+    if args[0] == "--occlusion-device":
+        result = project.run(*args, expect=1)
+        result.stdout.fnmatch_lines([f"*{says[0]}*"])
+        return
+    refused(project, *args, says=says)
+
+
+def test_all_faults_of_a_command_line_at_once(project: Project) -> None:
+    refused(
+        project,
+        *("--occlusion-ratios", "2", "--occlusion-fill", "red", "--occlusion-models", "x"),
+        says=["--occlusion-ratios holds", "--occlusion-fill is 'red'", "unknown model x"],
+    )
+
+
+@BOTH_WAYS
+def test_faulty_rows_are_listed(project: Project, parallel: tuple[str, ...]) -> None:
+    rows = project.rows()
+    rows[1]["image"] = rows[0]["image"]
+    rows[2]["report"] = " "
+    rows[3]["image"] = "images/gone.png"
+    project.write_rows(rows)
+    output = refused(
+        project,
+        *parallel,
+        says=[
+            "row 2: duplicate image, also in row 1",
+            "row 3: the report is empty",
+            "row 4: its image file does not exist",
+        ],
+    )
+    assert "secret" not in output
+
+
+@BOTH_WAYS
+def test_an_empty_corpus(project: Project, parallel: tuple[str, ...]) -> None:
+    (project.path / "reports.csv").write_text("image,study_id,report\n")
+    refused(project, *parallel, says=["reports.csv: the table has no rows"])
+
+
+@BOTH_WAYS
+def test_a_missing_checkpoint(project: Project, parallel: tuple[str, ...]) -> None:
+    (project.path / "good.safetensors").unlink()
+    refused(project, *parallel, says=["1 of 2 models cannot be loaded", "good.safetensors"])
+
+
+@BOTH_WAYS
+def test_damaged_images_are_all_named_before_anything_is_encoded(
+    project: Project, parallel: tuple[str, ...]
+) -> None:
+    images = sorted((project.path / "images").iterdir())
+    images[0].write_bytes(images[0].read_bytes()[:-40])
+    images[1].write_bytes(b"no image at all")
+    Image.new("L", (8, 8)).save(images[2], format="JPEG")
+    result = project.run(*parallel, "-k", "test_recall", expect=1)
+    output = result.stdout.str()
+    assert "2 radiographs of the corpus 'manifest' cannot be used" in output
+    assert output.count("cannot be decoded") >= 2
+    assert "secret" not in output
+    assert "not measured, as reported in full above" in output
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"image": float("nan")}, "embeddings are not finite: rows 0, 1, 2"),
+        ({"image": 0.0}, "embeddings are zero: rows 0, 1, 2"),
+    ],
+    ids=["nan", "zero"],
+)
+@BOTH_WAYS
+def test_worthless_embeddings_are_errors(
+    project: Project, parallel: tuple[str, ...], changes: dict[str, float], says: str
+) -> None:
+    project.checkpoint("good", **changes)
+    result = project.run(*parallel, "-k", "good", expect=1)
+    assert says in result.stdout.str()
+    assert "model good at" in result.stdout.str()
+
+
+@BOTH_WAYS
+def test_a_collapsed_encoder_scores_exactly_chance(
+    project: Project, parallel: tuple[str, ...]
+) -> None:
+    project.checkpoint("good", image=0.0, text=0.0, bias=1.0)
+    run = project.run(*parallel, "--occlusion-models", "good", "--snapshot-update", expect=0)
+    run.stdout.fnmatch_lines(["*collapsed (most positives tie*"])
+    run.stdout.fnmatch_lines(["*0 % *1.7 *8.3 *", "chance *1.7 *8.3 *"])
+
+
+def test_a_store_that_cannot_be_written(project: Project) -> None:
+    (project.path / "store").write_text("a file")
+    result = project.run("-k", "good", expect=1)
+    result.stdout.fnmatch_lines(["*cannot write to the store*", "*--occlusion-no-store*"])
+
+
+def test_a_damaged_store_is_rebuilt_and_said(project: Project) -> None:
+    project.accept()
+    for path in (project.path / "store").rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-7])
+    result = project.run(expect=0)
+    result.stdout.fnmatch_lines(["*entry * was damaged (*) and is rebuilt"])
+
+
+def test_a_suite_in_pyproject_with_faults(project: Project) -> None:
+    (project.path / "pyproject.toml").write_text("[tool.occlusion]\nratios = [2]\nmodels = {}\n")
+    refused(project, says=["pyproject.toml [tool.occlusion]: ratios holds 2", "no models"])
+
+
+def test_an_unset_variable_in_a_path(project: Project) -> None:
+    suite = project.path / "suite.toml"
+    suite.write_text(suite.read_text().replace("good.safetensors", "$NO_SUCH_VARIABLE/x"))
+    refused(project, says=["good: the environment variable $NO_SUCH_VARIABLE is not set"])

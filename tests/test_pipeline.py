@@ -1,0 +1,213 @@
+"""The pipeline against the straightforward loop, and what it does when things go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pytest_occlusion import pipeline
+from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
+from pytest_occlusion.corpora.task import build_task
+from pytest_occlusion.encoders import Encoder
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.models import ModelRecord
+from pytest_occlusion.occlusion import occlude
+from pytest_occlusion.pipeline import Condition, Job, measure
+from pytest_occlusion.store import Store
+from tests.plugin import toy_family
+
+WAYS = ("image-to-text", "text-to-image")
+
+
+def picture(number: int) -> Image.Image:
+    return Image.fromarray(toy_family.pattern(number))
+
+
+def toy_corpus(images: int = 37) -> Corpus:
+    """Some studies have two radiographs, some texts occur twice."""
+    studies = tuple(
+        Study(f"s{n}", f"p{n // 3}", f"case {n % 23} of a report") for n in range(images // 2 + 1)
+    )
+    radiographs = tuple(
+        Radiograph(
+            f"r{n}", n // 2, "", f"c{n // 2 % 23}", f"row {n}", partial(picture, n // 2 % 23)
+        )
+        for n in range(images)
+    )
+    return Corpus("toy", studies, radiographs)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Encoder:
+    path = toy_family.write_checkpoint(tmp_path / "toy.safetensors", noise=1.5)
+    return toy_family.load(path, None, torch.device("cpu"), "fp32", {"loud": False})
+
+
+def conditions(*ratios: float, occluders: Sequence[str] = ("block",)) -> list[Condition]:
+    return [Condition(name, ratio, "black", 0) for name in occluders for ratio in ratios]
+
+
+def job(encoder: Encoder, *, root: Path | None = None, batch_size: int = 8) -> Job:
+    corpus = toy_corpus()
+    canvas = encoder.canvas
+    record = ModelRecord(
+        "toy", "linear", encoder.weights_digest, {}, "fp32", canvas.name, (16, 16), 8
+    )
+    return Job(
+        label="toy",
+        record=record,
+        encoder=lambda: encoder,
+        corpus=corpus,
+        task=build_task(corpus, text_rule="full", candidates="texts"),
+        conditions=conditions(0.0, 0.25, 0.49, occluders=("block", "pixels")),
+        directions=WAYS,
+        store=Store(root),
+        batch_size=batch_size,
+        say=lambda line: None,
+    )
+
+
+def straightforward(encoder: Encoder, work: Job, condition: Condition) -> torch.Tensor:
+    """One image at a time, opened anew for every ratio; the full score matrix."""
+    rows = []
+    for radiograph in work.corpus.radiographs:
+        canvas = torch.from_numpy(np.array(encoder.canvas.draw(radiograph.open())))[None]
+        shown = occlude(
+            canvas, ratio=condition.ratio, occluder=condition.occluder, keys=[radiograph.key]
+        )
+        rows.append(encoder.embed_canvases(shown))
+    texts = torch.cat([encoder.embed_texts([text]) for text in work.task.texts])
+    return torch.cat(rows) @ texts.T
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_it_gives_what_the_straightforward_loop_gives(
+    encoder: Encoder, stored: bool, tmp_path: Path
+) -> None:
+    work = job(encoder, root=tmp_path / "store" if stored else None)
+    found = measure(work)
+    groups = work.task.radiograph_group
+    for condition in work.conditions:
+        scores = straightforward(encoder, work, condition).numpy()
+        ranks = found[condition, "image-to-text"].ranks
+        for row, positive in enumerate(groups):
+            clearly = scores[row] > scores[row, positive] + 1e-5
+            perhaps = scores[row] > scores[row, positive] - 1e-5
+            assert clearly.sum() <= ranks.above[row] <= perhaps.sum()
+        back = found[condition, "text-to-image"].ranks
+        for text in range(len(work.task.texts)):
+            best = scores[groups == text, text].max()
+            others = scores[groups != text, text]
+            assert (others > best + 1e-5).sum() <= back.above[text] <= (others > best - 1e-5).sum()
+
+
+def same(first: dict[pipeline.Want, pipeline.Measured], other: Job) -> None:
+    for want, measured in measure(other).items():
+        for name in ("above", "tied", "tied_positives", "positives"):
+            left, right = getattr(measured.ranks, name), getattr(first[want].ranks, name)
+            np.testing.assert_array_equal(left, right, err_msg=f"{want} {name}")
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_the_batch_size_does_not_matter(encoder: Encoder, batch_size: int) -> None:
+    same(measure(job(encoder)), job(encoder, batch_size=batch_size))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_does_not_matter(
+    encoder: Encoder, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = measure(job(encoder))
+    monkeypatch.setattr(pipeline, "usable_cores", lambda: threads)
+    monkeypatch.setattr("pytest_occlusion.parallel.usable_cores", lambda: threads)
+    same(first, job(encoder))
+
+
+def test_small_shards_give_the_same(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = measure(job(encoder))
+    monkeypatch.setattr(pipeline, "SHARD", 10)
+    same(first, job(encoder))
+
+
+def test_the_number_of_torch_threads_is_restored(encoder: Encoder) -> None:
+    before = torch.get_num_threads()
+    measure(job(encoder))
+    assert torch.get_num_threads() == before
+
+
+def limited(encoder: Encoder, most: int, fault: Callable[[], Exception]) -> Encoder:
+    """An encoder that runs out of memory above ``most`` images."""
+
+    def embed(canvases: torch.Tensor) -> torch.Tensor:
+        if len(canvases) > most:
+            raise fault()
+        return encoder.embed_canvases(canvases)
+
+    return replace(encoder, embed_canvases=embed)
+
+
+OUT_OF_MEMORY: list[Callable[[], Exception]] = [
+    lambda: torch.OutOfMemoryError("CUDA out of memory"),
+    lambda: MemoryError(),
+    lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+]
+
+
+@pytest.mark.parametrize("fault", OUT_OF_MEMORY, ids=["cuda", "python", "cpu"])
+def test_the_batch_halves_when_memory_runs_out(
+    encoder: Encoder, fault: Callable[[], Exception]
+) -> None:
+    work = job(limited(encoder, 3, fault), batch_size=32)
+    same(measure(job(encoder)), work)
+    assert {measured.fields["batch_size"] for measured in measure(work).values()} <= {1, 2, 3}
+
+
+def test_memory_for_not_even_one_image(encoder: Encoder) -> None:
+    with pytest.raises(OcclusionError, match=r"not suffice for one image on cpu[\s\S]*device"):
+        measure(job(limited(encoder, 0, OUT_OF_MEMORY[0])))
+
+
+def test_other_faults_are_not_mistaken_for_lack_of_memory(encoder: Encoder) -> None:
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        measure(job(limited(encoder, 0, lambda: RuntimeError("shape mismatch"))))
+
+
+def test_a_warm_run_opens_nothing(encoder: Encoder, tmp_path: Path) -> None:
+    first = measure(job(encoder, root=tmp_path))
+
+    def never() -> Encoder:
+        raise AssertionError("opened")
+
+    warm = replace(job(encoder, root=tmp_path), encoder=never)
+    same(first, warm)
+    assert not any(measured.fresh for measured in measure(warm).values())
+
+
+def test_other_weights_do_not_meet_stored_results(encoder: Encoder, tmp_path: Path) -> None:
+    measure(job(encoder, root=tmp_path))
+    path = toy_family.write_checkpoint(tmp_path / "new.safetensors", noise=9)
+    other = toy_family.load(path, None, torch.device("cpu"), "fp32", {"loud": False})
+    assert all(measured.fresh for measured in measure(job(other, root=tmp_path)).values())
+
+
+def test_at_ratio_zero_the_occluder_does_not_matter(encoder: Encoder) -> None:
+    found = measure(job(encoder))
+    block, pixels = (found[Condition(n, 0.0, "black", 0), WAYS[0]] for n in ("block", "pixels"))
+    np.testing.assert_array_equal(block.ranks.above, pixels.ranks.above)
+
+
+def test_constant_embeddings_score_exactly_chance(tmp_path: Path) -> None:
+    from pytest_occlusion.retrieval.recall import chance_recall, recall_at_k
+
+    path = toy_family.write_checkpoint(tmp_path / "flat.safetensors", image=0, text=0, bias=1)
+    flat = toy_family.load(path, None, torch.device("cpu"), "fp32", {"loud": False})
+    for measured in measure(job(flat)).values():
+        for k, recall in recall_at_k(measured.ranks, [1, 5, 10]).items():
+            assert recall == pytest.approx(chance_recall(measured.ranks, k), abs=1e-12)
