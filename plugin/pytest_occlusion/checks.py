@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.grid import Cell, Curve
 from pytest_occlusion.provenance import Provenance
 from pytest_occlusion.results import CellResult
+from pytest_occlusion.retrieval.significance import holm
 from pytest_occlusion.session import Session
+from pytest_occlusion.settings import Settings
 from pytest_occlusion.snapshots import (
     read_baseline,
     snapshot_data,
@@ -21,17 +26,53 @@ from pytest_occlusion.snapshots import (
 from pytest_occlusion.verdicts import (
     CHANGED,
     NEW,
+    SAME,
+    WITHIN,
     Baseline,
     CurveVerdict,
     Verdict,
     explain,
     judge,
     judge_curve,
+    turns_red,
 )
+
+NAMED = 5
+"""How many flipped queries of a kind a failure names."""
 
 
 class UnacceptedError(AssertionError):
     """A result that its baseline does not allow; the message is meant to be read as it is."""
+
+
+def is_gated(settings: Settings, cell: Cell) -> bool:
+    """Whether a cell has a baseline to meet; see ``Settings.gated``."""
+    return settings.gated(cell.model, cell.direction, cell.occluder, cell.ratio, cell.k)
+
+
+def stored_baseline(session: Session, folder: Path, cell: Cell) -> Baseline | None:
+    """The baseline of a cell; ``None`` for a cell that is not gated or has none yet."""
+    if not is_gated(session.settings, cell):
+        return None
+    return read_baseline(snapshot_file(folder, session.settings.suite, cell.model), cell.id)
+
+
+def judged(session: Session, folder: Path, cell: Cell, baseline: Baseline | None) -> Verdict:
+    """The verdict on a cell, under the tolerance in force for it."""
+    calibrated = baseline.calibrated if baseline else None
+    tolerance = session.settings.tolerance_of(cell.id, cell.model, calibrated)
+    return judge(session.result(cell), baseline, tolerance=tolerance)
+
+
+def adjusted_p_values(session: Session, folder: Path, model: str) -> dict[Cell, float]:
+    """Holm-adjusted p values of all selected cells of a model that can be compared."""
+    found: dict[Cell, float] = {}
+    for cell in session.wanted:
+        if cell.model == model:
+            verdict = judged(session, folder, cell, stored_baseline(session, folder, cell))
+            if verdict.p_value is not None:
+                found[cell] = verdict.p_value
+    return dict(zip(found, holm(list(found.values())), strict=True))
 
 
 @dataclass(frozen=True)
@@ -63,10 +104,7 @@ class CellCheck:
     @property
     def gated(self) -> bool:
         """Whether the cell has a baseline to meet; see ``Settings.gated``."""
-        cell = self.cell
-        return self.session.settings.gated(
-            cell.model, cell.direction, cell.occluder, cell.ratio, cell.k
-        )
+        return is_gated(self.session.settings, self.cell)
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -77,17 +115,28 @@ class CellCheck:
     @cached_property
     def verdict(self) -> Verdict:
         """How the result stands against the baseline."""
-        baseline = self._baseline() if self.gated else None
-        return judge(self.result, baseline, tolerance=self.session.settings.tolerance)
-
-    def _baseline(self) -> Baseline | None:
-        suite = self.session.settings.suite
         try:
-            return read_baseline(snapshot_file(self.folder, suite, self.cell.model), self.cell.id)
+            baseline = stored_baseline(self.session, self.folder, self.cell)
         except OcclusionError:
-            if self.updating:
-                return None  # the update repairs the file
-            raise
+            if not self.updating:
+                raise
+            baseline = None  # the update repairs the file
+        return judged(self.session, self.folder, self.cell, baseline)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this run stores the cell."""
+        moved = self.verdict.kind not in (SAME, WITHIN)
+        return self.updating and self.gated and (moved or self.session.settings.calibrate > 0)
+
+    @property
+    def red(self) -> bool:
+        """Whether the verdict fails the test."""
+        fail_on = self.session.settings.fail_on
+        p_adjusted = None
+        if fail_on == "significant-regression" and self.verdict.p_value is not None:
+            p_adjusted = adjusted_p_values(self.session, self.folder, self.cell.model)[self.cell]
+        return turns_red(self.verdict.kind, p_adjusted, fail_on)
 
     def assert_accepted(self) -> None:
         """Fail unless the result lies within the tolerance of its baseline.
@@ -100,12 +149,40 @@ class CellCheck:
         """
         if not self.gated:
             return
-        verdict = self.verdict
-        data = snapshot_data(self.result, self.provenance, tolerance=verdict.tolerance)
-        name = snapshot_index(self.session.settings.suite, self.cell.model, self.cell.id)
+        settings = self.session.settings
+        data = snapshot_data(
+            self.result,
+            self.provenance,
+            tolerance=self.verdict.tolerance,
+            accepted=not self.updating and not self.red,
+            spread=self.session.spread(self.cell) if settings.calibrate else None,
+        )
+        name = snapshot_index(settings.suite, self.cell.model, self.cell.id)
         if not self.matches(data, name):
-            text = explain(self.result, verdict, self.provenance, accept=self.accept)
+            text = explain(
+                self.result,
+                self.verdict,
+                self.provenance,
+                accept=self.accept,
+                flipped=self._flipped(),
+            )
             raise UnacceptedError("\n".join(text))
+
+    def _flipped(self) -> list[str]:
+        """Names of some queries that flipped: opaque, unless the user asked for more."""
+        baseline = self.verdict.baseline
+        if baseline is None or baseline.hit_queries is None or self.verdict.lost is None:
+            return []
+        before, now = baseline.hit_queries, self.result.hit_queries
+        lines = []
+        for label, flips in (("lost", before & ~now), ("gained", ~before & now)):
+            places = np.flatnonzero(flips).tolist()
+            if places:
+                shown = places if self.session.settings.show_queries else places[:NAMED]
+                names = ", ".join(self.session.query_name(self.cell, place) for place in shown)
+                more = f", ... {len(places) - len(shown)} more" if len(places) > len(shown) else ""
+                lines.append(f"  {label:<12}{names}{more}")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -133,20 +210,21 @@ class CurveCheck:
     def verdict(self, k: int) -> CurveVerdict:
         """How the mean hits over the ratios stand against those of the baselines."""
         results = self.results(k)
-        settings = self.session.settings
-        file = snapshot_file(self.folder, settings.suite, self.curve.model)
-        gated = all(
-            settings.gated(
-                result.cell.model,
-                result.cell.direction,
-                result.cell.occluder,
-                result.cell.ratio,
-                result.cell.k,
-            )
-            for result in results
+        baselines = [stored_baseline(self.session, self.folder, result.cell) for result in results]
+        settings, first = self.session.settings, results[0].cell
+        known = [baseline.calibrated for baseline in baselines if baseline is not None]
+        limits = [limit for limit in known if limit is not None]
+        calibrated = max(limits) if limits else None
+        return judge_curve(
+            results,
+            baselines,
+            tolerance=settings.tolerance_of(first.id, first.model, calibrated),
+            patients=self._patients(len(results[0].hit_queries)),
         )
-        baselines = [read_baseline(file, result.cell.id) if gated else None for result in results]
-        return judge_curve(results, baselines, tolerance=settings.tolerance)
+
+    def _patients(self, queries: int) -> NDArray[np.int64]:
+        patients = self.session.patients(self.curve.direction)
+        return np.tile(patients, queries // len(patients))
 
     def assert_accepted(self) -> None:
         """Fail when a whole curve has moved by more than its tolerance.
@@ -162,10 +240,12 @@ class CurveCheck:
         moved = []
         for k in self.session.settings.grid.ks:
             verdict = self.verdict(k)
-            if verdict.kind in CHANGED:
+            fail_on = self.session.settings.fail_on
+            if verdict.kind in CHANGED and turns_red(verdict.kind, verdict.p_value, fail_on):
+                p = "" if verdict.p_value is None else f"; sign-flip p = {verdict.p_value:.2g}"
                 moved.append(
                     f"  R@{k:<4} {verdict.kind}: {verdict.difference:+.1f} hits in the mean over "
-                    f"the ratios (tolerance {verdict.tolerance:g})"
+                    f"the ratios (tolerance {verdict.tolerance:g}){p}"
                 )
         if moved:
             lines = [f"the curve {self.curve.id} has moved", *moved, f"  accept: {self.accept}"]

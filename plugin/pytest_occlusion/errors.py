@@ -41,3 +41,10 @@ def listed(faults: Sequence[str], *, shown: int = SHOWN) -> str:
     if len(faults) > shown:
         lines.append(f"  ... and {len(faults) - shown} more")
     return "\n".join(lines)
+
+
+class MissingError(OcclusionError):
+    """What is needed is not on this machine: a checkpoint, a corpus, a variable that names one.
+
+    Kept apart because ``--occlusion-allow-missing`` forgives this and nothing else.
+    """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.digests import file_digest, settings_digest
 from pytest_occlusion.encoders import check_options, checkpoint_files, get_family
-from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.errors import MissingError, OcclusionError
 from pytest_occlusion.settings import ModelSettings
 from pytest_occlusion.store import Store
 
@@ -57,17 +57,29 @@ class ModelRecord:
         }
 
 
-def check_model(model: ModelSettings) -> str | None:
-    """What is wrong with a model's table or files, as one line, or ``None``. Loads nothing."""
+def check_model(model: ModelSettings) -> OcclusionError | None:
+    """What is wrong with a model's table or files, or ``None``. Loads nothing.
+
+    Returns:
+        A :class:`MissingError` where a file or variable is not there, any other
+        :class:`OcclusionError` where something is there but wrong.
+    """
     if model.missing:
         names = ", ".join(f"${name}" for name in model.missing)
-        return f"{model.name}: the environment variable {names} is not set"
+        return MissingError(
+            f"{model.name}: the environment variable {names} is not set", remedy="export it"
+        )
     try:
         check_options(get_family(model.family), dict(model.options))
         checkpoint_files(model.checkpoint, model.tokenizer)
     except OcclusionError as fault:
-        return f"{model.name}: {fault.problem} ({fault.remedy})"
+        kind = MissingError if _is_absent(model) else OcclusionError
+        return kind(f"{model.name}: {fault.problem}", remedy=fault.remedy)
     return None
+
+
+def _is_absent(model: ModelSettings) -> bool:
+    return not Path(model.checkpoint).exists()
 
 
 def files_key(model: ModelSettings, precision: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +37,20 @@ SETTING_OPTIONS: tuple[tuple[str, type | None, str], ...] = (
     ("text-rule", None, "findings+impression, longest, impression, findings or full"),
     ("direction", None, "image-to-text or both"),
     ("tolerance", None, "queries of a cell that may change, or a share of them below 1"),
+    ("fail-on", None, "any, regression or significant-regression"),
     ("device", None, "auto, cpu, cuda or cuda:N"),
     ("precision", None, "fp32, bf16 or fp16"),
     ("batch-size", None, "radiographs per forward pass"),
 )
+
+
+MISSING = "occlusion: missing"
+"""Begins the reason of a test that is skipped for want of a checkpoint or corpus."""
+
+JUNIT = ("recall", "ci_low", "ci_high", "hits", "queries", "baseline_hits", "verdict")
+"""Fields of a cell that are also properties of their own, for readers of JUnit XML."""
+
+OUTPUTS = ("json", "csv", "markdown")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,7 +70,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--occlusion-no-store", action="store_true", help="keep nothing, read nothing stored"
     )
-    group.addoption("--occlusion-json", metavar="PATH", help="write all results as JSON")
+    group.addoption(
+        "--occlusion-allow-missing",
+        action="store_true",
+        help="skip models and corpora that are not on this machine instead of failing",
+    )
+    group.addoption(
+        "--occlusion-calibrate",
+        metavar="N",
+        type=int,
+        default=0,
+        help="with --snapshot-update: repeat N times and store how far each cell moves by itself",
+    )
+    group.addoption(
+        "--occlusion-show-queries",
+        action="store_true",
+        help="name the radiographs that flipped; what they are called may identify patients",
+    )
+    for name in OUTPUTS:
+        group.addoption(f"--occlusion-{name}", metavar="PATH", help=f"write results as {name}")
 
 
 def _option(config: pytest.Config, name: str) -> Any:
@@ -84,8 +113,7 @@ def _settings(config: pytest.Config) -> Settings:
         suite = find_suite(_option(config, "suite"), config.rootpath)
         models = _option(config, "models")
         store = _option(config, "store")
-        json_path = _option(config, "json")
-        config.stash[SETTINGS_KEY] = build_settings(
+        settings = build_settings(
             suite.table,
             origin=suite.origin,
             base=suite.base,
@@ -96,9 +124,32 @@ def _settings(config: pytest.Config) -> Settings:
             else Path(store).expanduser().absolute()
             if store
             else default_root(),
-            outputs={"json": Path(json_path).absolute()} if json_path else {},
+            outputs={
+                name: Path(path).expanduser().absolute()
+                for name in OUTPUTS
+                if (path := _option(config, name))
+            },
+            allow_missing=bool(_option(config, "allow-missing")),
+        )
+        config.stash[SETTINGS_KEY] = replace(
+            settings,
+            calibrate=_calibrate(config),
+            show_queries=bool(_option(config, "show-queries")),
         )
     return config.stash[SETTINGS_KEY]
+
+
+def _calibrate(config: pytest.Config) -> int:
+    runs = int(_option(config, "calibrate"))
+    if runs and not config.getoption("update_snapshots", False):
+        raise pytest.UsageError(
+            "--occlusion-calibrate stores what it finds\n  -> give --snapshot-update with it"
+        )
+    if runs < 0 or runs == 1:
+        raise pytest.UsageError(
+            f"--occlusion-calibrate {runs}: a spread needs 2 runs or more\n  -> 6 is a good start"
+        )
+    return runs
 
 
 def _given(config: pytest.Config) -> dict[str, Any]:
@@ -121,12 +172,12 @@ def _given(config: pytest.Config) -> dict[str, Any]:
 
 def _in_use(config: pytest.Config) -> bool:
     """Whether this run asks for occlusion at all; other projects must notice nothing of us."""
-    asked = ("suite", "models", "store", "no-store", "json", *(n for n, _, _ in SETTING_OPTIONS))
-    if any(_option(config, name) for name in asked):
+    asked = ("suite", "models", "store", "no-store", "allow-missing", *OUTPUTS)
+    if any(_option(config, name) for name in (*asked, *(name for name, _, _ in SETTING_OPTIONS))):
         return True
-    from pytest_occlusion.suites import configured
-
-    return configured(config.rootpath) is not None
+    # Looked for as bytes: other projects' runs should not even import our settings.
+    table = config.rootpath / "pyproject.toml"
+    return table.is_file() and b"tool.occlusion" in table.read_bytes()
 
 
 @pytest.hookimpl(trylast=True)
@@ -150,6 +201,8 @@ class _usage_errors:  # noqa: N801 - a context manager
         """Nothing to set up."""
 
     def __exit__(self, kind: object, value: BaseException | None, trace: object) -> None:
+        if value is None:
+            return
         from pytest_occlusion.errors import OcclusionError
 
         if isinstance(value, OcclusionError):
@@ -238,14 +291,29 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     work = _session(config)
     work.wanted = wanted
-    if _is_controller(config):
+    models = list(dict.fromkeys(cell.model for cell in wanted))
+    if _is_controller(config) or work.settings.allow_missing:
         with _usage_errors():
-            work.preflight(list(dict.fromkeys(cell.model for cell in wanted)))
+            absent = work.preflight(models)
+        for item in session.items:
+            model = _model_of(item)
+            if model in absent:
+                item.add_marker(pytest.mark.skip(reason=f"{MISSING}: {absent[model]}"))
 
 
 def _cell_of(item: pytest.Item) -> Cell | None:
-    callspec = getattr(item, "callspec", None)
+    callspec: Any = getattr(item, "callspec", None)
     return callspec.params.get(CELL) if callspec is not None else None
+
+
+def _model_of(item: pytest.Item) -> str | None:
+    """The model that a test of ours needs."""
+    callspec: Any = getattr(item, "callspec", None)
+    params = callspec.params if callspec is not None else {}
+    for name in (CELL, CURVE):
+        if name in params:
+            return str(params[name].model)
+    return str(params[MODEL]) if MODEL in params else None
 
 
 def _session(config: pytest.Config) -> Session:
@@ -278,9 +346,7 @@ def _speaker(config: pytest.Config) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def occlusion_cell(
-    request: pytest.FixtureRequest, snapshot: Any, record_property: Callable[[str, object], None]
-) -> CellCheck:
+def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
     """One cell of the suite; parametrized.
 
     ``occlusion_cell.assert_accepted()`` is the regression test; ``occlusion_cell.result`` has the
@@ -300,16 +366,22 @@ def occlusion_cell(
         accept=_accept(request.config, request.param.model),
     )
     try:
-        record_property("occlusion", _cell_record(check))
+        record = _cell_record(check)
     except OcclusionError as fault:
         raise pytest.fail.Exception(str(fault), pytrace=False) from None
+    # Not record_property: it warns, and under "-W error" fails, where --junitxml is given.
+    properties = request.node.user_properties
+    properties.append(("occlusion", record))
+    properties += [(name, record["cell"][name]) for name in JUNIT]
     return check
 
 
 def _cell_record(check: CellCheck) -> Record:
     from pytest_occlusion.reporting.record import cell_record
 
-    return cell_record(check.session, check.result, check.verdict, check.provenance)
+    return cell_record(
+        check.session, check.result, check.verdict, check.provenance, writes=check.writes
+    )
 
 
 @pytest.fixture
@@ -366,9 +438,12 @@ class Collector:
     def __init__(self, config: pytest.Config) -> None:
         """Start with nothing."""
         self.config = config
+        self.skipped = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of a cell; it comes with the report, from whichever worker."""
+        if report.when == "setup" and report.skipped and str(report.longrepr).count(MISSING):
+            self.skipped += 1
         if report.when != "call":
             return
         for name, value in report.user_properties:
@@ -376,19 +451,24 @@ class Collector:
                 self.config.stash[RECORDS_KEY].append(value)
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
-        """Write the files that were asked for."""
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the files that were asked for; refuse to be green when nothing was measured."""
+        if self.skipped and not self.config.stash[RECORDS_KEY] and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if results := _results(self.config):
-            from pytest_occlusion.reporting.record import write_json
+            from pytest_occlusion.reporting.files import write_results
 
-            path = _settings(self.config).outputs.get("json")
-            if path is not None:
-                write_json(path, results)
+            write_results(_settings(self.config).outputs, results)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the degradation, and what regressed last."""
         results = _results(self.config)
         if not results:
+            if self.skipped:
+                terminalreporter.section("occlusion")
+                terminalreporter.write_line(
+                    "no cell was executed: everything it needs is missing on this machine", red=True
+                )
             return
         from pytest_occlusion.reporting.terminal import summary
 

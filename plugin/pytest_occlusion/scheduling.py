@@ -1,7 +1,7 @@
 """xdist scheduling: whole models to workers. Imported only when xdist is there.
 
-Groups (``--dist loadgroup``) would be the ready-made way, but with pytest 9.2 and xdist 3.8 they are
-silently ignored (xdist issue 1386): the group is written where pytest no longer reads it.
+Groups (``--dist loadgroup``) would be the ready-made way, but with pytest 9.2 and xdist 3.8 they
+are silently ignored (xdist issue 1386): the group is written where pytest no longer reads it.
 """
 
 from __future__ import annotations

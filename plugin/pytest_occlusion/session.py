@@ -11,19 +11,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.task import Task, build_task
-from pytest_occlusion.errors import OcclusionError, listed
-from pytest_occlusion.grid import Cell, Curve, takes_whole_models
+from pytest_occlusion.errors import MissingError, OcclusionError, listed
+from pytest_occlusion.grid import REVERSE, Cell, Curve, takes_whole_models
 from pytest_occlusion.models import ModelRecord, check_model, known_record, open_encoder
+from pytest_occlusion.opaque import opaque_name, read_key
 from pytest_occlusion.pipeline import Condition, Job, Measured, measure
 from pytest_occlusion.provenance import Provenance, provenance
 from pytest_occlusion.results import CellResult, cell_results, task_resamples
 from pytest_occlusion.retrieval.intervals import Resamples
+from pytest_occlusion.retrieval.recall import hit_probability
 from pytest_occlusion.settings import Settings, with_precision
 from pytest_occlusion.store import Store
 
 if TYPE_CHECKING:
+    from pytest_occlusion.calibration import Variation
     from pytest_occlusion.encoders.base import Encoder
 
 
@@ -48,6 +54,7 @@ class Session:
     _faults: dict[str, OcclusionError] = field(default_factory=dict, init=False)
     _records: dict[str, ModelRecord] = field(default_factory=dict, init=False)
     _resamples: dict[str, Resamples] = field(default_factory=dict, init=False)
+    _calibrated: dict[Cell, list[int]] = field(default_factory=dict, init=False)
     _open: tuple[str, Encoder] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +64,12 @@ class Session:
     @cached_property
     def corpus(self) -> Corpus:
         """The corpus, loaded and checked at first use."""
+        if self.settings.corpus_missing:
+            names = ", ".join(f"${name}" for name in self.settings.corpus_missing)
+            raise MissingError(
+                f"the corpus needs the environment variable {names}, which is not set",
+                remedy="export it, or name another corpus with --occlusion-corpus",
+            )
         return load_corpus(self.settings.corpus, base=self.settings.base)
 
     @cached_property
@@ -68,21 +81,45 @@ class Session:
             candidates=self.settings.candidates,
         )
 
-    def preflight(self, models: Sequence[str]) -> None:
+    def preflight(self, models: Sequence[str]) -> dict[str, str]:
         """Find what can be found wrong before anything takes long.
 
         Args:
             models: Names of the models that will be needed.
 
+        Returns:
+            Models that are to be skipped -> why; empty unless the settings allow what is missing.
+
         Raises:
             OcclusionError: Faults of the corpus, or of models and ks, listed.
         """
-        faults = [fault for name in models if (fault := check_model(self.settings.model(name)))]
+        allowed = self.settings.allow_missing
+        found = {name: check_model(self.settings.model(name)) for name in models}
+        absent = {
+            name: f"{fault.problem} ({fault.remedy})"
+            for name, fault in found.items()
+            if allowed and isinstance(fault, MissingError)
+        }
+        faults = [
+            f"{fault.problem} ({fault.remedy})"
+            for name, fault in found.items()
+            if fault and name not in absent
+        ]
         if faults:
             raise OcclusionError(
                 f"{len(faults)} of {len(models)} models cannot be loaded:\n{listed(faults)}",
-                remedy="correct the paths, or leave models out with --occlusion-models",
+                remedy="correct the paths, leave models out with --occlusion-models, or skip what "
+                "is missing with --occlusion-allow-missing",
             )
+        try:
+            self._check_ks()
+        except MissingError as fault:
+            if not allowed:
+                raise
+            return dict.fromkeys(models, f"{fault.problem} ({fault.remedy})")
+        return absent
+
+    def _check_ks(self) -> None:
         candidates = len(self.task.candidate_text)
         images = len(self.task.radiographs)
         faults = [
@@ -155,6 +192,67 @@ class Session:
             device=str(self.measured(cell)[0].fields.get("device", "cpu")),
         )
 
+    def patients(self, direction: str) -> NDArray[np.int64]:
+        """int64 ``[N]``: the patient behind each query of one direction."""
+        return self._patients_of(direction).cluster
+
+    def _patients_of(self, direction: str) -> Resamples:
+        if direction not in self._resamples:
+            self._resamples[direction] = task_resamples(self.task, direction)
+        return self._resamples[direction]
+
+    def query_name(self, cell: Cell, place: int) -> str:
+        """What failures call a query: an opaque name, or its own if the user asked for that."""
+        task = self.task
+        if cell.direction == REVERSE:
+            candidate = place % len(task.candidate_text)
+            row = task.radiographs[int(np.flatnonzero(task.radiograph_group == candidate)[0])]
+            name = self.corpus.studies[self.corpus.radiographs[row].study].key
+        else:
+            name = self.corpus.radiographs[task.radiographs[place % len(task.radiographs)]].key
+        return name if self.settings.show_queries else opaque_name(name, self._name_key)
+
+    @cached_property
+    def _name_key(self) -> bytes:
+        return read_key(self.store.root)
+
+    def spread(self, cell: Cell) -> float:
+        """Standard deviation of a cell's hits over the calibration runs and the run itself."""
+        hits = self.result(cell).hits
+        if cell not in self._calibrated:
+            self._calibrate(self._together(cell))
+        return round(float(np.std([hits, *self._calibrated[cell]], ddof=1)), 3)
+
+    def _calibrate(self, cells: Sequence[Cell]) -> None:
+        from pytest_occlusion.calibration import calibration_runs, variations
+        from pytest_occlusion.encoders.devices import resolve_device
+
+        job = self._job(cells)
+        own = str(resolve_device(self.settings.device))
+        other = str(resolve_device("auto"))
+        planned = variations(
+            self.settings.calibrate,
+            batch_size=self.settings.batch_size,
+            precision=job.record.precision,
+            devices=(own,) if own == other else (own, other),
+        )
+
+        def open_as(variation: Variation) -> Encoder:
+            return open_encoder(
+                self.settings.model(job.label),
+                precision=variation.precision,
+                device=variation.device,
+                store=Store(None),
+            )[0]
+
+        for cell in cells:
+            self._calibrated[cell] = []
+        for measured in calibration_runs(job, planned, open_as):
+            for cell in cells:
+                ranks = [measured[c, cell.direction].ranks for c in self._conditions(cell)]
+                hits = sum(float(hit_probability(one, cell.k).sum()) for one in ranks)
+                self._calibrated[cell].append(round(hits))
+
     def measured(self, cell: Cell) -> list[Measured]:
         """Ranks behind a measured cell, one per mask seed."""
         return [self._measured[cell.model, c, cell.direction] for c in self._conditions(cell)]
@@ -181,26 +279,28 @@ class Session:
             raise OcclusionError(f"not measured, as reported in full above: {first}")
         together = self._together(cell)
         try:
-            job = Job(
-                label=cell.model,
-                record=self.record(cell.model),
-                encoder=lambda: self.encoder(cell.model),
-                corpus=self.corpus,
-                task=self.task,
-                conditions=list(
-                    dict.fromkeys(c for one in together for c in self._conditions(one))
-                ),
-                directions=list(dict.fromkeys(one.direction for one in together)),
-                store=self.store,
-                batch_size=self.settings.batch_size,
-                say=self.say,
-            )
-            for (condition, direction), measured in measure(job).items():
+            for (condition, direction), measured in measure(self._job(together)).items():
                 self._measured[cell.model, condition, direction] = measured
         except OcclusionError as fault:
             self._faults[cell.model] = fault
             raise
         self._summarise(together)
+
+    def _job(self, cells: Sequence[Cell]) -> Job:
+        """What has to be measured for cells of one model."""
+        model = cells[0].model
+        return Job(
+            label=model,
+            record=self.record(model),
+            encoder=lambda: self.encoder(model),
+            corpus=self.corpus,
+            task=self.task,
+            conditions=list(dict.fromkeys(c for one in cells for c in self._conditions(one))),
+            directions=list(dict.fromkeys(one.direction for one in cells)),
+            store=self.store,
+            batch_size=self.settings.batch_size,
+            say=self.say,
+        )
 
     def _summarise(self, cells: Sequence[Cell]) -> None:
         """Results of all cells whose ranks have just come."""
@@ -208,10 +308,7 @@ class Session:
         for cell in cells:
             groups.setdefault((cell.curve, cell.ratio), []).append(cell)
         for group in groups.values():
-            direction = group[0].direction
-            if direction not in self._resamples:
-                self._resamples[direction] = task_resamples(self.task, direction)
             measured = self.measured(group[0])
-            resamples = self._resamples[direction]
+            resamples = self._patients_of(group[0].direction)
             for result in cell_results(group, measured, self.task, resamples):
                 self._results[result.cell] = result

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,13 @@ DIRECTIONS: dict[str, tuple[str, ...]] = {
 """Value of the setting -> directions that are measured."""
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+FAIL_ON = {
+    "any": "every change beyond the tolerance, improvements too",
+    "regression": "losses beyond the tolerance",
+    "significant-regression": "losses beyond the tolerance that are significant (Holm)",
+}
+"""Value of ``fail-on`` -> what turns a cell red."""
+
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_+-]*", re.IGNORECASE)
 
 
@@ -45,6 +54,7 @@ class ModelSettings:
         checkpoint: Path with variables expanded and made absolute, or an id the family understands.
         tokenizer: Path or hub id, where the family needs one.
         precision: Overrides the suite's.
+        tolerance: Overrides the suite's.
         options: The family's own options.
         missing: Names of unset environment variables in its paths.
     """
@@ -54,6 +64,7 @@ class ModelSettings:
     checkpoint: str = ""
     tokenizer: str | None = None
     precision: str | None = None
+    tolerance: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
@@ -80,6 +91,7 @@ class Settings:
         grid: The cells to run: what the suite holds, narrowed or changed on the command line.
         suite_grid: The cells of the suite itself; only these have a baseline.
         corpus: Corpus specification with variables expanded.
+        corpus_missing: Names of unset environment variables in it.
         base: Folder that relative paths of the suite start from.
         split: Named part of the corpus, where it has parts.
         text_rule: Which text stands for a study.
@@ -88,12 +100,17 @@ class Settings:
         seeds: Mask seeds; several are pooled, each query counting once per seed.
         tolerance: Queries of a cell that may change between hit and miss (net): a whole number, or
             a share of the queries when below 1.
+        tolerances: (pattern of cell ids, tolerance), the last match wins over everything else.
+        fail_on: Which verdicts turn a cell red.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         precision: Of the forward passes.
         batch_size: Canvases per forward pass; halves by itself when memory runs out.
         store: Folder of the store; ``None`` keeps nothing.
         ad_hoc: Protocol settings that the command line changed; such a run has no baseline.
-        outputs: Kind (``json``) -> file to write.
+        allow_missing: Whether missing checkpoints and corpora are skipped instead of refused.
+        outputs: Kind (``json``, ``csv``, ``markdown``) -> file to write.
+        calibrate: How many times to repeat every model with what must not matter changed.
+        show_queries: Whether failures may name radiographs and studies.
     """
 
     suite: str
@@ -102,6 +119,7 @@ class Settings:
     grid: Grid
     suite_grid: Grid
     corpus: str
+    corpus_missing: tuple[str, ...]
     base: Path
     split: str
     text_rule: str
@@ -109,12 +127,17 @@ class Settings:
     fill: str
     seeds: tuple[int, ...]
     tolerance: float
+    tolerances: tuple[tuple[str, float], ...]
+    fail_on: str
     device: str
     precision: str
     batch_size: int
     store: Path | None
     ad_hoc: tuple[str, ...]
+    allow_missing: bool
     outputs: Mapping[str, Path]
+    calibrate: int = 0
+    show_queries: bool = False
 
     def model(self, name: str) -> ModelSettings:
         """The settings of one model."""
@@ -129,6 +152,20 @@ class Settings:
             "fill": self.fill,
             "seeds": list(self.seeds),
         }
+
+    def tolerance_of(self, cell_id: str, model: str, calibrated: int | None = None) -> float:
+        """The tolerance in force for one cell.
+
+        In this order: a pattern of the cell's id, what was calibrated for the cell, the model's,
+        the suite's (or the command line's).
+        """
+        for pattern, tolerance in reversed(self.tolerances):
+            if fnmatchcase(cell_id, pattern):
+                return tolerance
+        if calibrated is not None:
+            return float(max(1, calibrated))
+        own = self.model(model).tolerance
+        return self.tolerance if own is None else own
 
     def gated(self, model: str, direction: str, occluder: str, ratio: float, k: int) -> bool:
         """Whether a cell is compared with a baseline.
@@ -154,7 +191,10 @@ def _numbers(value: object, kind: type) -> list[Any] | None:
         isinstance(item, (int, float) if kind is float else int) and not isinstance(item, bool)
         for item in value
     )
-    return [kind(item) for item in value] if good else None
+    try:
+        return [kind(item) for item in value] if good else None
+    except OverflowError:  # a whole number beyond every float
+        return None
 
 
 def _check_ratios(value: object) -> str | None:
@@ -188,7 +228,7 @@ def _check_seeds(value: object) -> str | None:
 def _check_occluders(value: object) -> str | None:
     if not isinstance(value, list) or not value:
         return "is not a list of names"
-    unknown = [str(name) for name in value if name not in OCCLUDERS]
+    unknown = [str(n) for n in value if not isinstance(n, str) or n not in OCCLUDERS]
     if unknown:
         return f"holds unknown {', '.join(unknown)}; known: {', '.join(OCCLUDERS)}"
     return "names an occluder twice" if len(set(value)) != len(value) else None
@@ -214,7 +254,7 @@ def _check_batch_size(value: object) -> str | None:
 
 def _check_tolerance(value: object) -> str | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or value < 0:  # type: ignore[operator]
+    if not number or not 0 <= value <= sys.maxsize:  # type: ignore[operator]
         return "is neither a number of queries nor a share below 1"
     if value >= 1 and value != int(value):  # type: ignore[operator,call-overload]
         return f"is {value}: from 1 on it counts queries and must be whole"
@@ -248,13 +288,14 @@ SETTINGS: dict[str, Setting] = {
     "fill": Setting("black", _one_of(FILLS), protocol=True),
     "seed": Setting([0], _check_seeds, protocol=True),
     "tolerance": Setting(0.002, _check_tolerance),
+    "fail-on": Setting("any", _one_of(FAIL_ON)),
     "device": Setting("auto", _check_text),
     "precision": Setting("fp32", _one_of(PRECISIONS)),
     "batch-size": Setting(64, _check_batch_size),
 }
 """Setting -> default, check, and whether it belongs to the protocol."""
 
-MODEL_KEYS = ("family", "checkpoint", "tokenizer", "precision")
+MODEL_KEYS = ("family", "checkpoint", "tokenizer", "precision", "tolerance")
 
 
 def _expand(text: str) -> tuple[str, tuple[str, ...]]:
@@ -284,11 +325,28 @@ def read_suite(path: Path, *, table: tuple[str, ...] = ()) -> dict[str, Any]:
         raise OcclusionError(
             f"no suite file {path}", remedy="name a .toml file, or a suite that comes with the tool"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+    except OSError as fault:
+        raise OcclusionError(
+            f"{path}: cannot be read ({fault.strerror})", remedy="name the .toml file itself"
+        ) from fault
+    except (ValueError, RecursionError) as fault:
         raise OcclusionError(f"{path}: not TOML ({fault})", remedy="correct that line") from fault
     for name in table:
         content = content.get(name, {})
+        if not isinstance(content, dict):
+            raise OcclusionError(
+                f"{path}: {name} is not a table",
+                remedy=f"write the settings below a line [{'.'.join(table)}]",
+            )
     return dict(content)
+
+
+def _hyphened(table: Mapping[str, Any], label: str, faults: list[str]) -> dict[str, Any]:
+    """The table with ``-`` for ``_`` in its names."""
+    names = [name.replace("_", "-") for name in table]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    faults += [f"{label}: {name} is given twice, with - and with _" for name in twice]
+    return dict(zip(names, table.values(), strict=True))
 
 
 def build_settings(
@@ -300,6 +358,7 @@ def build_settings(
     selected: Sequence[str] | None = None,
     store: Path | None = None,
     outputs: Mapping[str, Path] | None = None,
+    allow_missing: bool = False,
 ) -> Settings:
     """Merge and check.
 
@@ -311,15 +370,16 @@ def build_settings(
         selected: Models named on the command line; ``None`` means all.
         store: Folder of the store, or ``None``.
         outputs: Kind -> file to write.
+        allow_missing: Whether missing checkpoints and corpora are skipped instead of refused.
 
     Raises:
         OcclusionError: All faults of the suite and the command line, listed.
     """
-    given = {name.replace("_", "-"): value for name, value in suite.items()}
     faults: list[str] = []
+    given = _hyphened(suite, origin, faults)
     if isinstance(given.get("seed"), int) and not isinstance(given.get("seed"), bool):
         given["seed"] = [given["seed"]]
-    known = {*SETTINGS, "suite", "models"}
+    known = {*SETTINGS, "suite", "models", "tolerances"}
     faults += [f"{origin}: unknown setting {name!r}" for name in given if name not in known]
     for name, setting in SETTINGS.items():
         for source, values in ((origin, given), ("command line", command_line)):
@@ -329,6 +389,7 @@ def build_settings(
     name = given.get("suite", "")
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
         faults.append(f"{origin}: suite is {name!r}; a name of letters, digits, - and _ is needed")
+    faults += _tolerance_faults(given.get("tolerances", {}), origin)
     models = _models(given.get("models"), origin, base, faults)
     unknown = [one for one in selected or () if one not in {model.name for model in models}]
     if unknown:
@@ -341,7 +402,18 @@ def build_settings(
             f"the suite cannot be run as given:\n{listed(faults)}",
             remedy="correct the file or the command line; nothing was run",
         )
-    return _merge(given, command_line, models, selected, origin, base, store, outputs or {})
+    settings = _merge(given, command_line, models, selected, origin, base)
+    return replace(settings, store=store, outputs=dict(outputs or {}), allow_missing=allow_missing)
+
+
+def _tolerance_faults(table: object, origin: str) -> list[str]:
+    if not isinstance(table, dict):
+        return [f"{origin}: tolerances is not a table of cell patterns"]
+    return [
+        f"{origin}: tolerances.{pattern} {wrong}"
+        for pattern, value in table.items()
+        if (wrong := _check_tolerance(value))
+    ]
 
 
 def _models(
@@ -358,33 +430,43 @@ def _models(
         if not isinstance(raw, dict):
             faults.append(f"{label} is not a table")
             continue
-        table = {key.replace("_", "-"): value for key, value in raw.items()}
+        table = _hyphened(raw, label, faults)
         if not MODEL_NAME.fullmatch(name):
             faults.append(f"{label}: a name holds letters, digits, -, + and _ only")
-        if table.get("family") not in FAMILIES:
-            faults.append(
-                f"{label}: family is {table.get('family')!r}; known: {', '.join(FAMILIES)}"
-            )
+        family = table.get("family")
+        if not isinstance(family, str) or family not in FAMILIES:
+            faults.append(f"{label}: family is {family!r}; known: {', '.join(FAMILIES)}")
         faults += [
             f"{label}: {key} is not a text"
             for key in MODEL_KEYS
-            if key in table and not isinstance(table[key], str)
+            if key != "tolerance" and key in table and not isinstance(table[key], str)
         ]
         if table.get("precision") not in (None, *PRECISIONS):
             faults.append(f"{label}: precision is {table['precision']!r}")
-        checkpoint, missing = _expand(str(table.get("checkpoint", "")))
-        tokenizer, more = _expand(str(table.get("tokenizer", "")))
-        if not checkpoint:
+        if "tolerance" in table and (wrong := _check_tolerance(table["tolerance"])):
+            faults.append(f"{label}: tolerance {wrong}")
+        places: dict[str, str] = {}
+        missing: list[str] = []
+        for key in ("checkpoint", "tokenizer"):
+            text, unset = _expand(str(table.get(key, "")))
+            missing += unset
+            try:
+                places[key] = _absolute(text, base) if text else ""
+            except (OSError, ValueError, RuntimeError) as fault:
+                reason = fault.strerror if isinstance(fault, OSError) else fault
+                faults.append(f"{label}: {key} cannot be a path ({reason})")
+        if places.get("checkpoint") == "":
             faults.append(f"{label}: no checkpoint")
         models.append(
             ModelSettings(
                 name=name,
-                family=str(table.get("family")),
-                checkpoint=_absolute(checkpoint, base),
-                tokenizer=_absolute(tokenizer, base) if tokenizer else None,
+                family=str(family),
+                checkpoint=places.get("checkpoint", ""),
+                tokenizer=places.get("tokenizer") or None,
                 precision=table.get("precision"),
+                tolerance=table.get("tolerance"),
                 options={key: value for key, value in table.items() if key not in MODEL_KEYS},
-                missing=missing + more,
+                missing=tuple(missing),
             )
         )
     return tuple(models)
@@ -392,6 +474,8 @@ def _models(
 
 def _absolute(place: str, base: Path) -> str:
     """Make a path absolute; leave alone what is no path here (a hub id, an open_clip tag)."""
+    if re.match(r"[a-z][a-z-]+:", place):
+        return place
     path = Path(place).expanduser()
     if path.is_absolute():
         return str(path)
@@ -406,8 +490,6 @@ def _merge(
     selected: Sequence[str] | None,
     origin: str,
     base: Path,
-    store: Path | None,
-    outputs: Mapping[str, Path],
 ) -> Settings:
     from_suite = {name: given.get(name, setting.default) for name, setting in SETTINGS.items()}
     merged = {**from_suite, **command_line}
@@ -427,11 +509,6 @@ def _merge(
         ks=tuple(sorted(merged["ks"])),
     )
     corpus, missing = _expand(merged["corpus"])
-    if missing:
-        raise OcclusionError(
-            f"the corpus {merged['corpus']!r} needs the environment variable {missing[0]}",
-            remedy=f"export {missing[0]}=... or name another corpus with --occlusion-corpus",
-        )
     return Settings(
         suite=given["suite"],
         origin=origin,
@@ -439,6 +516,7 @@ def _merge(
         grid=grid,
         suite_grid=suite_grid,
         corpus=corpus,
+        corpus_missing=missing,
         base=Path.cwd() if "corpus" in command_line else base,
         split=merged["split"],
         text_rule=merged["text-rule"],
@@ -446,16 +524,19 @@ def _merge(
         fill=merged["fill"],
         seeds=tuple(merged["seed"]),
         tolerance=float(merged["tolerance"]),
+        tolerances=tuple((name, float(v)) for name, v in given.get("tolerances", {}).items()),
+        fail_on=merged["fail-on"],
         device=merged["device"],
         precision=merged["precision"],
         batch_size=merged["batch-size"],
-        store=store,
+        store=None,
         ad_hoc=tuple(
             name
             for name, setting in SETTINGS.items()
             if setting.protocol and merged[name] != from_suite[name]
         ),
-        outputs=dict(outputs),
+        allow_missing=False,
+        outputs={},
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -44,9 +45,27 @@ def snapshot_file(test_folder: Path, suite: str, model: str) -> Path:
     return test_folder / FOLDER / suite / f"{model}.json"
 
 
-def snapshot_data(result: CellResult, provenance: Provenance, *, tolerance: int) -> dict[str, Any]:
-    """What is handed to syrupy for one cell; plain data."""
+def snapshot_data(
+    result: CellResult,
+    provenance: Provenance,
+    *,
+    tolerance: int,
+    accepted: bool = False,
+    spread: float | None = None,
+) -> dict[str, Any]:
+    """What is handed to syrupy for one cell; plain data.
+
+    Args:
+        result: What was measured.
+        provenance: Under what.
+        tolerance: Queries that may change, net.
+        accepted: Whether to pass whatever the baseline says (a change that is not to turn red).
+        spread: Standard deviation of the hits over calibration runs; given, the cell is always
+            written during an update.
+    """
     return {
+        "accepted": accepted,
+        "spread": spread,
         "hits": result.hits,
         "queries": result.queries,
         "tolerance": tolerance,
@@ -79,7 +98,7 @@ def read_baseline(file: Path, cell: str) -> Baseline | None:
         return None
     try:
         return _baseline(json.loads(_record(content, cell)))
-    except (ValueError, KeyError, TypeError) as fault:
+    except (ValueError, KeyError, TypeError, OverflowError) as fault:
         raise _damaged(file) from fault
 
 
@@ -91,6 +110,8 @@ def _baseline(record: Mapping[str, Any]) -> Baseline:
         queries=int(record["queries"]),
         hit_queries=unpack_bits(bits, int(record["queries"])) if bits else None,
         provenance=Provenance(**known) if known else None,
+        first=int(record["first"]) if record.get("first") is not None else int(record["hits"]),
+        spread=None if record.get("spread") is None else float(record["spread"]),
     )
 
 
@@ -104,19 +125,32 @@ def _damaged(file: Path) -> OcclusionError:
 def _read(file: Path) -> dict[str, Any] | None:
     """The content of a snapshot file; ``None`` when there is no file."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as fault:
         raise _damaged(file) from fault
-    if not isinstance(content, dict) or not isinstance(content.get("cells"), dict):
+    if not _has_its_parts(content):
         raise _damaged(file)
     if content.get("schema") != SCHEMA:
         raise OcclusionError(
             f"{file}: snapshot schema {content.get('schema')!r}, this version reads {SCHEMA}",
             remedy="update pytest-occlusion, or delete the file and run with --snapshot-update",
         )
-    return content
+    return dict(content)
+
+
+def _has_its_parts(content: Any) -> bool:
+    """Whether the tables are tables; the numbers of a cell are checked when it is read."""
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("cells"), dict)
+        and all(isinstance(content.get(name, {}), dict) for name in ("provenance", "hit_queries"))
+        and all(
+            isinstance(line, dict) and isinstance(line.get("from", ""), str)
+            for line in content["cells"].values()
+        )
+    )
 
 
 def _record(content: Mapping[str, Any], cell: str) -> str:
@@ -126,6 +160,8 @@ def _record(content: Mapping[str, Any], cell: str) -> str:
         {
             "hits": line["hits"],
             "queries": line["queries"],
+            "first": line.get("first"),
+            "spread": line.get("spread"),
             "provenance": content.get("provenance", {}).get(line.get("from")),
             "hit_queries": content.get("hit_queries", {}).get(cell),
         },
@@ -137,30 +173,47 @@ def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
     """Write cells into a file under a lock, leaving all others as they are."""
     from filelock import FileLock
 
-    locks = Path(tempfile.gettempdir()) / "pytest-occlusion-locks"
-    locks.mkdir(exist_ok=True, mode=0o777)
+    # One folder per user: on a shared machine the first one's would be closed to the others.
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    locks = Path(tempfile.gettempdir()) / f"pytest-occlusion-locks-{user}"
+    locks.mkdir(exist_ok=True, mode=0o700)
     with FileLock(locks / f"{settings_digest(str(file.resolve()))[:16]}.lock"):
         try:
             content = _read(file)
         except OcclusionError:
             content = None  # a damaged file is repaired by an update
         if content is None:
-            content = {"cells": {}, "provenance": {}, "hit_queries": {}}
+            content = {"cells": {}}
+        origins = content.setdefault("provenance", {})
+        hit_queries = content.setdefault("hit_queries", {})
         for cell, record in records.items():
             origin = Provenance(**record["provenance"])
-            content["provenance"][origin.id] = asdict(origin)
-            content["cells"][cell] = {
-                "hits": record["hits"],
-                "queries": record["queries"],
-                "from": origin.id,
-            }
-            content["hit_queries"][cell] = record["hit_queries"]
+            origins[origin.id] = asdict(origin)
+            content["cells"][cell] = _line(record, origin, content["cells"].get(cell, {}))
+            hit_queries[cell] = record["hit_queries"]
         write_atomically(file, _formatted(file, content).encode())
+
+
+def _line(
+    record: Mapping[str, Any], origin: Provenance, before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A cell's line; the first accepted hits and the calibrated spread outlive an update."""
+    line = {"hits": record["hits"], "queries": record["queries"], "from": origin.id}
+    if before.get("queries") == record["queries"]:
+        first = before.get("first", before.get("hits"))
+        if isinstance(first, int) and first != record["hits"]:
+            line["first"] = first
+    spread = record.get("spread")
+    if spread is None:
+        spread = before.get("spread")
+    if isinstance(spread, (int, float)):  # what else stood there was damaged, and is repaired
+        line["spread"] = spread
+    return line
 
 
 def _formatted(file: Path, content: Mapping[str, Any]) -> str:
     """JSON with one line per cell, so that a diff reads as a list of what changed."""
-    used = {line["from"] for line in content["cells"].values()}
+    used = {line.get("from") for line in content["cells"].values()}
     origins = {name: value for name, value in content["provenance"].items() if name in used}
 
     def lines(table: Mapping[str, Any]) -> str:
@@ -194,10 +247,12 @@ class RecallSnapshot(AbstractSyrupyExtension):
         """Whether the hits lie within the tolerance; a snapshot that cannot be read never does."""
         try:
             new, old = json.loads(serialized_data), json.loads(snapshot_data)
-            return within(
+            if new["spread"] is not None:
+                return False
+            return new["accepted"] or within(
                 new["hits"], new["queries"], old["hits"], old["queries"], new["tolerance"]
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return False  # raising here would keep --snapshot-update from repairing the file
 
     def diff_lines(

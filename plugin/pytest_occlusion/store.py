@@ -18,12 +18,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.errors import OcclusionError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SCHEMA = 1
 """Part of every file; entries of another schema are treated as absent."""
@@ -151,6 +151,8 @@ def _make_private(root: Path, folder: Path) -> None:
 
 
 def _checksum(arrays: Mapping[str, NDArray[Any]], fields: str) -> str:
+    import numpy as np
+
     digest = hashlib.sha256(fields.encode())
     for name in sorted(arrays):
         array = arrays[name]
@@ -160,6 +162,7 @@ def _checksum(arrays: Mapping[str, NDArray[Any]], fields: str) -> str:
 
 
 def _save(path: Path, arrays: Mapping[str, NDArray[Any]], fields: dict[str, Any]) -> None:
+    import numpy as np
     from safetensors.numpy import save
 
     text = json.dumps(fields, sort_keys=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.paths import expanded, is_file
 from pytest_occlusion.settings import read_suite
 
 DEFAULT = "embedded"
@@ -53,13 +54,13 @@ def find_suite(asked: str | None, root: Path) -> Suite:
                 remedy=f'either define a whole suite there, or only name one: suite = "{asked}"',
             )
     if asked.endswith(".toml"):
-        path = Path(asked).expanduser()
+        path = expanded(asked)
         path = path if path.is_absolute() else Path.cwd() / path
         return Suite(read_suite(path), path.name, path.parent)
     folders = [root / "benchmarks" / "suites", *_built_in()]
     for folder in folders:
         path = folder / f"{asked}.toml"
-        if path.is_file():
+        if is_file(path):
             return Suite(read_suite(path), path.name, folder)
     known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
     raise OcclusionError(

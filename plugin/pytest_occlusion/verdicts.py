@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pytest_occlusion.provenance import Provenance, changes
 from pytest_occlusion.results import CellResult
+from pytest_occlusion.retrieval.significance import mcnemar, sign_flip
 
 SAME, WITHIN, REGRESSED, IMPROVED, NEW = (
     "same",
@@ -21,6 +22,12 @@ SAME, WITHIN, REGRESSED, IMPROVED, NEW = (
 )
 CHANGED = (REGRESSED, IMPROVED)
 """Verdicts that turn a gated cell red."""
+
+REPEATABILITY = 2.8
+"""1.96 x sqrt(2): the repeatability limit in standard deviations (ISO 5725-6)."""
+
+ALPHA = 0.05
+"""Chance of any false alarm among the cells of a model, for ``significant-regression``."""
 
 DIGEST_FIELDS = ("weights", "corpus", "protocol")
 """Provenance fields that are shown by their first digits."""
@@ -35,12 +42,21 @@ class Baseline:
         queries: Queries they are out of.
         hit_queries: bool ``[queries]``, which ones; ``None`` where the snapshot does not say.
         provenance: Under what they were accepted; ``None`` where the snapshot does not say.
+        first: Hits that were accepted first of all.
+        spread: Standard deviation of the hits over calibration runs, if there were any.
     """
 
     hits: int
     queries: int
     hit_queries: NDArray[np.bool_] | None
     provenance: Provenance | None
+    first: int | None = None
+    spread: float | None = None
+
+    @property
+    def calibrated(self) -> int | None:
+        """Repeatability limit in queries: two runs differ by more in one case of twenty."""
+        return None if self.spread is None else max(1, math.ceil(REPEATABILITY * self.spread))
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,9 @@ class Verdict:
 
 def allowed_flips(tolerance: float, queries: int) -> int:
     """The tolerance in queries: shares round up, so that a set of any size allows one."""
-    return math.ceil(tolerance * queries) if tolerance < 1 else int(tolerance)
+    if tolerance >= 1:
+        return int(tolerance)
+    return math.ceil(round(tolerance * queries, 9))  # 0.07 * 100 is 7.000000000000001
 
 
 def within(hits: int, queries: int, baseline_hits: int, baseline_queries: int, flips: int) -> bool:
@@ -97,17 +115,40 @@ def judge(result: CellResult, baseline: Baseline | None, *, tolerance: float) ->
     return Verdict(kind, flips, baseline, lost, gained, mcnemar(lost, gained))
 
 
-def mcnemar(lost: int, gained: int) -> float:
-    """Exact two-sided McNemar test: are losses and gains as likely as each other?
+def turns_red(kind: str, p_adjusted: float | None, fail_on: str) -> bool:
+    """Whether a verdict fails its test.
 
-    Twice the smaller binomial tail at one half (McNemar 1947, in its exact form), at most 1.
+    Args:
+        kind: The verdict.
+        p_adjusted: Holm-adjusted p value of the cell; ``None`` where flips cannot be told.
+        fail_on: ``any``, ``regression`` or ``significant-regression``.
     """
-    flipped = lost + gained
-    tail = sum(math.comb(flipped, i) for i in range(min(lost, gained) + 1))
-    return min(1.0, float(2 * tail / 2**flipped))
+    if kind == NEW:
+        return True
+    if fail_on == "any":
+        return kind in CHANGED
+    if fail_on == "regression" or p_adjusted is None:
+        return kind == REGRESSED
+    return kind == REGRESSED and p_adjusted < ALPHA
 
 
-def explain(result: CellResult, verdict: Verdict, current: Provenance, *, accept: str) -> list[str]:
+def drift(result: CellResult, verdict: Verdict) -> int | None:
+    """Hits gained or lost since the first accepted value, where that exceeds the tolerance."""
+    baseline = verdict.baseline
+    if baseline is None or baseline.first is None or baseline.queries != result.queries:
+        return None
+    moved = result.hits - baseline.first
+    return moved if abs(moved) > verdict.tolerance else None
+
+
+def explain(
+    result: CellResult,
+    verdict: Verdict,
+    current: Provenance,
+    *,
+    accept: str,
+    flipped: Sequence[str] = (),
+) -> list[str]:
     """The failure text of a cell: what was expected, what came, why it may be, what to do.
 
     Args:
@@ -115,6 +156,7 @@ def explain(result: CellResult, verdict: Verdict, current: Provenance, *, accept
         verdict: From :func:`judge`.
         current: Provenance of the result.
         accept: The command that makes the result the baseline.
+        flipped: Lines that name the queries that flipped.
     """
     cell = result.cell
     blocked = f"{100 * cell.ratio:g} % blocked ({cell.occluder})"
@@ -141,6 +183,7 @@ def explain(result: CellResult, verdict: Verdict, current: Provenance, *, accept
             f"  {'flipped':<12}{verdict.lost:,} queries lost, {verdict.gained:,} gained; exact "
             f"McNemar p = {verdict.p_value:.2g}"
         )
+    lines += flipped
     lines += ["", *triage(old.provenance, current), "", f"  accept: {accept}"]
     return lines
 
@@ -195,15 +238,22 @@ class CurveVerdict:
         kind: As :class:`Verdict`; ``new`` unless every cell of the curve has a baseline.
         difference: Mean change in hits over the ratios.
         tolerance: Mean change that is allowed.
+        p_value: Sign-flip permutation test on the change in the area under the curve, patients
+            flipping together; ``None`` where the baselines do not say which queries hit.
     """
 
     kind: str
     difference: float
     tolerance: float
+    p_value: float | None = None
 
 
 def judge_curve(
-    results: Sequence[CellResult], baselines: Sequence[Baseline | None], *, tolerance: float
+    results: Sequence[CellResult],
+    baselines: Sequence[Baseline | None],
+    *,
+    tolerance: float,
+    patients: NDArray[np.int64] | None = None,
 ) -> CurveVerdict:
     """Compare the mean hits over a curve with the baselines'.
 
@@ -225,4 +275,25 @@ def judge_curve(
         kind = SAME if not any(changes_in_hits) else WITHIN
     else:
         kind = REGRESSED if difference < 0 else IMPROVED
-    return CurveVerdict(kind, difference, flips)
+    return CurveVerdict(kind, difference, flips, _area_p_value(results, known, patients))
+
+
+def _area_p_value(
+    results: Sequence[CellResult],
+    baselines: Sequence[Baseline],
+    patients: NDArray[np.int64] | None,
+) -> float | None:
+    if any(baseline.hit_queries is None for baseline in baselines):
+        return None
+    change = np.stack(
+        [
+            result.hit_queries.astype(np.float64) - baseline.hit_queries
+            for result, baseline in zip(results, baselines, strict=True)
+            if baseline.hit_queries is not None
+        ]
+    )
+    ratios = np.asarray([result.cell.ratio for result in results])
+    areas = change[0]
+    if len(ratios) > 1:
+        areas = ((change[1:] + change[:-1]) / 2 * np.diff(ratios)[:, None]).sum(axis=0)
+    return sign_flip(areas, patients)

@@ -21,6 +21,8 @@ from .tiny import (
     state_of,
     vit_shapes,
     write_directory,
+    write_hub_model,
+    write_open_clip,
     write_word_pieces,
 )
 
@@ -72,23 +74,30 @@ def bert_vocabulary() -> Path:
 def tiny_encoders(
     tmp_path_factory: pytest.TempPathFactory, tiny_vit: Path, tiny_resnet: Path
 ) -> Callable[[str], Encoder]:
-    """Tiny encoders by name (see TINY), each loaded once."""
+    """Tiny encoders by name (see TINY), with ``:bf16`` or ``:fp16`` behind it; loaded once."""
     folder = tmp_path_factory.mktemp("bert")
     words = write_word_pieces(folder / "vocab.txt")
     loaded: dict[str, Encoder] = {}
 
-    def load(name: str) -> Encoder:
+    def load(asked: str) -> Encoder:
+        name, _, precision = asked.partition(":")
         family, _, tower = name.rpartition("-")
-        small: dict[str, Any] = {"canvas_size": 64}
+        options: dict[str, Any] = {"device": "cpu", "precision": precision or "fp32"}
         if family in ("clip", "cxr-repair"):
+            options |= {"canvas_size": 64} if family == "cxr-repair" else {}
             place = tiny_vit if tower == "vit" else tiny_resnet
-            options = small if family == "cxr-repair" else {}
-            return load_encoder(family, checkpoint=place, device="cpu", **options)
+            return load_encoder(family, checkpoint=place, **options)
+        if family in ("open-clip", "hf"):
+            write = write_open_clip if family == "open-clip" else write_hub_model
+            place = folder / name
+            return load_encoder(
+                family, checkpoint=place if place.exists() else write(place, tower), **options
+            )
         shapes = medclip_shapes(tower) if family == "medclip" else cxr_clip_shapes(tower)
         path = folder / f"{name}.bin"
         write_state(path, state_of(shapes))
-        small["max_tokens"] = 40
-        return load_encoder(family, checkpoint=path, tokenizer=words, device="cpu", **small)
+        options |= {"canvas_size": 64, "max_tokens": 40, "tokenizer": words}
+        return load_encoder(family, checkpoint=path, **options)
 
     def get(name: str) -> Encoder:
         if name not in loaded:

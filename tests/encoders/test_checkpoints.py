@@ -94,6 +94,35 @@ def test_directory(name: str, tmp_path: Path) -> None:
     assert [f.name for f in checkpoint_files(tmp_path)] == [name, "bpe_vocab.txt.gz"]
 
 
+def test_a_zip_of_a_model_directory(tmp_path: Path) -> None:
+    inner = write_state(tmp_path / "pytorch_model.bin", STATE)
+    path = tmp_path / "published.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/readme.txt", "hello")
+        archive.write(inner, "model/pytorch_model.bin")
+    inner.unlink()
+    assert weights_digest(read_checkpoint(path).state) == weights_digest(tensors())
+    assert checkpoint_files(path) == [path]
+
+
+def test_a_damaged_file_inside_a_zip(tmp_path: Path) -> None:
+    path = tmp_path / "published.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("pytorch_model.bin", b"")
+    with pytest.raises(
+        OcclusionError, match=r"in it pytorch_model\.bin: the file is empty"
+    ) as fault:
+        read_checkpoint(path)
+    assert str(path) in fault.value.problem
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("pytorch_model.bin", bytes(range(256)) * 9)
+    raw = bytearray(path.read_bytes())
+    raw[80] ^= 0xFF
+    path.write_bytes(bytes(raw))
+    with pytest.raises(OcclusionError, match="a damaged zip"):
+        read_checkpoint(path)
+
+
 def test_checkpoint_files_with_a_tokenizer(tmp_path: Path) -> None:
     weights = write_state(tmp_path / "w.pt", STATE)
     vocabulary = write_vocabulary(tmp_path / "bpe.txt.gz")

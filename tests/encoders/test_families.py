@@ -11,7 +11,11 @@ import pytest
 import torch
 
 from pytest_occlusion.encoders import Encoder, load_encoder
-from pytest_occlusion.encoders.conformance import CHECKS
+from pytest_occlusion.encoders.conformance import (
+    CHECKS,
+    TEXTS,
+    sample_images,
+)
 from pytest_occlusion.errors import OcclusionError
 
 from .formula import CONFIG, write_state, write_tar
@@ -26,6 +30,10 @@ TINY = (
     "medclip-resnet",
     "cxr-clip-swin",
     "cxr-clip-resnet",
+    "open-clip-vit",
+    "open-clip-timm",
+    "hf-clip",
+    "hf-siglip",
 )
 
 
@@ -221,3 +229,18 @@ def test_a_directory_brings_its_vocabulary(tmp_path: Path) -> None:
         "medclip", checkpoint=tmp_path, device="cpu", max_tokens=40, canvas_size=64
     )
     assert encoder.encode_texts(["normal"]).shape == (1, 16)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", TINY)
+def test_half_precision_stays_near(
+    name: str, precision: str, tiny_encoders: Callable[[str], Encoder]
+) -> None:
+    exact, half = tiny_encoders(name), tiny_encoders(f"{name}:{precision}")
+    assert half.weights_digest == exact.weights_digest
+    images, texts = sample_images()[1:4], TEXTS[:3]
+    for method, given in (("encode_images", images), ("encode_texts", texts)):
+        rows = getattr(half, method)(given)
+        assert rows.dtype == torch.float32
+        assert torch.allclose(rows.norm(dim=1), torch.ones(3), atol=1e-6)
+        assert (rows * getattr(exact, method)(given)).sum(1).min() > 0.99

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from dataclasses import replace
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 
-from pytest_occlusion.encoders import FAMILIES, check_options, get_family, load_encoder
+from pytest_occlusion import encoders
+from pytest_occlusion.encoders import (
+    FAMILIES,
+    Family,
+    check_options,
+    family_names,
+    get_family,
+    load_encoder,
+    register_family,
+)
 from pytest_occlusion.errors import OcclusionError
 
 
@@ -60,3 +72,39 @@ def test_canvas_out_of_range(tmp_path: Path) -> None:
 def test_unknown_precision(tmp_path: Path) -> None:
     with pytest.raises(OcclusionError, match="precision 'fp8' is unknown"):
         load_encoder("clip", checkpoint=tmp_path, device="cpu", precision="fp8")
+
+
+THEIRS = replace(get_family("clip"), name="theirs")
+
+
+def test_a_registered_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "_REGISTERED", {})
+    register_family(THEIRS)
+    assert get_family("theirs") is THEIRS
+    assert "theirs" in family_names()
+    with pytest.raises(OcclusionError, match="built in and cannot be replaced"):
+        register_family(get_family("clip"))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (f"{__name__}:THEIRS", ""),
+        (f"{__name__}:NOTHING", "cannot be imported"),
+        ("no_such_module:X", "cannot be imported"),
+        (f"{__name__}:test_spelling", "is not a Family of that name"),
+    ],
+)
+def test_an_installed_family(value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("theirs", value, encoders.ENTRY_POINTS)
+
+    def entry_points(*, group: str) -> EntryPoints:
+        return EntryPoints([point] if group == encoders.ENTRY_POINTS else [])
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    assert "theirs" in family_names()
+    if said:
+        with pytest.raises(OcclusionError, match=said):
+            get_family("theirs")
+    else:
+        assert isinstance(get_family("theirs"), Family)

@@ -178,3 +178,70 @@ def cxr_clip_shapes(tower: str) -> dict[str, tuple[int, ...]]:
         shapes[f"{head}_projection.projection.weight"] = (EMBEDDING, width)
         shapes[f"{head}_projection.projection.bias"] = (EMBEDDING,)
     return shapes
+
+
+def open_clip_config(tower: str) -> dict[str, Any]:
+    """An ``open_clip_config.json``; ``tower`` is ``vit`` or ``timm``."""
+    vision: dict[str, Any] = {"timm_model_name": "test_vit", "image_size": 160}
+    if tower == "vit":
+        vision = {"layers": 2, "width": 48, "patch_size": 8, "image_size": 32, "head_width": 16}
+    text = {"context_length": LIMIT, "vocab_size": VOCABULARY, "width": 32, "heads": 2, "layers": 2}
+    model = {"embed_dim": EMBEDDING, "vision_cfg": vision, "text_cfg": text, "quick_gelu": True}
+    if tower == "timm":
+        model["custom_text"] = True
+    return {"model_cfg": model, "preprocess_cfg": {"resize_mode": RESIZE_MODES[tower]}}
+
+
+RESIZE_MODES = {"vit": "shortest", "timm": "longest"}
+
+
+def write_open_clip(path: Path, tower: str) -> Path:
+    """A directory as open_clip saves it, with a vocabulary of its own."""
+    import open_clip
+
+    path.mkdir()
+    write_vocabulary(path / "bpe_vocab.txt.gz")
+    config = open_clip_config(tower)
+    (path / "open_clip_config.json").write_text(json.dumps(config))
+    model = open_clip.create_model(f"local-dir:{path}", load_weights=False)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    write_state(path / "open_clip_model.safetensors", state_of(shapes))
+    return path
+
+
+def write_hub_model(path: Path, kind: str) -> Path:
+    """A directory as transformers saves it; ``kind`` is ``clip`` or ``siglip``."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    words = {word: index for index, word in enumerate((*WORDS, *CHARACTERS))}
+    words |= {f"##{c}": len(words) + index for index, c in enumerate(CHARACTERS)}
+    tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    marks = [(mark, words[mark]) for mark in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, marks)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", eos_token="[SEP]", bos_token="[CLS]"
+    ).save_pretrained(path)
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    small |= {"num_attention_heads": 2}
+    text = {**small, "vocab_size": len(words), "max_position_embeddings": 24, "pad_token_id": 0}
+    text |= {"bos_token_id": words["[CLS]"], "eos_token_id": words["[SEP]"]}
+    vision = {**small, "image_size": 48, "patch_size": 8}
+    torch.manual_seed(0)
+    if kind == "clip":
+        config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+        square = {"height": 48, "width": 48}
+        transformers.CLIPModel(config).save_pretrained(path)
+        transformers.CLIPImageProcessor(
+            size={"shortest_edge": 48}, crop_size=square
+        ).save_pretrained(path)
+    else:
+        config = transformers.SiglipConfig(
+            text_config={**text, "projection_size": 32}, vision_config=vision
+        )
+        transformers.SiglipModel(config).save_pretrained(path)
+        transformers.SiglipImageProcessor(size={"height": 48, "width": 48}).save_pretrained(path)
+    return path

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.paths import expanded
 
 __all__ = ["CORPORA", "Corpus", "Radiograph", "Study", "load_corpus"]
 
@@ -37,7 +38,7 @@ def _manifest(place: str, base: Path) -> Corpus:
         raise OcclusionError(
             "corpus 'manifest' names no file", remedy="write manifest:path/to/manifest.csv"
         )
-    return load_manifest(base / Path(place).expanduser())
+    return load_manifest(base / expanded(place))
 
 
 CORPORA: dict[str, Callable[[str, Path], Corpus]] = {

@@ -23,6 +23,14 @@ class ImageFault(OcclusionError):  # noqa: N818 - what it is called everywhere
         super().__init__(problem, remedy=remedy)
         self.reason = reason or problem
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling with the reason."""
+        return _rebuild, (self.problem, self.remedy, self.reason)
+
+
+def _rebuild(problem: str, remedy: str, reason: str) -> ImageFault:
+    return ImageFault(problem, remedy=remedy, reason=reason)
+
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 """PIL modes with more than 8 bits, which PIL's own conversion would clip to white."""
@@ -48,19 +56,28 @@ def open_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            return _eight_bit(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise ImageFault(
             f"{path}: no such file", remedy="correct the path", reason="no such file"
         ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
-        reason = str(fault).replace(str(path), "").strip(" '\"") or type(fault).__name__
+        reason = _without_name(fault, path)
         raise ImageFault(
             f"{path}: cannot be decoded ({reason})",
             remedy="fetch the file again, or leave it out of the corpus",
             reason=f"cannot be decoded ({reason})",
         ) from fault
-    return _eight_bit(upright)
+
+
+def _without_name(fault: Exception, path: Path) -> str:
+    """What the fault says, without the name of the file."""
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror
+    text = str(fault)
+    for name in (repr(str(path)), repr(path), str(path)):
+        text = text.replace(name, "")
+    return text.strip(" '\"") or type(fault).__name__
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -75,6 +92,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
             low, high = 0.0, 65535.0
         else:  # 32-bit containers do not say how many bits they use
             low, high = float(values.min()), float(values.max())
+            if not np.isfinite(high - low):
+                raise ValueError("it has pixels that are not finite")
         span = high - low if high > low else 1.0
         return Image.fromarray(np.rint((values - low) * (255 / span)).astype(np.uint8))
     if image.mode in ("1", "LA", "La"):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
-from pytest_occlusion.encoders.checkpoints import checkpoint_files
+from pytest_occlusion.encoders.files import checkpoint_files, is_remote
 from pytest_occlusion.errors import OcclusionError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "FAMILIES",
@@ -17,8 +20,11 @@ __all__ = [
     "Family",
     "check_options",
     "checkpoint_files",
+    "family_names",
     "get_family",
+    "is_remote",
     "load_encoder",
+    "register_family",
 ]
 
 FAMILIES: dict[str, str] = {
@@ -26,23 +32,84 @@ FAMILIES: dict[str, str] = {
     "cxr-repair": "pytest_occlusion.encoders.clip:CXR_REPAIR",
     "medclip": "pytest_occlusion.encoders.medclip:MEDCLIP",
     "cxr-clip": "pytest_occlusion.encoders.cxr_clip:CXR_CLIP",
+    "open-clip": "pytest_occlusion.encoders.openclip:OPEN_CLIP",
+    "hf": "pytest_occlusion.encoders.hf:HF",
 }
 """Family name -> ``"module:attribute"`` of its :class:`Family`."""
+
+
+ENTRY_POINTS = "pytest_occlusion.encoders"
+"""Entry point group in which an installed package offers families of its own.
+
+``our-model = "our_package.encoders:FAMILY"``, where ``FAMILY`` is a :class:`Family` of that name.
+"""
+
+_REGISTERED: dict[str, Family] = {}
+
+
+def register_family(family: Family) -> None:
+    """Make a family known for the rest of the process, e.g. from a conftest.
+
+    Args:
+        family: Its name may be new or one that was registered before, not a built-in one.
+
+    Raises:
+        OcclusionError: The name is that of a built-in family.
+    """
+    if family.name in FAMILIES:
+        raise OcclusionError(
+            f"encoder family {family.name!r} is built in and cannot be replaced",
+            remedy="give yours another name.",
+        )
+    _REGISTERED[family.name] = family
+
+
+def family_names() -> list[str]:
+    """Every family that :func:`get_family` knows: built in, registered, installed."""
+    return [*FAMILIES, *_REGISTERED, *(e for e in _installed() if e not in FAMILIES)]
 
 
 def get_family(name: str) -> Family:
     """Look up a family; ``_`` and ``-`` are the same in its name.
 
     Raises:
-        OcclusionError: No family has that name; lists the known ones.
+        OcclusionError: No family has that name (lists the known ones), or an installed one cannot
+            be imported.
     """
     spelled = name.strip().lower().replace("_", "-")
-    if spelled not in FAMILIES:
+    if spelled in FAMILIES:
+        module, attribute = FAMILIES[spelled].split(":")
+        family: Family = getattr(importlib.import_module(module), attribute)
+        return family
+    if spelled in _REGISTERED:
+        return _REGISTERED[spelled]
+    if spelled in (installed := _installed()):
+        return _imported(installed[spelled])
+    raise OcclusionError(
+        f"encoder family {name!r} is unknown", remedy=f"use one of {', '.join(family_names())}."
+    )
+
+
+def _installed() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _imported(point: EntryPoint) -> Family:
+    try:
+        family = point.load()
+    except Exception as fault:  # another package's import may raise anything
         raise OcclusionError(
-            f"encoder family {name!r} is unknown", remedy=f"use one of {', '.join(FAMILIES)}."
+            f"encoder family {point.name!r}: {point.value} cannot be imported "
+            f"({type(fault).__name__}: {fault})",
+            remedy="repair or uninstall the package that offers it.",
+        ) from fault
+    if not isinstance(family, Family) or family.name != point.name:
+        raise OcclusionError(
+            f"encoder family {point.name!r}: {point.value} is not a Family of that name",
+            remedy="its entry point must name a pytest_occlusion.encoders.Family.",
         )
-    module, attribute = FAMILIES[spelled].split(":")
-    family: Family = getattr(importlib.import_module(module), attribute)
     return family
 
 

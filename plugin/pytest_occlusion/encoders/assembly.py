@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder
 from pytest_occlusion.encoders.devices import forward_context
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class Tokens(Protocol):
-    """A vocabulary at work: texts become rows of token ids."""
+    """A vocabulary at work."""
 
     @property
     def limit(self) -> int:
-        """Longest row that the text tower is given."""
+        """Longest row of token ids that the text tower is given."""
 
-    def rows(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text with its special tokens, uncut."""
+    def batch(self, texts: Sequence[str]) -> Any:
+        """Texts as the text tower takes them, cut to the limit."""
 
-    def cut(self, row: list[int]) -> list[int]:
-        """The row as the text tower is given it."""
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text before the cut, special tokens included."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Towers:
     Attributes:
         pixels: uint8 canvases ``[N, C, H, W]`` -> normalised float32; always in float32.
         images: Normalised float32 -> raw features ``[N, D]``; under autocast when asked for.
-        texts: Rows of token ids -> raw features ``[N, D]``; under autocast when asked for.
+        texts: What ``Tokens.batch`` gives -> raw features ``[N, D]``; under autocast likewise.
         device: Where they run.
     """
 
     pixels: Callable[[torch.Tensor], torch.Tensor]
     images: Callable[[torch.Tensor], torch.Tensor]
-    texts: Callable[[Sequence[Sequence[int]]], torch.Tensor]
+    texts: Callable[[Any], torch.Tensor]
     device: torch.device
 
 
@@ -71,10 +71,10 @@ def assemble(
             return normalize(features.float(), dim=-1)
 
     def embed_texts(texts: Sequence[str]) -> torch.Tensor:
-        rows = [tokens.cut(row) for row in tokens.rows(texts)]
+        batch = tokens.batch(texts)
         with torch.inference_mode():
             with forward_context(towers.device, precision):
-                features = towers.texts(rows)
+                features = towers.texts(batch)
             return normalize(features.float(), dim=-1)
 
     return Encoder(
@@ -87,6 +87,6 @@ def assemble(
         precision=precision,
         embed_canvases=embed_canvases,
         embed_texts=embed_texts,
-        count_tokens=lambda texts: [len(row) for row in tokens.rows(texts)],
+        count_tokens=tokens.count,
         token_limit=tokens.limit,
     )

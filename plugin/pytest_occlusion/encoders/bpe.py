@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_occlusion.encoders.files import short_digest
 from pytest_occlusion.errors import OcclusionError
 
 
@@ -17,15 +18,25 @@ class BytePairs:
     Attributes:
         tokenizer: open_clip's ``SimpleTokenizer`` (ftfy, HTML entities twice, lower case).
         limit: Positions of the text tower; 77 in every published checkpoint.
+        digest: First 16 hex digits of the SHA-256 of the vocabulary file.
     """
 
     tokenizer: Any
     limit: int
+    digest: str
 
     def rows(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text with start and end marks, uncut."""
         start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
         return [[start, *self.tokenizer.encode(text), end] for text in texts]
+
+    def batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, at most ``limit`` of them."""
+        return [self.cut(row) for row in self.rows(texts)]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text before the cut."""
+        return [len(row) for row in self.rows(texts)]
 
     def cut(self, row: list[int]) -> list[int]:
         """A row of at most ``limit`` ids; an over-long one ends in the end mark.
@@ -49,7 +60,7 @@ def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> B
     Raises:
         OcclusionError: The file is missing or is no vocabulary, or its size is another one.
     """
-    from open_clip.tokenizer import SimpleTokenizer
+    from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
     what = str(path) if path else "CLIP's own byte-pair vocabulary"
     remedy = (
@@ -57,7 +68,9 @@ def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> B
         "it in the checkpoint's directory with 'bpe' in its name."
     )
     try:
-        tokenizer = SimpleTokenizer(str(path)) if path else SimpleTokenizer()
+        file = path or Path(default_bpe())
+        tokenizer = SimpleTokenizer(str(file))
+        digest = short_digest(file.read_bytes())
     except (OSError, EOFError, UnicodeDecodeError) as fault:
         raise OcclusionError(
             f"{what}: not a readable vocabulary ({fault})", remedy=remedy
@@ -68,4 +81,4 @@ def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> B
             f"{vocabulary_size:,} rows",
             remedy=remedy,
         )
-    return BytePairs(tokenizer, limit)
+    return BytePairs(tokenizer, limit, digest)

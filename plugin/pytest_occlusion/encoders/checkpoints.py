@@ -1,4 +1,4 @@
-"""Find and read the files of a checkpoint, executing nothing that is in them.
+"""Read the files of a checkpoint, executing nothing that is in them.
 
 Tensors are mapped from the file where its container allows that, so that reading costs address
 space and page cache, not memory.
@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.containers import (
-    AGAIN,
     BUNDLE,
     SAFETENSORS,
     TORCH_ZIP,
     TORCHSCRIPT,
-    WEIGHT_NAMES,
     container_of,
 )
+from pytest_occlusion.encoders.files import AGAIN, WEIGHT_NAMES, find_weights
 from pytest_occlusion.encoders.torchscript import read_torchscript
 from pytest_occlusion.encoders.trainer_config import plain, stand_ins
 from pytest_occlusion.errors import OcclusionError
@@ -65,72 +64,6 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     vocabulary: Path | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
-
-
-def checkpoint_files(path: str | Path, tokenizer: str | Path | None = None) -> list[Path]:
-    """The files whose bytes decide what a checkpoint computes; needs neither torch nor numpy.
-
-    Args:
-        path: A weights file, or a directory with weights, configuration and vocabulary.
-        tokenizer: The model's tokenizer option; its files are added when it is a path.
-
-    Returns:
-        Existing files, weights first, each once.
-
-    Raises:
-        OcclusionError: Nothing is there, or the directory holds no weights.
-    """
-    files = _with_companions(Path(path).expanduser())
-    if tokenizer is not None and (place := Path(tokenizer).expanduser()).exists():
-        files += sorted(f for f in place.iterdir() if f.is_file()) if place.is_dir() else [place]
-    return list(dict.fromkeys(files))
-
-
-def find_weights(path: Path) -> Path:
-    """The weights file that ``path`` names or contains; raises OcclusionError without one."""
-    if path.is_file():
-        return path
-    if not path.exists():
-        near = _similar(path)
-        raise OcclusionError(
-            f"{path}: no such checkpoint" + (f" (there is {near})" if near else ""),
-            remedy="check the path and the environment variables in it; `python -m "
-            "pytest_occlusion fetch FAMILY` brings a published checkpoint.",
-        )
-    for name in WEIGHT_NAMES:
-        if (path / name).is_file():
-            return path / name
-    loose = [f for f in sorted(path.iterdir()) if f.suffix in _WEIGHT_SUFFIXES and f.is_file()]
-    if len(loose) == 1:
-        return loose[0]
-    found = ", ".join(f.name for f in loose or sorted(path.iterdir())) or "nothing"
-    raise OcclusionError(
-        f"{path}: a directory {'with several' if loose else 'without'} weights files (it holds "
-        f"{found[:200]})",
-        remedy="name the weights file itself."
-        if loose
-        else f"put {' or '.join(WEIGHT_NAMES)} in it, or name another directory.",
-    )
-
-
-_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".zip")
-
-
-def _similar(path: Path) -> str:
-    import difflib
-
-    if not path.parent.is_dir():
-        return ""
-    names = [entry.name for entry in path.parent.iterdir()]
-    return ", ".join(difflib.get_close_matches(path.name, names, n=3))
-
-
-def _with_companions(path: Path) -> list[Path]:
-    weights = find_weights(path)
-    if not path.is_dir():
-        return [weights]
-    kept = (".json", ".txt", ".model", ".gz")
-    return [weights, *sorted(f for f in path.iterdir() if f.is_file() and f.suffix in kept)]
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -172,7 +172,17 @@ def _encoder(
 ) -> Encoder:
     """What the two families share once the weights are in place."""
     sizes: Sizes = plan.sizes
-    vocabulary = Path(tokenizer).expanduser() if tokenizer else read.vocabulary
+    pairs = load_byte_pairs(
+        Path(tokenizer).expanduser() if tokenizer else read.vocabulary,
+        limit=sizes.limit,
+        vocabulary_size=sizes.vocabulary,
+    )
+    told = {
+        "quick-gelu": sizes.quick_gelu,
+        "head-width": sizes.head_width,
+        "text-heads": sizes.text_heads,
+        "vocabulary": pairs.digest,
+    }
     return assemble(
         Towers(
             pixels=pixels,
@@ -180,11 +190,11 @@ def _encoder(
             texts=partial(embed_rows, model),
             device=model.positional_embedding.device,
         ),
-        load_byte_pairs(vocabulary, limit=sizes.limit, vocabulary_size=sizes.vocabulary),
+        pairs,
         family=family,
         variant=plan.variant,
         digest=weights_digest(plan.state),
         canvas=canvas,
-        settings={**settings, "quick-gelu": sizes.quick_gelu},
+        settings={**settings, **told},
         precision=precision,
     )

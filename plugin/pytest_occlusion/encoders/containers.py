@@ -6,6 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
+from pytest_occlusion.encoders.files import AGAIN, WEIGHT_NAMES
 from pytest_occlusion.errors import OcclusionError
 
 TORCHSCRIPT, TORCH_ZIP, TORCH_LEGACY, SAFETENSORS, BUNDLE = (
@@ -69,10 +70,6 @@ def container_of(path: Path) -> str:
     )
 
 
-AGAIN = "download it again, and compare its size and checksum with the published ones."
-"""The remedy for a file that did not arrive whole."""
-
-
 def _kind_of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -94,15 +91,6 @@ def _kind_of_zip(path: Path) -> str:
         f"{path}: a zip file, but not one that torch wrote (it holds {shown})",
         remedy="unpack it and give the weights file inside.",
     )
-
-
-WEIGHT_NAMES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "model.safetensors",
-    "pytorch_model.bin",
-)
-"""What open_clip, transformers and MedCLIP call the weights file of a directory, best first."""
 
 
 def _is_safetensors(head: bytes, size: int, path: Path) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_occlusion.encoders.files import short_digest
 from pytest_occlusion.errors import OcclusionError
 
 BIO_CLINICAL_BERT = "emilyalsentzer/Bio_ClinicalBERT"
@@ -39,6 +39,14 @@ class WordPieces:
     def rows(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text between ``[CLS]`` and ``[SEP]``, uncut."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+
+    def batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, at most ``limit`` of them."""
+        return [self.cut(row) for row in self.rows(texts)]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text before the cut."""
+        return [len(row) for row in self.rows(texts)]
 
     def cut(self, row: list[int]) -> list[int]:
         """A row of at most ``limit`` ids; an over-long one still ends in ``[SEP]``."""
@@ -95,7 +103,7 @@ def load_word_pieces(
     tokenizer = BertWordPieceTokenizer(
         {word: index for index, word in enumerate(words)}, lowercase=lower_case
     )
-    return WordPieces(tokenizer, limit, words.index("[SEP]"), hashlib.sha256(raw).hexdigest()[:16])
+    return WordPieces(tokenizer, limit, words.index("[SEP]"), short_digest(raw))
 
 
 REMEDY = (

@@ -7,16 +7,16 @@ would abort the run there. The casts happen here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.pipeline import Measured
 from pytest_occlusion.provenance import Provenance
 from pytest_occlusion.results import CellResult
 from pytest_occlusion.retrieval.degradation import degradation
+from pytest_occlusion.retrieval.significance import holm
 from pytest_occlusion.session import Session
-from pytest_occlusion.store import write_atomically
-from pytest_occlusion.verdicts import Verdict
+from pytest_occlusion.snapshots import pack_bits
+from pytest_occlusion.verdicts import Verdict, drift
 
 SCHEMA = 1
 PROPERTY = "occlusion"
@@ -28,9 +28,23 @@ Record = dict[str, Any]
 
 
 def cell_record(
-    session: Session, result: CellResult, verdict: Verdict, origin: Provenance
+    session: Session,
+    result: CellResult,
+    verdict: Verdict,
+    origin: Provenance,
+    *,
+    writes: bool,
 ) -> Record:
-    """Everything the controller needs to know of one measured cell."""
+    """Everything the controller needs to know of one measured cell.
+
+    Args:
+        session: Where it was measured.
+        result: What was measured.
+        verdict: How it stands against its baseline.
+        origin: Under what it was measured.
+        writes: Whether this run stores it as the new baseline.
+    """
+    moved = drift(result, verdict)
     cell, measured = result.cell, session.measured(result.cell)
     baseline = verdict.baseline
     return {
@@ -59,6 +73,9 @@ def cell_record(
             "lost": verdict.lost,
             "gained": verdict.gained,
             "p_value": verdict.p_value,
+            "drift": moved,
+            "written": writes,
+            "hit_queries": pack_bits(result.hit_queries),
         },
         "model": _model_record(session, cell.model, origin, measured),
         "corpus": _corpus_record(session),
@@ -125,6 +142,7 @@ def document(
         for timing in record["timings"]:
             timings[timing["model"], timing["pass"]] = dict(timing)
     ordered = sorted(cells.values(), key=_order)
+    _adjust_p_values(ordered)
     return {
         "schema": SCHEMA,
         "suite": suite,
@@ -135,6 +153,16 @@ def document(
         "curves": curves_of(ordered),
         "timings": [timings[key] for key in sorted(timings, key=str)],
     }
+
+
+def _adjust_p_values(cells: Sequence[Record]) -> None:
+    """Add Holm-adjusted p values, over the cells of each model."""
+    for cell in cells:
+        cell["p_adjusted"] = None
+    for model in {cell["model"] for cell in cells}:
+        tested = [c for c in cells if c["model"] == model and c["p_value"] is not None]
+        for cell, p_value in zip(tested, holm([c["p_value"] for c in tested]), strict=True):
+            cell["p_adjusted"] = p_value
 
 
 def _order(cell: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -192,11 +220,3 @@ def _flags(points: Sequence[Mapping[str, Any]]) -> list[str]:
             break
         lowest = min(lowest, point["ci_high"])
     return flags
-
-
-def write_json(path: Path, results: Mapping[str, Any]) -> None:
-    """Write a results document, whole or not at all."""
-    import json
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())

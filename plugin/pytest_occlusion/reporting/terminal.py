@@ -207,6 +207,8 @@ def _verdicts(cells: Sequence[Cell]) -> Iterator[Line]:
     order = [SAME, WITHIN, NEW, *CHANGED[::-1]]
     text = ", ".join(f"{counts[kind]} {kind}" for kind in order if kind in counts)
     markup = RED if counts.get(REGRESSED) else YELLOW if counts.keys() & {NEW, *CHANGED} else GREEN
+    yield from _drifted(cells)
+    yield from _written(cells)
     yield Line(f"{len(cells)} cells: {text}", markup)
     for kind in CHANGED[::-1]:
         found = [cell for cell in cells if cell["verdict"] == kind]
@@ -218,6 +220,26 @@ def _verdicts(cells: Sequence[Cell]) -> Iterator[Line]:
             yield Line(f"  {_change_line(cell)}", RED if kind == REGRESSED else None)
         if len(found) > SHOWN_CHANGES:
             yield Line(f"  ... and {len(found) - SHOWN_CHANGES} more")
+
+
+def _written(cells: Sequence[Cell]) -> Iterator[Line]:
+    """Which cells this run stored, in one line."""
+    written = [cell["id"] for cell in cells if cell["written"]]
+    if written:
+        shown = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
+        yield Line(f"{len(written)} baselines written: {shown}", YELLOW)
+
+
+def _drifted(cells: Sequence[Cell]) -> Iterator[Line]:
+    """Cells that were accepted step by step to beyond the tolerance of their first value."""
+    drifted = [cell for cell in cells if cell["drift"] is not None]
+    if drifted:
+        far = max(drifted, key=lambda cell: abs(cell["drift"]))
+        yield Line(
+            f"{len(drifted)} cells have drifted beyond the tolerance since they were first "
+            f"accepted, {far['id']} furthest ({far['drift']:+} hits)",
+            YELLOW,
+        )
 
 
 def _change_line(cell: Cell) -> str:

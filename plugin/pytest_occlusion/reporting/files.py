@@ -1,0 +1,130 @@
+"""Result files: JSON for programs, CSV for spreadsheets, Markdown for a CI job's summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_occlusion.store import write_atomically
+from pytest_occlusion.verdicts import CHANGED, IMPROVED, NEW, REGRESSED
+
+Results = Mapping[str, Any]
+
+CSV_COLUMNS = (
+    *("suite", "model", "direction", "occluder", "ratio", "achieved", "k"),
+    *("recall", "ci_low", "ci_high", "hits", "queries", "chance", "constant"),
+    *("median_rank", "mrr", "verdict", "tolerance", "baseline_hits", "lost", "gained", "p_value"),
+    *("p_adjusted", "drift"),
+)
+
+SHOWN = 20
+
+
+def as_json(results: Results) -> str:
+    """The results document itself."""
+    return json.dumps(results, indent=1, allow_nan=False) + "\n"
+
+
+def as_csv(results: Results) -> str:
+    """One row per cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for cell in results["cells"]:
+        writer.writerow({"suite": results["suite"], **cell})
+    return text.getvalue()
+
+
+def headline(results: Results) -> str:
+    """One sentence: how many cells, and what became of them."""
+    cells = results["cells"]
+    counts = {kind: sum(cell["verdict"] == kind for cell in cells) for kind in (*CHANGED, NEW)}
+    if counts[REGRESSED]:
+        state = f"{counts[REGRESSED]} of {len(cells)} cells regressed"
+    elif counts[IMPROVED]:
+        state = f"{counts[IMPROVED]} of {len(cells)} cells improved beyond the tolerance"
+    elif counts[NEW]:
+        state = f"{counts[NEW]} of {len(cells)} cells have no baseline"
+    else:
+        state = f"all {len(cells)} cells hold"
+    return f"Occlusion suite {results['suite']}: {state}"
+
+
+def as_markdown(results: Results) -> str:
+    """A job summary: headline, what changed, and every table folded away."""
+    lines = [f"### {headline(results)}", ""]
+    for kind in (REGRESSED, IMPROVED):
+        changed = [cell for cell in results["cells"] if cell["verdict"] == kind]
+        if changed:
+            lines += [*_changes(kind, changed), ""]
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for cell in results["cells"]:
+        groups.setdefault((cell["model"], cell["direction"], cell["occluder"]), []).append(cell)
+    for (model, direction, occluder), cells in groups.items():
+        title = f"{model}, {occluder}, {direction}"
+        lines += [f"<details><summary>{title}</summary>", "", *_table(cells), "", "</details>", ""]
+    corpus = results["corpus"]
+    lines.append(
+        f"{corpus['radiographs']:,} radiographs of {corpus['studies']:,} studies, "
+        f"{corpus['candidates']:,} candidate texts; corpus `{corpus['fingerprint'][:8]}`"
+    )
+    for name, model in results["models"].items():
+        lines.append(
+            f"- {name}: weights `{model['weights'][:8]}`, {model['device']}, {model['precision']}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _changes(kind: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [
+        f"| {kind} | baseline | now | hits | lost / gained | p |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for cell in cells[:SHOWN]:
+        before = cell["baseline_hits"] / max(1, cell["baseline_queries"])
+        p = "" if cell["p_value"] is None else f"{cell['p_value']:.1g}"
+        flips = "" if cell["lost"] is None else f"{cell['lost']} / {cell['gained']}"
+        lines.append(
+            f"| {cell['id']} | {100 * before:.1f} % | {100 * cell['recall']:.1f} % | "
+            f"{cell['hits'] - cell['baseline_hits']:+} | {flips} | {p} |"
+        )
+    if len(cells) > SHOWN:
+        lines.append(f"| ... and {len(cells) - SHOWN} more | | | | | |")
+    return lines
+
+
+def _table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    by_place = {(cell["ratio"], cell["k"]): cell for cell in cells}
+    ks = sorted({cell["k"] for cell in cells})
+    lines = [
+        "| blocked | " + " | ".join(f"R@{k}" for k in ks) + " |",
+        "|---:|" + "---:|" * len(ks),
+    ]
+    for ratio in sorted({cell["ratio"] for cell in cells}):
+        row = [by_place.get((ratio, k)) for k in ks]
+        entries = [f"{100 * cell['recall']:.1f}" if cell else "" for cell in row]
+        lines.append(f"| {100 * ratio:g} % | " + " | ".join(entries) + " |")
+    floors = [next(cell for cell in cells if cell["k"] == k) for k in ks]
+    for name in ("chance", "constant"):
+        entries = [f"{100 * cell[name]:.1f}" for cell in floors]
+        lines.append(f"| {name} | " + " | ".join(entries) + " |")
+    return lines
+
+
+WRITERS: dict[str, Callable[[Results], str]] = {
+    "json": as_json,
+    "csv": as_csv,
+    "markdown": as_markdown,
+}
+"""Kind of file, as its option is called -> how it is made."""
+
+
+def write_results(outputs: Mapping[str, Path], results: Results) -> None:
+    """Write every file that was asked for, each whole or not at all."""
+    for kind, path in outputs.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, WRITERS[kind](results).encode())

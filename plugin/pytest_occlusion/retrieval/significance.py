@@ -1,0 +1,82 @@
+"""Paired tests: did the same queries fare differently, more than chance explains?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.retrieval.recall import FloatArray
+
+FLIPS = 10_000
+"""Random sign flips of a permutation test; the smallest p value it can give is 1 / (FLIPS + 1)."""
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Exact two-sided McNemar test: are losses and gains as likely as each other?
+
+    Twice the smaller binomial tail at one half (McNemar 1947, in its exact form), at most 1.
+
+    Args:
+        lost: Queries that hit before and miss now.
+        gained: Queries that missed before and hit now.
+    """
+    flipped = lost + gained
+    tail, ways = 0, 1
+    for i in range(min(lost, gained) + 1):
+        tail += ways
+        ways = ways * (flipped - i) // (i + 1)  # from C(n, i) to C(n, i + 1), exactly
+    return min(1.0, float(2 * tail / 2**flipped))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm-adjusted p values, in the order given (Holm 1979, step-down).
+
+    Rejecting where the adjusted value is below alpha keeps the chance of any false alarm among all
+    of them below alpha, whatever their dependence.
+    """
+    count = len(p_values)
+    order = sorted(range(count), key=lambda i: p_values[i])
+    adjusted = [0.0] * count
+    highest = 0.0
+    for place, i in enumerate(order):
+        highest = max(highest, min(1.0, (count - place) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted
+
+
+def sign_flip(
+    differences: FloatArray,
+    clusters: NDArray[np.int64] | None = None,
+    *,
+    flips: int = FLIPS,
+    seed: int = 0,
+) -> float:
+    """Two-sided sign-flip permutation test of a mean difference of zero.
+
+    Under the null hypothesis old and new are exchangeable, so each patient's differences may change
+    sign together.
+
+    Args:
+        differences: float64 ``[N]``, new minus old for each query.
+        clusters: int64 ``[N]``, the patient of each query; each query by itself when ``None``.
+        flips: Random sign patterns.
+        seed: Seed of the patterns.
+
+    Returns:
+        p value in ``[1 / (flips + 1), 1]``.
+    """
+    totals: FloatArray = differences
+    if clusters is not None:
+        totals = np.bincount(clusters, weights=differences).astype(np.float64)
+    totals = totals[totals != 0]
+    if not len(totals):
+        return 1.0
+    generator = np.random.Generator(np.random.PCG64(seed))
+    observed = abs(totals.sum())
+    extreme = 0
+    for start in range(0, flips, 1000):  # in pieces: a large corpus has many patients
+        signs = generator.integers(0, 2, (min(1000, flips - start), len(totals))) * 2 - 1
+        extreme += int((np.abs(signs @ totals) >= observed - 1e-9).sum())
+    return (extreme + 1) / (flips + 1)

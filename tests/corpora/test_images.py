@@ -1,0 +1,300 @@
+"""Decoding: every mode ends as 8-bit L or RGB with the right values; faults are ImageFaults."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pytest_occlusion.corpora.images import ImageFault, open_image
+
+Values = np.ndarray[Any, np.dtype[Any]]
+
+RAMP = np.linspace(0, 255, 48).reshape(6, 8).round().astype(np.uint8)
+COLOUR = np.stack([RAMP, RAMP[::-1], 255 - RAMP], axis=2)
+
+
+def saved(image: Image.Image, path: Path, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def opened(path: Path) -> Values:
+    image = open_image(path)
+    assert image.mode in ("L", "RGB")
+    values = np.asarray(image)
+    assert values.dtype == np.uint8
+    return values
+
+
+def fault(path: Path) -> ImageFault:
+    with pytest.raises(ImageFault) as caught:
+        open_image(path)
+    error = caught.value
+    assert str(path) in str(error)
+    assert error.remedy
+    assert error.reason
+    for name in (str(path), path.name, path.stem):
+        assert name not in error.reason
+    return error
+
+
+# Modes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.gif", "a.pgm"])
+def test_grey(tmp_path: Path, name: str) -> None:
+    values = opened(saved(Image.fromarray(RAMP), tmp_path / name))
+    assert np.array_equal(values, RAMP)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.ppm"])
+def test_colour(tmp_path: Path, name: str) -> None:
+    assert np.array_equal(opened(saved(Image.fromarray(COLOUR), tmp_path / name)), COLOUR)
+
+
+def test_grey_jpeg_stays_grey(tmp_path: Path) -> None:
+    values = opened(saved(Image.fromarray(RAMP), tmp_path / "a.jpg", quality=100))
+    assert values.ndim == 2
+    assert np.abs(values.astype(int) - RAMP).max() <= 3
+
+
+def test_grey_with_transparency(tmp_path: Path) -> None:
+    image = Image.fromarray(RAMP).convert("LA")
+    image.putalpha(Image.fromarray(RAMP[::-1].copy()))
+    assert np.array_equal(opened(saved(image, tmp_path / "a.png")), RAMP)
+
+
+def test_colour_with_transparency(tmp_path: Path) -> None:
+    image = Image.fromarray(COLOUR).convert("RGBA")
+    image.putalpha(Image.fromarray(RAMP))
+    assert np.array_equal(opened(saved(image, tmp_path / "a.png")), COLOUR)
+
+
+def test_grey_palette_becomes_grey(tmp_path: Path) -> None:
+    image = Image.fromarray(RAMP).convert("P")
+    image.putpalette([level for level in range(255, -1, -1) for _ in range(3)])
+    values = opened(saved(image, tmp_path / "a.png"))
+    assert np.array_equal(values, 255 - np.asarray(image))
+
+
+def test_colour_palette_becomes_colour(tmp_path: Path) -> None:
+    image = Image.fromarray(RAMP).convert("P")
+    image.putpalette([value for level in range(256) for value in (level, 255 - level, 7)])
+    values = opened(saved(image, tmp_path / "a.png"))
+    index = np.asarray(image)
+    expected = np.stack([index, 255 - index, np.full_like(index, 7)], axis=2)
+    assert np.array_equal(values, expected)
+
+
+def test_palette_with_transparency(tmp_path: Path) -> None:
+    image = Image.fromarray(RAMP).convert("P")
+    path = saved(image, tmp_path / "a.png", transparency=3)
+    assert opened(path).shape[:2] == RAMP.shape
+
+
+def test_one_bit(tmp_path: Path) -> None:
+    bits = RAMP > 100
+    values = opened(saved(Image.fromarray(bits), tmp_path / "a.png"))
+    assert np.array_equal(values, bits * np.uint8(255))
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    image = Image.fromarray(COLOUR).convert("CMYK")
+    values = opened(saved(image, tmp_path / "a.tif"))
+    assert np.array_equal(values, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bits_are_scaled_from_their_full_range(tmp_path: Path, name: str) -> None:
+    wide = np.linspace(0, 65535, 48).reshape(6, 8).round().astype(np.uint16)
+    values = opened(saved(Image.fromarray(wide), tmp_path / name))
+    assert np.array_equal(values, np.rint(wide / 257).astype(np.uint8))
+
+
+def test_twelve_bits_in_sixteen_are_not_clipped_to_white(tmp_path: Path) -> None:
+    wide = np.linspace(0, 4095, 48).reshape(6, 8).astype(np.uint16)
+    values = opened(saved(Image.fromarray(wide), tmp_path / "a.png"))
+    assert values.max() == 16
+    assert len(np.unique(values)) == 17
+
+
+@pytest.mark.parametrize("low", [-1000, 0])
+def test_whole_numbers_are_scaled_from_least_to_most(tmp_path: Path, low: int) -> None:
+    wide = np.linspace(low, 3000, 48).reshape(6, 8).astype(np.int32)
+    values = opened(saved(Image.fromarray(wide), tmp_path / "a.tif"))
+    expected = np.rint((wide - wide.min()) * (255 / (wide.max() - wide.min())))
+    assert np.array_equal(values, expected.astype(np.uint8))
+
+
+def test_floats_are_scaled_from_least_to_most(tmp_path: Path) -> None:
+    values = opened(saved(Image.fromarray(RAMP.astype(np.float32) / 7), tmp_path / "a.tif"))
+    assert np.array_equal(values, RAMP)
+
+
+def test_flat_pictures_of_wide_modes_do_not_divide_by_zero(tmp_path: Path) -> None:
+    flat = np.full((4, 4), 7, dtype=np.int32)
+    assert not opened(saved(Image.fromarray(flat), tmp_path / "a.tif")).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_floats_that_are_no_numbers(tmp_path: Path, value: float) -> None:
+    wide = np.ones((4, 4), dtype=np.float32)
+    wide[1, 2] = value
+    error = fault(saved(Image.fromarray(wide), tmp_path / "hushed.tif"))
+    assert "pixels that are not finite" in error.reason
+
+
+def test_a_mode_without_a_way_to_rgb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(Image.fromarray(COLOUR).convert("CMYK"), tmp_path / "hushed.tif")
+
+    def refuse(*_: object) -> None:
+        raise ValueError("conversion not supported")
+
+    monkeypatch.setattr(Image.Image, "convert", refuse)
+    assert "conversion not supported" in fault(path).reason
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, lambda v: v),
+        (2, lambda v: v[:, ::-1]),
+        (3, lambda v: v[::-1, ::-1]),
+        (6, lambda v: np.rot90(v, -1)),
+        (8, lambda v: np.rot90(v)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["L", "RGB", "I;16"])
+def test_pictures_are_turned_upright(
+    tmp_path: Path, orientation: int, upright: Callable[[Values], Values], kind: str
+) -> None:
+    stored = {"L": RAMP, "RGB": COLOUR, "I;16": RAMP.astype(np.uint16) * 257}[kind]
+    image = Image.fromarray(stored)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    path = saved(image, tmp_path / "a.png", exif=exif)
+    expected = COLOUR if kind == "RGB" else RAMP
+    assert np.array_equal(opened(path), upright(expected))
+
+
+def test_the_first_of_several_frames(tmp_path: Path) -> None:
+    frames = [Image.fromarray(RAMP), Image.fromarray(RAMP[::-1].copy())]
+    path = saved(frames[0], tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    assert np.array_equal(opened(path), RAMP)
+
+
+def test_the_file_is_closed(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(RAMP), tmp_path / "a.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = open_image(path)
+    path.unlink()
+    assert np.asarray(image).shape == RAMP.shape
+
+
+# Faults ------------------------------------------------------------------------------------------
+
+
+def encoded(kind: str, **options: Any) -> bytes:
+    rng = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    noise = rng.integers(0, 256, (40, 40), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_truncated(tmp_path: Path, kind: str, share: float) -> None:
+    data = encoded(kind)
+    path = tmp_path / f"hushed.{kind.lower()}"
+    path.write_bytes(data[: int(len(data) * share)])
+    error = fault(path)
+    assert "cannot be decoded" in str(error)
+    assert "fetch the file again" in error.remedy
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 100, b"hello", b"<html>" * 50, b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"]
+)
+def test_not_an_image(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "hushed.png"
+    path.write_bytes(content)
+    assert "cannot be decoded" in fault(path).reason
+
+
+@pytest.mark.parametrize("name", ["it's.png", 'a "quoted" one\'s.png', "tab\there.png", "ß.png"])
+def test_no_spelling_of_the_name_gets_into_the_reason(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"not an image")
+    error = fault(path)
+    assert repr(str(path)) not in error.reason
+    assert "png" not in error.reason
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    error = fault(tmp_path / "hushed.png")
+    assert error.reason == "no such file"
+    assert "correct the path" in error.remedy
+    (tmp_path / "hushed-folder.png").mkdir()
+    assert "cannot be decoded" in fault(tmp_path / "hushed-folder.png").reason
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "hushed.png"
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    assert "Permission denied" in fault(path).reason
+
+
+def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(Image.fromarray(RAMP), tmp_path / "hushed.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", RAMP.size // 3)
+    error = fault(path)
+    assert "cannot be decoded" in error.reason
+    assert "decompression bomb" in error.reason
+
+
+def test_a_large_picture_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit PIL warns, beyond twice the limit it refuses."""
+    path = saved(Image.fromarray(RAMP), tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", RAMP.size - 1)
+    with pytest.warns(Image.DecompressionBombWarning):
+        assert np.array_equal(opened(path), RAMP)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP"])
+def test_only_our_errors_escape_from_damaged_files(tmp_path: Path, kind: str) -> None:
+    data = encoded(kind)
+    rng = np.random.default_rng(1)
+    path = tmp_path / f"hushed.{kind.lower()}"
+    for _ in range(150):
+        spoiled = bytearray(data)
+        for at in rng.integers(0, min(len(data), 400), rng.integers(1, 6)):
+            spoiled[at] = rng.integers(256)
+        path.write_bytes(bytes(spoiled))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with contextlib.suppress(ImageFault):
+                assert open_image(path).mode in ("L", "RGB")
+
+
+def test_faults_cross_process_borders(tmp_path: Path) -> None:
+    import pickle
+
+    error = fault(tmp_path / "hushed.png")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is ImageFault
+    assert str(again) == str(error)
+    assert again.reason == error.reason

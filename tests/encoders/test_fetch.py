@@ -1,0 +1,335 @@
+"""Fetching from a server that stalls, truncates, redirects and lies."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_occlusion.__main__ import main
+from pytest_occlusion.encoders import fetch as fetch_module
+from pytest_occlusion.encoders.fetch import Patience, fetch
+from pytest_occlusion.encoders.published import PUBLISHED, Published, find_published
+from pytest_occlusion.errors import OcclusionError
+
+from .tiny import state_of, vit_shapes
+
+BRISK = Patience(stall=0.5, attempts=3, pause=0.01)
+
+
+@dataclass
+class Remote:
+    """A file on a server and how the server misbehaves."""
+
+    body: bytes
+    kind: str = "application/octet-stream"
+    etag: str = '"one"'
+    ranges: bool = True
+    cut: int = 0
+    stall_at: int = 0
+    stalls: int = 0
+    errors: list[int] = field(default_factory=list)
+    extra_length: int = 0
+    send_length: bool = True
+    location: str = ""
+    seen: list[str] = field(default_factory=list)
+
+
+class Handler(BaseHTTPRequestHandler):
+    remotes: dict[str, Remote]
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        remote = self.remotes[self.path.strip("/")]
+        asked = self.headers.get("Range", "")
+        remote.seen.append(asked)
+        if remote.errors:
+            self.send_error(remote.errors.pop(0))
+            return
+        if remote.location:
+            self.send_response(302)
+            self.send_header("Location", remote.location)
+            self.end_headers()
+            return
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and remote.ranges else 0
+        if self.headers.get("If-Range", remote.etag) != remote.etag:
+            start = 0
+        if start >= len(remote.body):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Type", remote.kind)
+        self.send_header("ETag", remote.etag)
+        body = remote.body[start:]
+        if start:
+            whole = len(remote.body)
+            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        if remote.send_length:
+            self.send_header("Content-Length", str(len(body) + remote.extra_length))
+        self.end_headers()
+        if remote.cut:
+            body = body[: remote.cut]
+        if remote.stalls:
+            remote.stalls -= 1
+            self.wfile.write(body[: remote.stall_at])
+            self.wfile.flush()
+            time.sleep(1.5)
+            return
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def remotes() -> Iterator[tuple[dict[str, Remote], str]]:
+    served: dict[str, Remote] = {}
+    handler = type("Served", (Handler,), {"remotes": served})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    import torch
+
+    path = tmp_path_factory.mktemp("remote") / "w.pt"
+    state = {name: torch.from_numpy(array) for name, array in state_of(vit_shapes()).items()}
+    torch.save(state, path)
+    return path.read_bytes()
+
+
+Served = tuple[dict[str, Remote], str]
+
+
+def publish(remotes: Served, remote: Remote, name: str = "w.pt", digest: str = "") -> Published:
+    served, address = remotes
+    served[name] = remote
+    url = f"{address}/{name}"
+    return Published("clip:test", "clip", "w.pt", url, "Free. https://example.org", digest)
+
+
+def left_behind(folder: Path) -> set[str]:
+    return {f.name for f in folder.rglob("*") if f.is_file()} - {"w.pt.lock"}
+
+
+def test_a_whole_file(remotes: Served, content: bytes, tmp_path: Path) -> None:
+    digest = hashlib.sha256(content).hexdigest()
+    entry = publish(remotes, Remote(content), digest=digest)
+    told: list[tuple[int, int]] = []
+    place = fetch(entry, tmp_path, progress=lambda *now: told.append(now), patience=BRISK)
+    assert place == tmp_path / "clip" / "w.pt"
+    assert place.read_bytes() == content
+    assert told[-1] == (len(content), len(content))
+    assert left_behind(tmp_path) == {"w.pt", "w.pt.json"}
+    assert fetch(entry, tmp_path, patience=BRISK) == place
+    assert len(remotes[0]["w.pt"].seen) == 1  # the second time it is in the cache
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no-ranges"])
+def test_stalls_are_given_up_and_resumed(
+    ranges: bool, remotes: Served, content: bytes, tmp_path: Path
+) -> None:
+    remote = Remote(content, ranges=ranges, stalls=1, stall_at=70_000)
+    place = fetch(publish(remotes, remote), tmp_path, patience=BRISK)
+    assert place.read_bytes() == content
+    assert len(remote.seen) == 2
+    assert remote.seen[1].startswith("bytes=")
+
+
+def test_truncated_connections_are_put_together(
+    remotes: Served, content: bytes, tmp_path: Path
+) -> None:
+    remote = Remote(content, cut=len(content) // 5)
+    place = fetch(publish(remotes, remote), tmp_path, patience=BRISK)
+    assert place.read_bytes() == content
+    assert len(remote.seen) in (5, 6)
+
+
+def test_giving_up_and_going_on_later(
+    remotes: Served, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = Remote(content, cut=100_000, errors=[])
+    entry = publish(remotes, remote)
+    once = Patience(stall=0.5, attempts=1, pause=0)
+    monkeypatch.setattr(fetch_module, "_length", lambda part: 0)  # nothing ever counts as gained
+    with pytest.raises(OcclusionError, match="gave up after 1 connections") as fault:
+        fetch(entry, tmp_path, patience=once)
+    monkeypatch.undo()
+    assert "w.pt.part" in fault.value.remedy
+    assert left_behind(tmp_path) == {"w.pt.part", "w.pt.part.json"}
+    remote.cut = 0
+    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+    assert remote.seen[-1] == "bytes=100000-"
+
+
+def test_a_file_that_changed_in_between_is_started_again(
+    remotes: Served, content: bytes, tmp_path: Path
+) -> None:
+    served, _ = remotes
+    entry = publish(remotes, Remote(content, cut=100_000, errors=[]))
+    part = tmp_path / "clip" / "w.pt.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * 5000)
+    note = f'{{"url": "{entry.url}", "size": 9, "version": "\\"old\\""}}'
+    part.with_name("w.pt.part.json").write_text(note)
+    served["w.pt"].cut = 0
+    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+    assert served["w.pt"].seen == ["bytes=5000-"]
+
+
+def test_a_part_of_another_size_is_thrown_away(
+    remotes: Served, content: bytes, tmp_path: Path
+) -> None:
+    entry = publish(remotes, Remote(content))
+    part = tmp_path / "clip" / "w.pt.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * 5000)
+    part.with_name("w.pt.part.json").write_text(f'{{"url": "{entry.url}", "size": 9}}')
+    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+
+
+def test_a_part_longer_than_the_file(remotes: Served, content: bytes, tmp_path: Path) -> None:
+    entry = publish(remotes, Remote(content))
+    part = tmp_path / "clip" / "w.pt.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * (len(content) + 7))
+    part.with_name("w.pt.part.json").write_text(f'{{"url": "{entry.url}", "size": 9}}')
+    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+
+
+def test_passing_errors_are_tried_again(remotes: Served, content: bytes, tmp_path: Path) -> None:
+    entry = publish(remotes, Remote(content, errors=[503, 429]))
+    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+
+
+def test_a_redirect_is_followed(remotes: Served, content: bytes, tmp_path: Path) -> None:
+    served, address = remotes
+    served["far"] = Remote(content)
+    entry = publish(remotes, Remote(b"", location=f"{address}/far"))
+    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+
+
+def test_no_length(remotes: Served, content: bytes, tmp_path: Path) -> None:
+    entry = publish(remotes, Remote(content, send_length=False))
+    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+
+
+PAGE = b"<!doctype html><html><head><title>Log in</title></head></html>"
+
+REFUSALS: dict[str, tuple[Remote, str]] = {
+    "gone": (Remote(b"", errors=[404]), "the server answers 404"),
+    "forbidden": (Remote(b"", errors=[403]), "the server answers 403"),
+    "page": (Remote(PAGE, kind="text/html; charset=utf-8"), "is a web page, not the file"),
+    "page-in-disguise": (Remote(PAGE), "a web page titled 'Log in'"),
+    "to-plain-http": (Remote(b"", location="http://example.org/w.pt"), "not an encrypted address"),
+    "to-a-file": (Remote(b"", location="file:///etc/hostname"), "the server answers 302"),
+    "always-down": (Remote(b"", errors=[500] * 9), "gave up after 3 connections"),
+    "empty": (Remote(b" "), "neither a torch file nor safetensors"),
+}
+
+
+@pytest.mark.parametrize(("remote", "said"), REFUSALS.values(), ids=REFUSALS)
+def test_refusals_leave_nothing(remote: Remote, said: str, remotes: Served, tmp_path: Path) -> None:
+    entry = publish(remotes, replace(remote, errors=list(remote.errors), seen=[]))
+    with pytest.raises(OcclusionError, match=said) as fault:
+        fetch(entry, tmp_path, patience=BRISK)
+    assert fault.value.remedy
+    assert left_behind(tmp_path) == set()
+
+
+def test_a_server_that_promises_more_than_it_has(
+    remotes: Served, content: bytes, tmp_path: Path
+) -> None:
+    remote = Remote(content, extra_length=1000)
+    with pytest.raises(OcclusionError, match="gave up after 3 connections"):
+        fetch(publish(remotes, remote), tmp_path, patience=BRISK)
+    assert not (tmp_path / "clip" / "w.pt").exists()
+    assert len(remote.seen) < 10
+
+
+def test_a_truncated_file_without_a_length(remotes: Served, content: bytes, tmp_path: Path) -> None:
+    entry = publish(remotes, Remote(content[:-4000], send_length=False))
+    with pytest.raises(OcclusionError, match="a truncated or damaged zip"):
+        fetch(entry, tmp_path, patience=BRISK)
+    assert left_behind(tmp_path) == set()
+
+
+def test_bytes_that_are_not_the_published_ones(
+    remotes: Served, content: bytes, tmp_path: Path
+) -> None:
+    entry = publish(remotes, Remote(content), digest="0" * 64)
+    with pytest.raises(OcclusionError, match="where its authors publish 0000"):
+        fetch(entry, tmp_path, patience=BRISK)
+    assert left_behind(tmp_path) == set()
+
+
+def test_the_first_checksum_is_kept_and_enforced(
+    remotes: Served, content: bytes, tmp_path: Path
+) -> None:
+    entry = publish(remotes, Remote(content))
+    place = fetch(entry, tmp_path, patience=BRISK)
+    place.unlink()
+    changed = bytearray(content)
+    changed[len(content) // 2] ^= 1
+    remotes[0]["w.pt"].body = bytes(changed)
+    with pytest.raises(OcclusionError, match="was written down at the first download"):
+        fetch(entry, tmp_path, patience=BRISK)
+    assert not place.exists()
+    remotes[0]["w.pt"].body = content
+    fetch(entry, tmp_path, patience=BRISK)
+    place.write_bytes(bytes(changed))
+    with pytest.raises(OcclusionError, match=r"w\.pt: SHA-256") as fault:
+        fetch(entry, tmp_path, patience=BRISK)
+    assert place.exists()
+    assert f"delete {place}" in fault.value.remedy
+
+
+def test_published_table() -> None:
+    assert find_published("clip").name == "clip:vit-b-32"
+    assert find_published("MedCLIP:ResNet50").file == "medclip-pretrained.zip"
+    assert find_published("cxr-clip:swint-mc").file == "swint_mc.tar"
+    with pytest.raises(OcclusionError, match="no published checkpoint is known as 'x'"):
+        find_published("x")
+    assert all(entry.url.startswith("https://") and entry.licence for entry in PUBLISHED)
+    assert len({entry.name for entry in PUBLISHED}) == len(PUBLISHED)
+    for entry in PUBLISHED:
+        assert entry.sha256 == "" or entry.sha256 in entry.url
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    with pytest.raises(OcclusionError, match="only a browser can use") as fault:
+        fetch(find_published("cxr-repair"), tmp_path)
+    assert "stanfordmedicine.box.com" in fault.value.remedy
+
+
+def test_command_line(
+    remotes: Served,
+    content: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from pytest_occlusion.encoders import published
+
+    entry = publish(remotes, Remote(content))
+    monkeypatch.setattr(published, "PUBLISHED", (entry,))
+    assert main(["fetch", "clip", "--folder", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("licence: Free.")
+    assert lines[-1] == str(tmp_path / "clip" / "w.pt")
+    assert main(["fetch"]) == 0
+    assert "clip:test" in capsys.readouterr().out
+    assert main(["fetch", "nothing"]) == 2
+    assert "use one of clip:test" in capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""What ``inspect`` says of good, broken and unknown files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_occlusion.__main__ import main
+from pytest_occlusion.encoders import load_encoder
+from pytest_occlusion.encoders.inspect import describe, inspect_checkpoint
+
+from .formula import write_state
+from .tiny import (
+    cxr_clip_shapes,
+    medclip_shapes,
+    resnet_shapes,
+    state_of,
+    vit_shapes,
+    write_vocabulary,
+)
+
+KINDS = {
+    "clip-vit": (vit_shapes(), "a CLIP ViT state_dict", "clip", "ViT-w48-l2/8@32px"),
+    "clip-resnet": (resnet_shapes(), "a CLIP ResNet state_dict", "clip", "RN-w8-l1-2-1-1@64px"),
+    "medclip-swin": (
+        medclip_shapes("swin"),
+        "a MedCLIP Swin state_dict",
+        "medclip",
+        "Swin-w24-l2-2/4",
+    ),
+    "cxr-clip-resnet": (
+        cxr_clip_shapes("resnet"),
+        "a CXR-CLIP ResNet50 state_dict",
+        "cxr-clip",
+        "ResNet-w8-l1-2-1-1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("shapes", "what", "family", "variant"), KINDS.values(), ids=KINDS)
+def test_kinds(
+    shapes: dict[str, tuple[int, ...]], what: str, family: str, variant: str, tmp_path: Path
+) -> None:
+    path = write_state(tmp_path / "w.safetensors", state_of(shapes))
+    found = inspect_checkpoint(path)
+    assert (found.what, found.family, found.variant) == (what, family, variant)
+    assert found.loads
+    floats = sum(int(np.prod(s)) for n, s in shapes.items() if "num_batches" not in n)
+    assert found.parameters == floats
+    assert found.container == "safetensors"
+
+
+def test_the_digest_is_the_encoders(tmp_path: Path) -> None:
+    path = write_state(tmp_path / "w.pt", state_of(vit_shapes()))
+    vocabulary = write_vocabulary(tmp_path / "bpe.txt.gz")
+    encoder = load_encoder("clip", checkpoint=path, tokenizer=vocabulary, device="cpu")
+    assert inspect_checkpoint(path).digest == encoder.weights_digest
+
+
+def test_faults_and_ignored_entries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = state_of(vit_shapes())
+    state["input_resolution"] = np.array(32)
+    state["extra"] = np.zeros(2, np.float32)
+    state["ln_final.weight"][0] = np.nan
+    del state["ln_final.bias"]
+    path = write_state(tmp_path / "w.pt", state)
+    assert main(["inspect", str(path)]) == 1
+    said = capsys.readouterr().out
+    for line in (
+        "ignored     input_resolution",
+        "faults      3",
+        "  - ln_final.bias: missing, shape [32]",
+        "  - extra: unexpected, shape [2]",
+        "  - ln_final.weight: 1 of 32 values are NaN or infinite",
+        "verdict     does not load as it is",
+    ):
+        assert line in said
+
+
+def test_unknown_and_unreadable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_state(tmp_path / "w.pt", {"a.b": np.zeros(3, np.float32)})
+    found = inspect_checkpoint(path)
+    assert not found.loads
+    assert "none that is known" in describe(found)
+    assert main(["inspect", str(tmp_path / "gone.pt")]) == 2
+    assert "no such checkpoint" in capsys.readouterr().err
+
+
+def test_an_architecture_that_cannot_be_told(tmp_path: Path) -> None:
+    state = state_of(medclip_shapes("swin"))
+    del state["text_model.projection_head.weight"]
+    found = inspect_checkpoint(write_state(tmp_path / "w.pt", state))
+    assert found.faults == (
+        "text_model.projection_head.weight is missing, so the architecture cannot be told",
+    )
+    assert "verdict     does not load" in describe(found)

@@ -1,0 +1,307 @@
+"""Ranks against oracles that sort everything; whole numbers, so that ties are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates, rank_groups
+from pytest_occlusion.retrieval.recall import chance_recall, hit_probability, recall_at_k
+
+Whole = NDArray[np.int64]
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+# The dumb way ------------------------------------------------------------------------------------
+
+
+def sorted_ranks(queries: Whole, candidates: Whole, positives: Sequence[int]) -> list[list[int]]:
+    """Best and worst rank of each positive, read off a fully sorted list."""
+    found = []
+    for query, positive in zip(queries, positives, strict=True):
+        scores = candidates @ query
+        order = np.argsort(-scores, kind="stable")
+        level = [place for place, row in enumerate(order, 1) if scores[row] == scores[positive]]
+        found.append([level[0], level[-1]])
+    return found
+
+
+def brute_groups(
+    queries: Whole, candidates: Whole, query_groups: Sequence[int], candidate_groups: Sequence[int]
+) -> list[list[int]]:
+    """Above, tied, tied positives and positives of each query, counted one by one."""
+    found = []
+    for query, group in zip(queries, query_groups, strict=True):
+        scores = [
+            sum(int(a) * int(b) for a, b in zip(query, row, strict=True)) for row in candidates
+        ]
+        own = [s for s, g in zip(scores, candidate_groups, strict=True) if g == group]
+        others = [s for s, g in zip(scores, candidate_groups, strict=True) if g != group]
+        best = max(own)
+        found.append([sum(s > best for s in others), others.count(best), own.count(best), len(own)])
+    return found
+
+
+def columns(ranks: Ranks) -> list[list[int]]:
+    table = [ranks.above, ranks.tied, ranks.tied_positives, ranks.positives]
+    return [list(row) for row in np.stack(table, axis=1).tolist()]
+
+
+@st.composite
+def whole_tables(draw: st.DrawFn, dimensions: int, *, most: int = 12) -> Whole:
+    """Rows of small whole numbers, many of them equal, none of them zero."""
+    row = st.lists(st.integers(-2, 2), min_size=dimensions, max_size=dimensions).filter(any)
+    few = draw(st.lists(row, min_size=1, max_size=5))
+    rows = draw(st.lists(st.one_of(st.sampled_from(few), row), min_size=1, max_size=most))
+    return np.array(rows, dtype=np.int64)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Whole, Whole, list[int]]:
+    dimensions = draw(st.integers(1, 5))
+    queries = draw(whole_tables(dimensions))
+    candidates = draw(whole_tables(dimensions))
+    place = st.integers(0, len(candidates) - 1)
+    positives = draw(st.lists(place, min_size=len(queries), max_size=len(queries)))
+    return queries, candidates, positives
+
+
+tiles = st.sampled_from([1, 4, 12, 40, 100, 1 << 20])
+dtypes = st.sampled_from(DTYPES)
+
+
+# One positive ------------------------------------------------------------------------------------
+
+
+@given(problems(), dtypes)
+def test_equals_sorting(problem: tuple[Whole, Whole, list[int]], dtype: torch.dtype) -> None:
+    queries, candidates, positives = problem
+    ranks = rank_candidates(
+        torch.tensor(queries, dtype=dtype), torch.tensor(candidates, dtype=dtype), positives
+    )
+    found = np.stack([ranks.best, ranks.worst], axis=1).tolist()
+    assert found == sorted_ranks(queries, candidates, positives)
+    assert ranks.candidates == len(candidates)
+    assert len(ranks) == len(queries)
+    assert set(ranks.tied_positives.tolist()) == set(ranks.positives.tolist()) == {1}
+    for part in (ranks.above, ranks.tied, ranks.tied_positives, ranks.positives):
+        assert part.shape == (len(queries),)
+        assert part.dtype == np.int64
+
+
+@given(problems(), st.randoms(use_true_random=False))
+def test_order_does_not_matter(problem: tuple[Whole, Whole, list[int]], shuffler: Any) -> None:
+    queries, candidates, positives = problem
+    before = rank_candidates(torch.tensor(queries) * 1.0, torch.tensor(candidates) * 1.0, positives)
+    by_row = shuffler.sample(range(len(queries)), len(queries))
+    by_column = shuffler.sample(range(len(candidates)), len(candidates))
+    after = rank_candidates(
+        torch.tensor(queries[by_row]) * 1.0,
+        torch.tensor(candidates[by_column]) * 1.0,
+        [by_column.index(positives[row]) for row in by_row],
+    )
+    assert columns(after) == [columns(before)[row] for row in by_row]
+
+
+@pytest.mark.parametrize("kind", ["list", "array", "int32 array", "tensor"])
+def test_positives_may_come_in_any_shape(kind: str) -> None:
+    positives: Any = {
+        "list": [1, 0],
+        "array": np.array([1, 0]),
+        "int32 array": np.array([1, 0], dtype=np.int32),
+        "tensor": torch.tensor([1, 0]),
+    }[kind]
+    assert rank_candidates(torch.eye(2), torch.eye(2), positives).best.tolist() == [2, 2]
+
+
+def test_mixed_precision_is_compared_in_the_wider_one() -> None:
+    queries = torch.eye(2, dtype=torch.float64)
+    assert rank_candidates(queries, torch.eye(2), [0, 1]).best.tolist() == [1, 1]
+
+
+def test_half_precision_scores_are_not_rounded_to_halves() -> None:
+    """2048 + 1 is 2048 in float16: summed there, the two candidates would tie."""
+    queries = torch.tensor([[64.0, 1.0]], dtype=torch.float16)
+    candidates = torch.tensor([[32.0, 1.0], [32.0, 0.0]], dtype=torch.float16)
+    ranks = rank_candidates(queries, candidates, [1])
+    assert columns(ranks) == [[1, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dimensions", [3, 64, 512])
+def test_copies_of_a_text_tie_whatever_the_product_rounds(
+    dtype: torch.dtype, dimensions: int
+) -> None:
+    generator = torch.Generator().manual_seed(dimensions)
+    distinct = torch.randn(61, dimensions, generator=generator)
+    distinct = torch.nn.functional.normalize(distinct, dim=1).to(dtype)
+    copies = torch.randint(0, 61, (301,), generator=generator)
+    queries = torch.randn(47, dimensions, generator=generator).to(dtype)
+    positives = torch.randint(0, 301, (47,), generator=generator)
+    ranks = rank_candidates(queries, distinct[copies], positives)
+    # The same question with the next copy of the same text as the positive.
+    twins = torch.tensor([int((copies == copies[p]).nonzero()[-1]) for p in positives])
+    assert columns(rank_candidates(queries, distinct[copies], twins)) == columns(ranks)
+    expected = [int((copies == copies[p]).sum()) - 1 for p in positives]
+    assert ranks.tied.tolist() == expected
+
+
+def test_minus_zero_is_zero() -> None:
+    candidates = torch.tensor([[1.0, 0.0], [1.0, -0.0]])
+    assert columns(rank_candidates(torch.tensor([[1.0, 1.0]]), candidates, [0])) == [[0, 1, 1, 1]]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))
+def test_a_collapsed_encoder_scores_exactly_chance(queries: int, candidates: int, d: int) -> None:
+    ranks = rank_candidates(
+        torch.ones(queries, d), torch.ones(candidates, d), [i % candidates for i in range(queries)]
+    )
+    assert ranks.tied.tolist() == [candidates - 1] * queries
+    for k in range(1, candidates + 1):
+        assert recall_at_k(ranks, [k]) == {k: pytest.approx(k / candidates, abs=1e-15)}
+        assert chance_recall(ranks, k) == recall_at_k(ranks, [k])[k]
+
+
+# Several positives -------------------------------------------------------------------------------
+
+
+@given(st.data(), tiles, dtypes)
+def test_groups_equal_counting(data: st.DataObject, tile_bytes: int, dtype: torch.dtype) -> None:
+    dimensions = data.draw(st.integers(1, 5))
+    queries = data.draw(whole_tables(dimensions, most=9))
+    candidates = data.draw(whole_tables(dimensions, most=16))
+    names = st.integers(-3, 3)
+    candidate_groups = data.draw(
+        st.lists(names, min_size=len(candidates), max_size=len(candidates))
+    )
+    query_groups = data.draw(
+        st.lists(st.sampled_from(candidate_groups), min_size=len(queries), max_size=len(queries))
+    )
+    ranks = rank_groups(
+        torch.tensor(queries, dtype=dtype),
+        torch.tensor(candidates, dtype=dtype),
+        np.array(query_groups),
+        np.array(candidate_groups),
+        tile_bytes=tile_bytes,
+    )
+    assert columns(ranks) == brute_groups(queries, candidates, query_groups, candidate_groups)
+
+
+def test_a_collapsed_encoder_scores_chance_with_several_positives() -> None:
+    groups = np.array([0, 0, 0, 1, 2, 2])
+    ranks = rank_groups(torch.ones(3, 4), torch.ones(6, 4), np.array([0, 1, 2]), groups)
+    for k in range(1, 7):
+        assert float(hit_probability(ranks, k).mean()) == pytest.approx(chance_recall(ranks, k))
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 50, 999, 4096, 1 << 25])
+def test_tiles_do_not_show(tile_bytes: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randint(-3, 4, (37, 6), generator=generator).double()
+    candidates = torch.randint(-3, 4, (53, 6), generator=generator).double()
+    queries[:, 0], candidates[:, 0] = 4, 4
+    groups = np.arange(53) % 7
+    wanted = np.arange(37) % 7
+    tiled = rank_groups(queries, candidates, wanted, groups, tile_bytes=tile_bytes)
+    assert columns(tiled) == columns(rank_groups(queries, candidates, wanted, groups))
+
+
+# What is refused ---------------------------------------------------------------------------------
+
+
+def spoiled(value: float, rows: Sequence[int], count: int = 30) -> torch.Tensor:
+    table = torch.ones(count, 3)
+    for row in rows:
+        table[row] = 0.0
+        table[row, 1] = value
+    return table
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 0.0])
+def test_bad_rows_are_named(value: float) -> None:
+    good, bad = torch.ones(30, 3), spoiled(value, [4, 17])
+    name = "zero" if value == 0 else "not finite"
+    for queries, candidates, kind in ((bad, good, "query"), (good, bad, "candidate")):
+        with pytest.raises(OcclusionError) as caught:
+            rank_candidates(queries, candidates, [0] * 30)
+        assert f"2 of 30 {kind} embeddings are {name}: rows 4, 17" in str(caught.value)
+        assert "checkpoint" in caught.value.remedy
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_bad_rows_are_named_in_every_precision(dtype: torch.dtype) -> None:
+    with pytest.raises(OcclusionError, match="rows 3"):
+        rank_candidates(spoiled(float("nan"), [3]).to(dtype), torch.ones(5, 3).to(dtype), [0] * 30)
+
+
+def test_infinities_that_cancel_are_found() -> None:
+    table = torch.ones(4, 2)
+    table[2] = torch.tensor([float("inf"), float("-inf")])
+    with pytest.raises(OcclusionError, match="not finite: rows 2"):
+        rank_candidates(table, torch.ones(4, 2), [0] * 4)
+
+
+def test_values_that_cancel_are_not_zero() -> None:
+    table = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+    assert rank_candidates(table, table, [0, 1]).best.tolist() == [1, 1]
+
+
+def test_many_bad_rows_are_cut_short() -> None:
+    with pytest.raises(OcclusionError) as caught:
+        rank_candidates(spoiled(0.0, range(25)), torch.ones(5, 3), [0] * 30)
+    assert "25 of 30" in str(caught.value)
+    assert "18, 19 and 5 more" in str(caught.value)
+
+
+def test_queries_without_a_positive_are_listed() -> None:
+    with pytest.raises(OcclusionError) as caught:
+        rank_groups(torch.ones(3, 2), torch.ones(2, 2), np.array([5, 1, 6]), np.array([1, 2]))
+    message = str(caught.value)
+    assert "2 queries have no positive candidate" in message
+    assert "query 0" in message
+    assert "query 2" in message
+    assert "query 1" not in message
+    assert "its own report" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("queries", "candidates", "positives", "words"),
+    [
+        ((2, 3), (4, 3), [0, 4], "1 positives are outside the 4 candidates, first at query 1"),
+        ((2, 3), (4, 3), [-1, 0], "first at query 0 (index -1)"),
+        ((2, 3), (4, 3), [0], "positives have shape (1,) for 2 queries"),
+        ((2, 3), (4, 3), [[0, 1]], "positives have shape (1, 2) for 2 queries"),
+        ((2, 3), (4, 5), [0, 1], "queries have 3 dimensions, candidates 5"),
+        ((0, 3), (4, 3), [], "embeddings of the queries have shape (0, 3)"),
+        ((1, 3), (4, 3, 1), [0], "embeddings of the candidates have shape (4, 3, 1)"),
+        ((2,), (4, 3), [0, 1], "embeddings of the queries have shape (2,)"),
+    ],
+)
+def test_shapes(
+    queries: tuple[int, ...], candidates: tuple[int, ...], positives: Any, words: str
+) -> None:
+    with pytest.raises(OcclusionError) as caught:
+        rank_candidates(torch.ones(queries), torch.ones(candidates), positives)
+    assert words in str(caught.value)
+    assert caught.value.remedy
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_cuda_equals_cpu() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randint(-3, 4, (200, 16), generator=generator).float()
+    candidates = torch.randint(-3, 4, (90, 16), generator=generator).float()
+    queries[:, 0], candidates[:, 0] = 4, 4
+    positives = torch.randint(0, 90, (200,), generator=generator)
+    here = rank_candidates(queries, candidates, positives)
+    there = rank_candidates(queries.cuda(), candidates.cuda(), positives.cuda())
+    assert columns(here) == columns(there)

@@ -1,0 +1,66 @@
+"""Paired tests against enumeration, and the rates that the gate promises."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_occlusion.retrieval.significance import holm, mcnemar, sign_flip
+from pytest_occlusion.verdicts import allowed_flips
+
+QUERIES = 1770
+DEFAULT_TOLERANCE = 0.01
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    for alpha in (0.01, 0.05, 0.3):
+        rejected = set()
+        order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+        for place, i in enumerate(order):
+            if (len(p_values) - place) * p_values[i] > alpha:
+                break
+            rejected.add(i)
+        # Equal p values stop together in the adjusted form, whatever their order.
+        assert {i for i, p in enumerate(adjusted) if p <= alpha} == rejected
+
+
+def test_sign_flip_equals_enumeration() -> None:
+    differences = np.array([0.5, 0.25, 0.75, -0.25, 0.0, 1.0, 0.5])
+    moved = differences[differences != 0]
+    sums = [abs((np.array(signs) * moved).sum()) for signs in product((1, -1), repeat=len(moved))]
+    exact = np.mean(np.array(sums) >= abs(moved.sum()) - 1e-9)
+    assert sign_flip(differences) == pytest.approx(exact, abs=0.02)
+
+
+def test_sign_flip_of_nothing_and_of_much() -> None:
+    assert sign_flip(np.zeros(50)) == 1.0
+    assert sign_flip(np.ones(50)) == pytest.approx(1 / 10_001)
+    assert sign_flip(-np.ones(50)) == pytest.approx(1 / 10_001)
+
+
+def test_patients_flip_together() -> None:
+    differences = np.ones(40)
+    assert sign_flip(differences, np.arange(40) // 10) > 0.05  # four patients prove little
+    assert sign_flip(differences, np.arange(40)) < 0.01
+
+
+def test_sign_flip_is_seeded() -> None:
+    differences = np.random.default_rng(0).normal(0.1, 1, 60)
+    assert sign_flip(differences) == sign_flip(differences)
+    assert sign_flip(differences) != sign_flip(differences, seed=1)
+
+
+def test_mcnemar_is_reexported_where_verdicts_are_made() -> None:
+    from pytest_occlusion import verdicts
+
+    assert verdicts.mcnemar is mcnemar
+
+
+def test_sizes_of_the_default_tolerance() -> None:
+    assert allowed_flips(DEFAULT_TOLERANCE, QUERIES) == 18

@@ -1,0 +1,112 @@
+"""Threads: in order, with the first fault raised, and torch left as it was found."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_occlusion.parallel import batch_threads, threaded_map, usable_cores
+
+
+@given(st.lists(st.integers(), max_size=30), st.integers(0, 4))
+def test_equals_map(items: list[int], threads: int) -> None:
+    assert list(threaded_map(lambda item: item * 2, items, threads=threads)) == [
+        item * 2 for item in items
+    ]
+
+
+def test_results_come_in_order_however_long_each_takes() -> None:
+    """The first item cannot finish before the second has."""
+    second = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert second.wait(30)
+        if item == 1:
+            second.set()
+        return item
+
+    assert list(threaded_map(work, range(5), threads=2)) == [0, 1, 2, 3, 4]
+
+
+def test_one_thread_means_this_thread() -> None:
+    names = threaded_map(lambda _: threading.current_thread().name, range(3), threads=1)
+    assert set(names) == {threading.current_thread().name}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_the_first_fault_is_raised_and_the_rest_is_dropped(threads: int) -> None:
+    started: list[int] = []
+
+    def work(item: int) -> int:
+        started.append(item)
+        if item >= 3:
+            raise ValueError(f"item {item}")
+        return item
+
+    found = threaded_map(work, range(1000), threads=threads)
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="item 3"):
+        next(found)
+    assert list(found) == []
+    assert set(started) >= {0, 1, 2, 3}
+
+
+def test_an_abandoned_map_cancels_what_has_not_begun() -> None:
+    gate = threading.Event()
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        if item:
+            assert gate.wait(30)
+        done.append(item)
+        return item
+
+    found: Iterator[int] = threaded_map(work, range(50), threads=2)
+    assert next(found) == 0
+    threading.Timer(0.05, gate.set).start()
+    found.close()  # type: ignore[attr-defined]
+    assert len(done) < 50
+
+
+def test_cores_are_shared_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    assert usable_cores() == 8
+    for workers, expected in (("1", 8), ("3", 2), ("8", 1), ("30", 1), ("0", 8)):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", workers)
+        assert usable_cores() == expected
+
+
+def test_cores_where_the_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert usable_cores() == 1
+
+
+def test_torch_runs_on_one_thread_inside_and_as_before_outside() -> None:
+    before = torch.get_num_threads()
+    with batch_threads(torch.device("cpu")) as threads:
+        assert torch.get_num_threads() == 1
+        assert threads == usable_cores()
+    assert torch.get_num_threads() == before
+
+
+def test_torch_is_restored_after_a_fault() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="inside"), batch_threads(torch.device("cpu")):
+        raise RuntimeError("inside")
+    assert torch.get_num_threads() == before
+
+
+def test_a_gpu_gets_one_thread() -> None:
+    before = torch.get_num_threads()
+    with batch_threads(torch.device("cuda")) as threads:
+        assert threads == 1
+        assert torch.get_num_threads() == before
