@@ -117,7 +117,14 @@ def test_same_hits_by_other_queries_is_the_same_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hits", "queries", "kind"), [(40, 99, IMPROVED), (39, 98, REGRESSED), (80, 200, IMPROVED)]
+    ("hits", "queries", "kind"),
+    [
+        (40, 99, IMPROVED),
+        (39, 98, REGRESSED),
+        (80, 200, IMPROVED),
+        (30, 60, IMPROVED),
+        (60, 200, REGRESSED),
+    ],
 )
 def test_another_number_of_queries_never_passes(hits: int, queries: int, kind: str) -> None:
     verdict = judge(result(hits, queries), baseline(40), tolerance=0.5)

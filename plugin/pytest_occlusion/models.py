@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.digests import file_digest, settings_digest
-from pytest_occlusion.encoders import check_options, checkpoint_files, get_family
+from pytest_occlusion.encoders import check_options, checkpoint_files, get_family, is_remote
 from pytest_occlusion.errors import MissingError, OcclusionError
 from pytest_occlusion.settings import ModelSettings
 from pytest_occlusion.store import Store
@@ -79,7 +79,7 @@ def check_model(model: ModelSettings) -> OcclusionError | None:
 
 
 def _is_absent(model: ModelSettings) -> bool:
-    return not Path(model.checkpoint).exists()
+    return not is_remote(model.checkpoint) and not Path(model.checkpoint).exists()
 
 
 def files_key(model: ModelSettings, precision: str) -> str:
@@ -91,6 +91,7 @@ def files_key(model: ModelSettings, precision: str) -> str:
             "family": model.family,
             "revision": get_family(model.family).revision,
             "files": [(path.name, file_digest(path)) for path in files],
+            "remote": model.checkpoint if is_remote(model.checkpoint) else None,
             "tokenizer": None if here else model.tokenizer,
             "options": dict(model.options),
             "precision": precision,

@@ -1,7 +1,7 @@
 """Opaque names: a query can be recognised from run to run without saying whose it is.
 
-A name is a keyed hash. The key is made at random, lies in the user's store folder readable by nobody
-else, and never leaves it: without it a name cannot be tested against a list of identifiers.
+A name is a keyed hash. The key is made at random, lies in the user's store folder readable by
+nobody else, and never leaves it: without it a name cannot be tested against a list of identifiers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""xdist scheduling: whole models to workers. Imported only when xdist is there.
+"""xdist: whole models to workers, checks before they start. Imported only when xdist is there.
 
 Groups (``--dist loadgroup``) would be the ready-made way, but with pytest 9.2 and xdist 3.8 they
 are silently ignored (xdist issue 1386): the group is written where pytest no longer reads it.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import parse_tx_spec_config
 
-from pytest_occlusion.grid import scope_of
-from pytest_occlusion.settings import Grid
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.grid import cells, scope_of
+from pytest_occlusion.settings import Grid, Settings
 
 
 class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
@@ -28,6 +30,48 @@ class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is no
         return scope_of(nodeid, self.grid, self.workers)
 
 
-def model_scheduler(config: Any, log: Any, grid: Grid) -> ModelScheduling:
-    """The scheduler for ``pytest_xdist_make_scheduler``."""
-    return ModelScheduling(config, log, grid)
+class XdistHooks:
+    """The controller's hooks."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep the settings: workers are handed cells of the grid."""
+        self.settings = settings
+        self.checked = False
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Give whole models to workers, unless the user chose a distribution."""
+        if config.getoption("dist") != "load":
+            return None
+        return ModelScheduling(config, log, self.settings.grid)
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell workers how the user called pytest, so that failures name the right command."""
+        node.workerinput["occlusion_args"] = [str(a) for a in node.config.invocation_params.args]
+
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        """Check data and checkpoints once, here: in workers a fault would repeat for every cell."""
+        if self.checked:
+            return
+        self.checked = True
+        from pytest_occlusion.session import Session
+
+        brackets = {nodeid.rpartition("[")[2].rstrip("]") for nodeid in ids if "[" in nodeid}
+        models = {cell.model for cell in cells(self.settings.grid) if cell.id in brackets}
+        if models:
+            try:
+                Session(self.settings).preflight(sorted(models))
+            except OcclusionError as fault:
+                _expect_no_worker_reports(node.config)
+                pytest.exit(str(fault), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def _expect_no_worker_reports(config: pytest.Config) -> None:
+    """Keep syrupy's warning about workers that did not report from hiding our message.
+
+    Under ``-W error`` it would end the run with syrupy's traceback instead.
+    """
+    quiet = "ignore:syrupy:UserWarning"  # a colon cannot be written in a filter
+    config.addinivalue_line("filterwarnings", quiet)
+    given = getattr(config.known_args_namespace, "pythonwarnings", None)
+    if given:
+        given.append(quiet)

@@ -419,7 +419,9 @@ def _tolerance_faults(table: object, origin: str) -> list[str]:
 def _models(
     tables: object, origin: str, base: Path, faults: list[str]
 ) -> tuple[ModelSettings, ...]:
-    from pytest_occlusion.encoders import FAMILIES
+    from pytest_occlusion.encoders import family_names
+
+    known = family_names()
 
     if not isinstance(tables, dict) or not tables:
         faults.append(f"{origin}: no models; give each a table [models.NAME]")
@@ -434,8 +436,8 @@ def _models(
         if not MODEL_NAME.fullmatch(name):
             faults.append(f"{label}: a name holds letters, digits, -, + and _ only")
         family = table.get("family")
-        if not isinstance(family, str) or family not in FAMILIES:
-            faults.append(f"{label}: family is {family!r}; known: {', '.join(FAMILIES)}")
+        if not isinstance(family, str) or family not in known:
+            faults.append(f"{label}: family is {family!r}; known: {', '.join(known)}")
         faults += [
             f"{label}: {key} is not a text"
             for key in MODEL_KEYS

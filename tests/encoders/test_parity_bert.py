@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ import torch
 from PIL import Image
 
 from pytest_occlusion.encoders import load_encoder
+from pytest_occlusion.encoders.bert import bert_sizes
 from pytest_occlusion.encoders.canvases import cropped, padded_square
 from pytest_occlusion.encoders.cxr_clip import (
     RESNET_STATISTICS,
     SWIN_STATISTICS,
     cxr_clip_pixels,
 )
-from pytest_occlusion.encoders.medclip import medclip_pixels
+from pytest_occlusion.encoders.medclip import TEXT, medclip_pixels, text_tower
 from pytest_occlusion.encoders.wordpiece import load_word_pieces
 
-from .formula import PARITY, listing, write_formula_checkpoint
+from .formula import PARITY, draw, listing, write_formula_checkpoint
 from .test_parity_clip import TOLERANCE, arrays, check_pixels, furthest
 
 VARIANTS = {
@@ -64,27 +66,44 @@ def test_embeddings(
         assert furthest(encoder.embed_canvases(canvases), stored["image_emb_dataset"]) < TOLERANCE
 
 
-CHOICES: dict[str, dict[str, Any]] = {
-    "text_emb_batch": {"padding": "batch77"},
-    "text_emb_alone_notrunc": {"max_tokens": 512},
-    "text_emb_batch_notrunc": {"padding": "batch77", "max_tokens": 457},
-}
-
-
+@pytest.mark.parametrize(
+    ("wanted", "limit", "padded"),
+    [
+        ("text_emb_batch", 77, True),
+        ("text_emb_alone_notrunc", 512, False),
+        ("text_emb_batch_notrunc", 457, True),
+    ],
+)
 def test_medclip_text_choices(
-    tmp_path: Path, bert_vocabulary: Path, parity_texts: list[str]
+    wanted: str, limit: int, padded: bool, bert_vocabulary: Path, parity_texts: list[str]
 ) -> None:
-    # The text tower's weights have the same names, hence values, in both MedCLIP variants.
-    path = write_formula_checkpoint(tmp_path / "model.bin", "medclip_resnet")
-    for wanted, options in CHOICES.items():
-        encoder = load_encoder(
-            "medclip", checkpoint=path, tokenizer=bert_vocabulary, device="cpu", **options
-        )
-        found = encoder.encode_texts(parity_texts)
-        for name in ("medclip_vit", "medclip_resnet"):
-            stored = arrays(name)[wanted]
-            assert furthest(found, stored) < TOLERANCE, wanted
-    path.unlink()
+    words = load_word_pieces(
+        bert_vocabulary,
+        beside=PARITY,
+        limit=limit,
+        lower_case=True,
+        positions=512,
+        vocabulary_size=28996,
+    )
+    weights = text_weights()
+    tower = text_tower(weights, bert_sizes(weights, TEXT, PARITY), length=limit * padded)
+    with torch.inference_mode():
+        rows = words.batch(parity_texts)
+        # Unpadded texts go alone: a batch would be padded to the longest, for nothing.
+        batches = [rows] if padded else [[row] for row in rows]
+        found = torch.nn.functional.normalize(torch.cat([tower(batch) for batch in batches]))
+    for name in ("medclip_vit", "medclip_resnet"):  # the same text tower by the formula
+        assert furthest(found, arrays(name)[wanted]) < TOLERANCE
+
+
+@functools.cache
+def text_weights() -> dict[str, torch.Tensor]:
+    """The text tower of both MedCLIP variants."""
+    return {
+        entry["name"]: torch.from_numpy(draw(entry["name"], entry["shape"], entry["rule"]))
+        for entry in listing("medclip_resnet")["entries"]
+        if entry["name"].startswith("text_model.")
+    }
 
 
 @pytest.mark.parametrize("name", ["medclip_vit", "medclip_resnet"])

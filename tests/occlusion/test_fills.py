@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -144,6 +145,14 @@ def test_noise_depends_on_key_and_seed_only() -> None:
     assert torch.equal(together[1], alone[0])
     other = occlude(pixels[:1], ratio=0.5, keys=["b"], fill="noise", seed=5)
     assert not torch.equal(alone, other)
+
+
+def test_golden_noise() -> None:
+    """Noise is part of the protocol, as masks are."""
+    pixels = torch.zeros(2, 1, 12, 10, dtype=torch.uint8)
+    noise = occlude(pixels, ratio=0.5, keys=["a", "ß"], fill="noise", seed=7)
+    digest = hashlib.sha256(noise.numpy().tobytes()).hexdigest()
+    assert digest[:16] == "662edcdfbda400e8"
 
 
 # What is refused ---------------------------------------------------------------------------------

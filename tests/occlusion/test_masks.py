@@ -104,6 +104,14 @@ def test_equals_the_loops(
     assert found == slow_mask(occluder, ratio, height, width, key, seed)
 
 
+@pytest.mark.parametrize("occluder", sorted(MASKS))
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (5, 5), (7, 6), (10, 9), (14, 14)])
+def test_equals_the_loops_where_halves_are_rounded(occluder: str, size: tuple[int, int]) -> None:
+    for ratio in (*RATIOS, 0.5, 0.75):
+        found = masks(occluder, ratio, *size, ["k"], 2)[0].int().tolist()
+        assert found == slow_mask(occluder, ratio, *size, "k", 2)
+
+
 # The three promises ------------------------------------------------------------------------------
 
 

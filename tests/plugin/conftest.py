@@ -28,8 +28,9 @@ checkpoint = "other.safetensors"
 """
 
 CONFTEST = """
-from pytest_occlusion.encoders import FAMILIES
-FAMILIES["toy"] = "toy_family:TOY"
+from pytest_occlusion.encoders import register_family
+from toy_family import TOY
+register_family(TOY)
 """
 
 TESTS = """

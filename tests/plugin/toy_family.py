@@ -60,7 +60,8 @@ def load(checkpoint: Any, tokenizer: Any, device: Any, precision: str, options: 
         out = (values.to(torch.float32).flatten(1) / 255 - 0.5) @ weights[name] + weights["bias"]
         if precision == "bf16":
             out = out.bfloat16().float()
-        return out / out.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        unit: torch.Tensor = out / out.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        return unit
 
     def embed_texts(texts: Sequence[str]) -> torch.Tensor:
         numbers = [int(re.findall(r"\d+", text)[0]) for text in texts]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates, rank_groups
+from pytest_occlusion.retrieval.ranks import Ranks, _distinct_rows, rank_candidates, rank_groups
 from pytest_occlusion.retrieval.recall import chance_recall, hit_probability, recall_at_k
 
 Whole = NDArray[np.int64]
@@ -155,8 +155,33 @@ def test_copies_of_a_text_tie_whatever_the_product_rounds(
     assert ranks.tied.tolist() == expected
 
 
+@pytest.mark.parametrize("candidates", [2, 3, 9, 17, 33, 61, 1001])
+@pytest.mark.parametrize("dimensions", [3, 100, 512, 513])
+def test_copies_tie_for_a_single_query_too(candidates: int, dimensions: int) -> None:
+    """A product of a vector rounds its last columns in another way than the first."""
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        text = torch.nn.functional.normalize(torch.randn(1, dimensions, generator=generator))
+        query = torch.randn(1, dimensions, generator=generator)
+        ranks = rank_candidates(query, text.repeat(candidates, 1), [candidates // 2])
+        assert columns(ranks) == [[0, candidates - 1, 1, 1]]
+
+
+@given(st.data(), dtypes)
+def test_distinct_rows_equal_a_set(data: st.DataObject, dtype: torch.dtype) -> None:
+    table = data.draw(whole_tables(3))
+    rows, row_of, copies = _distinct_rows(torch.tensor(table, dtype=dtype))
+    assert rows[row_of].tolist() == table.tolist()
+    wanted = {tuple(row) for row in table.tolist()}
+    assert {tuple(row) for row in rows.tolist()} == wanted
+    if len(wanted) < len(table):
+        assert len(rows) == len(wanted)
+    assert [int(copies[i]) for i in row_of] == [table.tolist().count(row) for row in table.tolist()]
+
+
 def test_minus_zero_is_zero() -> None:
     candidates = torch.tensor([[1.0, 0.0], [1.0, -0.0]])
+    assert len(_distinct_rows(candidates)[0]) == 1
     assert columns(rank_candidates(torch.tensor([[1.0, 1.0]]), candidates, [0])) == [[0, 1, 1, 1]]
 
 

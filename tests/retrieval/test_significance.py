@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_occlusion.retrieval.significance import holm, mcnemar, sign_flip
+from pytest_occlusion.retrieval.significance import holm, sign_flip
 from pytest_occlusion.verdicts import allowed_flips
 
 QUERIES = 1770
@@ -54,12 +54,6 @@ def test_sign_flip_is_seeded() -> None:
     differences = np.random.default_rng(0).normal(0.1, 1, 60)
     assert sign_flip(differences) == sign_flip(differences)
     assert sign_flip(differences) != sign_flip(differences, seed=1)
-
-
-def test_mcnemar_is_reexported_where_verdicts_are_made() -> None:
-    from pytest_occlusion import verdicts
-
-    assert verdicts.mcnemar is mcnemar
 
 
 def test_sizes_of_the_default_tolerance() -> None:

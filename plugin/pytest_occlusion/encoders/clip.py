@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import Towers, assemble
+from pytest_occlusion.encoders.assembly import Towers, assemble, by_length
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
 from pytest_occlusion.encoders.bpe import load_byte_pairs
 from pytest_occlusion.encoders.canvases import cropped, padded
@@ -177,7 +177,7 @@ def _encoder(
         limit=sizes.limit,
         vocabulary_size=sizes.vocabulary,
     )
-    told = {
+    told: dict[str, str | int | float | bool] = {
         "quick-gelu": sizes.quick_gelu,
         "head-width": sizes.head_width,
         "text-heads": sizes.text_heads,
@@ -187,7 +187,7 @@ def _encoder(
         Towers(
             pixels=pixels,
             images=partial(embed_pixels, model),
-            texts=partial(embed_rows, model),
+            texts=by_length(partial(embed_rows, model)),
             device=model.positional_embedding.device,
         ),
         pairs,

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import Towers, assemble
+from pytest_occlusion.encoders.assembly import Towers, assemble, by_length
 from pytest_occlusion.encoders.base import Encoder, Family
 from pytest_occlusion.encoders.bert import (
     BertSizes,
@@ -149,7 +149,7 @@ def _load(
     towers = Towers(
         pixels=partial(cxr_clip_pixels, mean=mean, std=std),
         images=_images(weights, vision, side, read.weights),
-        texts=_texts(weights, bert),
+        texts=by_length(_texts(weights, bert)),
         device=device,
     )
     return assemble(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import Towers, assemble
+from pytest_occlusion.encoders.assembly import Towers, assemble, by_length
 from pytest_occlusion.encoders.base import Encoder, Family
 from pytest_occlusion.encoders.bert import (
     BertSizes,
@@ -120,7 +120,9 @@ def _load(
     towers = Towers(
         pixels=medclip_pixels,
         images=_images(weights, vision, side, read.weights),
-        texts=_texts(weights, bert, length=words.limit if padding == "batch77" else 0),
+        texts=by_length(
+            text_tower(weights, bert, length=words.limit if padding == "batch77" else 0)
+        ),
         device=device,
     )
     return assemble(
@@ -154,7 +156,7 @@ def _images(
     return lambda pixels: linear(pooled(pixels), head)
 
 
-def _texts(
+def text_tower(
     weights: Mapping[str, torch.Tensor], sizes: BertSizes, *, length: int
 ) -> Callable[[Sequence[Sequence[int]]], torch.Tensor]:
     """Mean over positions of the mean of three hidden states, projected.

@@ -79,6 +79,7 @@ def cell_record(
         },
         "model": _model_record(session, cell.model, origin, measured),
         "corpus": _corpus_record(session),
+        "damaged": list(session.store.damaged),
         "timings": [_timing(cell.model, one) for one in measured],
     }
 
