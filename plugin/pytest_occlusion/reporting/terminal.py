@@ -5,6 +5,7 @@ Everything is a function from the results document to lines; a line is a list of
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,15 @@ def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]
         lines += [Line(), *_table(results, group, width=width, unicode=unicode)]
     lines += [Line(note, YELLOW) for note in notes]
     lines += [Line(), *_verdicts(results["cells"])]
-    return lines
+    return [part for line in lines for part in _wrapped(line, width)]
+
+
+def _wrapped(line: Line, width: int) -> list[Line]:
+    """Sentences broken at the edge of the terminal; tables are made to fit."""
+    if len(line.text) <= width or line.text.startswith(" "):
+        return [line]
+    parts = textwrap.wrap(line.text, width - 1, subsequent_indent="  ")
+    return [Line(part, line.markup) for part in parts]
 
 
 def _groups(cells: Sequence[Cell]) -> dict[tuple[str, str, str], list[Cell]]:

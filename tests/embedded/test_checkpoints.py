@@ -1,0 +1,54 @@
+"""The tiny checkpoints: what their cards say is what lies beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_occlusion_fixtures.sampler import EVALUATION_SEED, TRAINING_SEED, VALIDATION_SEED
+
+FOLDERS = sorted(Path(str(files("pytest_occlusion_fixtures") / "checkpoints")).iterdir())
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_card_is_about_these_weights(folder: Path) -> None:
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    weights = [p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin", ".tar")]
+    assert len(weights) == 1
+    assert weights[0].stat().st_size <= 4_000_000
+    assert hashlib.sha256(weights[0].read_bytes()).hexdigest() in card
+    assert "Not for clinical use" in card
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_it_was_trained_on_training_studies_only(folder: Path) -> None:
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    trained = re.search(r"training studies.*?\(seed (\d+)\)", card, re.DOTALL)
+    assert trained
+    assert int(trained.group(1)) == TRAINING_SEED
+    assert len({TRAINING_SEED, VALIDATION_SEED, EVALUATION_SEED}) == 3
+
+
+def test_it_retrieves_what_it_was_trained_for() -> None:
+    """A small sample through the package's own loader: nothing like chance."""
+    import torch
+
+    from pytest_occlusion.corpora.embedded import load_embedded
+    from pytest_occlusion.encoders import load_encoder
+
+    folder = next(folder for folder in FOLDERS if folder.name == "cxr-repair")
+    options: dict[str, Any] = {"canvas-size": 64}
+    encoder = load_encoder("cxr-repair", checkpoint=folder, device="cpu", **options)
+    corpus = load_embedded()
+    texts = list(dict.fromkeys(study.report for study in corpus.studies))
+    chosen = corpus.radiographs[::12]
+    images = encoder.encode_images([radiograph.open() for radiograph in chosen])
+    scores = images @ encoder.encode_texts(texts).T
+    own = torch.tensor([texts.index(corpus.studies[r.study].report) for r in chosen])
+    rank = (scores > scores.gather(1, own[:, None])).sum(1)
+    assert float((rank < 10).float().mean()) > 15 * 10 / len(texts)
