@@ -27,6 +27,11 @@ of 0, .3, .4 ... .9 of the canvas. The paper does not list its own."""
 KS = (5, 10, 20, 30, 50, 100)
 """Recall@k of Deanda et al. 2025."""
 
+TOLERANCE = 0.01
+"""Share of the queries of a cell that may change: no red in 200 simulated re-runs that flip as many
+queries as bf16 against fp32, while a loss of 2 points of 1,770 queries is caught in 199 of 200
+(``benchmarks/gate_rates.py``, table in ``docs/verdicts.md``)."""
+
 DIRECTIONS: dict[str, tuple[str, ...]] = {
     "image-to-text": ("image-to-text",),
     "both": ("image-to-text", "text-to-image"),
@@ -287,7 +292,7 @@ SETTINGS: dict[str, Setting] = {
     "occluders": Setting(["block"], _check_occluders),
     "fill": Setting("black", _one_of(FILLS), protocol=True),
     "seed": Setting([0], _check_seeds, protocol=True),
-    "tolerance": Setting(0.002, _check_tolerance),
+    "tolerance": Setting(TOLERANCE, _check_tolerance),
     "fail-on": Setting("any", _one_of(FAIL_ON)),
     "device": Setting("auto", _check_text),
     "precision": Setting("fp32", _one_of(PRECISIONS)),

@@ -137,6 +137,8 @@ def drift(result: CellResult, verdict: Verdict) -> int | None:
     baseline = verdict.baseline
     if baseline is None or baseline.first is None or baseline.queries != result.queries:
         return None
+    if baseline.first == baseline.hits:  # never accepted anew: the verdict itself says it all
+        return None
     moved = result.hits - baseline.first
     return moved if abs(moved) > verdict.tolerance else None
 

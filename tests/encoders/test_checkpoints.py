@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import re
 import subprocess
@@ -335,12 +336,30 @@ def test_broken_directory_config(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
 
 
-def test_config_of_other_towers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"vision_cfg": {"timm_model_name": "resnet18"}},
+        {"vision_cfg": {"pool_type": "avg"}},
+        {"text_cfg": {"no_causal_mask": True}},
+        {"text_cfg": {"tokenizer_kwargs": {"clean": "canonicalize"}}},
+    ],
+)
+def test_config_of_other_towers(config: dict[str, Any], tmp_path: Path) -> None:
     write_state(tmp_path / "w.pt", STATE)
-    config = '{"model_cfg": {"vision_cfg": {"timm_model_name": "resnet18"}}}'
-    (tmp_path / "open_clip_config.json").write_text(config)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     with pytest.raises(OcclusionError, match="family = 'open-clip'"):
         load_encoder("clip", checkpoint=tmp_path, device="cpu")
+
+
+def test_config_that_names_its_vocabulary(tmp_path: Path) -> None:
+    write_state(tmp_path / "w.pt", STATE)
+    write_vocabulary(tmp_path / "bpe_vocab.txt.gz")
+    text = {"heads": 2, "tokenizer_kwargs": {"bpe_path": "bpe_vocab.txt.gz"}}
+    config = {"model_cfg": {"vision_cfg": {"head_width": 16}, "text_cfg": text}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    encoder = load_encoder("clip", checkpoint=tmp_path, device="cpu")
+    assert encoder.settings["text-heads"] == 2
 
 
 def test_reading_names_and_files_needs_no_torch(tmp_path: Path) -> None:

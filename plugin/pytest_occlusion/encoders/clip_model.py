@@ -98,13 +98,8 @@ def infer_sizes(state: Mapping[str, torch.Tensor], config: Mapping[str, Any], pa
         OcclusionError: A tensor that decides a size is missing or has the wrong number of axes, or
             the config asks for towers of another kind.
     """
+    _check_config(config, path)
     vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
-    foreign = [k for k in ("timm_model_name", "hf_model_name") if vision.get(k) or text.get(k)]
-    if foreign:
-        raise OcclusionError(
-            f"{path}: its open_clip config builds other towers than CLIP's ({', '.join(foreign)})",
-            remedy="set family = 'open-clip' for this model.",
-        )
 
     def shape(name: str, axes: int) -> tuple[int, ...]:
         return shape_of(state, name, axes, path)
@@ -151,6 +146,31 @@ def infer_sizes(state: Mapping[str, torch.Tensor], config: Mapping[str, Any], pa
         embedding=shape("text_projection", 2)[1],
         quick_gelu=bool(config.get("quick_gelu", False)) if config else True,
     )
+
+
+PLAIN = {
+    "vision_cfg": ("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"),
+    "text_cfg": ("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"),
+}
+"""Keys of an open_clip config that do not change what CLIP's towers compute."""
+
+
+def _check_config(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse a config of other towers: the same tensors would mean another model there."""
+    foreign = [
+        f"{part}.{key}"
+        for part, plain in PLAIN.items()
+        for key, value in config.get(part, {}).items()
+        if value and key not in plain
+    ]
+    words = config.get("text_cfg", {}).get("tokenizer_kwargs") or {}
+    if set(words) == {"bpe_path"}:  # the vocabulary beside the config, which is read anyway
+        foreign.remove("text_cfg.tokenizer_kwargs")
+    if foreign:
+        raise OcclusionError(
+            f"{path}: its open_clip config asks for other towers than CLIP's: {', '.join(foreign)}",
+            remedy="set family = 'open-clip' for this model.",
+        )
 
 
 def clip_plan(read: Checkpoint) -> Plan:

@@ -17,7 +17,7 @@ Cell = Mapping[str, Any]
 
 LABEL = 7
 COLUMN = 10
-BASELINE = 12
+BASELINE = 13
 SHOWN_CHANGES = 20
 FOCUS_K = 10
 BARS = {True: " ▁▂▃▄▅▆▇█", False: " .:-=+*#@"}
@@ -64,7 +64,7 @@ def _wrapped(line: Line, width: int) -> list[Line]:
     """Sentences broken at the edge of the terminal; tables are made to fit."""
     if len(line.text) <= width or line.text.startswith(" "):
         return [line]
-    parts = textwrap.wrap(line.text, width - 1, subsequent_indent="  ")
+    parts = textwrap.wrap(line.text, width, subsequent_indent="  ", break_on_hyphens=False)
     return [Line(part, line.markup) for part in parts]
 
 
@@ -105,7 +105,7 @@ def _table(results: Results, cells: Sequence[Cell], *, width: int, unicode: bool
             f"{model['token_limit']} tokens"
         )
     ks = sorted({cell["k"] for cell in cells})
-    per_block = max(1, (width - LABEL - BASELINE - 1) // COLUMN)
+    per_block = max(1, (width - LABEL - BASELINE) // COLUMN)
     for start in range(0, len(ks), per_block):
         yield from _block(cells, ks[start : start + per_block])
     yield from _curve_lines(results, first, ks, unicode=unicode)
