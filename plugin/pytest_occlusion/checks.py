@@ -18,6 +18,7 @@ from pytest_occlusion.retrieval.significance import holm
 from pytest_occlusion.session import Session
 from pytest_occlusion.settings import Settings
 from pytest_occlusion.snapshots import (
+    SchemaError,
     read_baseline,
     snapshot_data,
     snapshot_file,
@@ -117,6 +118,8 @@ class CellCheck:
         """How the result stands against the baseline."""
         try:
             baseline = stored_baseline(self.session, self.folder, self.cell)
+        except SchemaError:
+            raise
         except OcclusionError:
             if not self.updating:
                 raise

@@ -149,8 +149,8 @@ def _given(config: pytest.Config) -> dict[str, Any]:
         if kind is not None:
             given[name] = parse_list(text, kind)
         elif name in ("tolerance", "batch-size"):
-            number = int if name == "batch-size" or "." not in text else float
-            given[name] = parse_list(text, number)[0]
+            value = parse_list(text, int)[0]
+            given[name] = parse_list(text, float)[0] if isinstance(value, str) else value
         else:
             given[name] = text
     return given

@@ -11,7 +11,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -312,7 +312,6 @@ class _BatchLimit:
     """The batch size in force; falls when memory runs out and stays there."""
 
     size: int
-    halved: list[int] = field(default_factory=list)
 
 
 def _images(
@@ -377,8 +376,12 @@ def _encode(
         if last - first > limit.size:
             halves = [(at, min(at + limit.size, last)) for at in range(first, last, limit.size)]
             return [torch.cat(parts) for parts in zip(*map(embed, halves), strict=True)]
+        results: list[torch.Tensor] = []
         try:
-            result = _encode_batch(encoder, canvases[first:last], shard[first:last], conditions)
+            batch = _encode_batch(encoder, canvases[first:last], shard[first:last], conditions)
+            for embeddings in batch:
+                results.append(embeddings)
+                progress.add(last - first)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
             if not _is_out_of_memory(fault):
                 raise
@@ -388,10 +391,9 @@ def _encode(
                     remedy="use --occlusion-device cpu, or free the device",
                 ) from fault
             limit.size = max(1, (last - first) // 2)
-            limit.halved.append(limit.size)
+            progress.add(-len(results) * (last - first))  # they are done again in halves
         else:
-            progress.add((last - first) * len(conditions))
-            return result
+            return results
         if encoder.device.type == "cuda":  # pragma: no cover - needs a GPU
             torch.cuda.empty_cache()
         return embed(span)
@@ -410,7 +412,8 @@ def _encode_batch(
     canvases: NDArray[np.uint8],
     radiographs: Sequence[Radiograph],
     conditions: Sequence[Condition],
-) -> list[torch.Tensor]:
+) -> Iterator[torch.Tensor]:
+    """Embeddings of one batch under each condition, in order."""
     import torch
 
     from pytest_occlusion.occlusion import Occlusion, prepare_occlusion
@@ -418,7 +421,6 @@ def _encode_batch(
     batch = torch.from_numpy(np.array(canvases)).to(encoder.device, non_blocking=True)
     keys = [radiograph.key for radiograph in radiographs]
     prepared: dict[tuple[str, str, int], Occlusion] = {}
-    results = []
     for condition in conditions:
         canvas = batch
         if condition.ratio:
@@ -432,8 +434,7 @@ def _encode_batch(
                     seed=condition.seed,
                 )
             canvas = prepared[how].at(condition.ratio)
-        results.append(encoder.embed_canvases(canvas))
-    return results
+        yield encoder.embed_canvases(canvas)
 
 
 def _is_out_of_memory(fault: Exception) -> bool:

@@ -35,6 +35,10 @@ SCHEMA = 1
 FOLDER = "baselines"
 
 
+class SchemaError(OcclusionError):
+    """A file that another version wrote."""
+
+
 def snapshot_index(suite: str, model: str, cell: str) -> str:
     """The name under which syrupy knows a cell; it also says which file it lies in."""
     return f"{suite}/{model}/{cell}"
@@ -133,7 +137,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     if not _has_its_parts(content):
         raise _damaged(file)
     if content.get("schema") != SCHEMA:
-        raise OcclusionError(
+        raise SchemaError(
             f"{file}: snapshot schema {content.get('schema')!r}, this version reads {SCHEMA}",
             remedy="update pytest-occlusion, or delete the file and run with --snapshot-update",
         )
@@ -180,6 +184,8 @@ def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
     with FileLock(locks / f"{settings_digest(str(file.resolve()))[:16]}.lock"):
         try:
             content = _read(file)
+        except SchemaError:
+            raise  # written by another version: not ours to overwrite
         except OcclusionError:
             content = None  # a damaged file is repaired by an update
         if content is None:

@@ -106,8 +106,8 @@ def judge(result: CellResult, baseline: Baseline | None, *, tolerance: float) ->
     if within(result.hits, result.queries, baseline.hits, baseline.queries, flips):
         kind = SAME if result.hits == baseline.hits else WITHIN
     else:
-        worse = result.hits * baseline.queries < baseline.hits * result.queries
-        kind = REGRESSED if worse else IMPROVED
+        better = result.hits * baseline.queries > baseline.hits * result.queries
+        kind = IMPROVED if better else REGRESSED
     if baseline.hit_queries is None or len(baseline.hit_queries) != len(result.hit_queries):
         return Verdict(kind, flips, baseline)
     lost = int((baseline.hit_queries & ~result.hit_queries).sum())

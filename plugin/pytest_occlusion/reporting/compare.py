@@ -190,8 +190,8 @@ def _verdict(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -
     flips = allowed_flips(tolerance, new["queries"])
     if within(new["hits"], new["queries"], old["hits"], old["queries"], flips):
         return SAME if new["hits"] == old["hits"] else WITHIN
-    worse = new["hits"] * old["queries"] < old["hits"] * new["queries"]
-    return REGRESSED if worse else IMPROVED
+    better = new["hits"] * old["queries"] > old["hits"] * new["queries"]
+    return IMPROVED if better else REGRESSED
 
 
 def is_red(differences: Sequence[Difference], fail_on: str) -> bool:

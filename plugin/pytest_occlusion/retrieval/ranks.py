@@ -76,7 +76,8 @@ def rank_candidates(
         OcclusionError: Embeddings that are not finite or are zero (the rows are named), shapes that
             do not fit, or an index outside the candidates.
     """
-    groups = np.asarray(positives, dtype=np.int64)
+    on_device = getattr(positives, "cpu", None)
+    groups = np.asarray(on_device() if on_device else positives, dtype=np.int64)
     if groups.shape != (len(image_emb),):
         raise OcclusionError(
             f"positives have shape {groups.shape} for {len(image_emb)} queries",
