@@ -121,7 +121,7 @@ def test_same_hits_by_other_queries_is_the_same_and_says_so() -> None:
     [
         (40, 99, IMPROVED),
         (39, 98, REGRESSED),
-        (80, 200, IMPROVED),
+        (80, 200, REGRESSED),
         (30, 60, IMPROVED),
         (60, 200, REGRESSED),
     ],
