@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pytest_occlusion.retrieval.significance import mcnemar
-from pytest_occlusion.settings import SETTINGS
+from pytest_occlusion.settings import TOLERANCE
 from pytest_occlusion.snapshots import unpack_bits
 from pytest_occlusion.verdicts import allowed_flips
 
@@ -106,7 +106,7 @@ def main() -> None:
     after = json.loads(options.after.read_text())["cells"]
     flips = flip_counts(before, after)
     hits, queries = [cell["hits"] for cell in before], before[0]["queries"]
-    default = SETTINGS["tolerance"].default
+    default = TOLERANCE
     print(
         f"{len(hits)} cells, {queries} queries; flips between the runs: median "
         f"{np.median(flips):g}, largest {max(flips)}"

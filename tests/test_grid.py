@@ -18,7 +18,8 @@ from pytest_occlusion.grid import (
     takes_whole_models,
 )
 from pytest_occlusion.occlusion import OCCLUDERS
-from pytest_occlusion.settings import DIRECTIONS, KS, RATIOS, SETTINGS, Grid
+from pytest_occlusion.settings import DIRECTIONS, KS, RATIOS, Grid
+from pytest_occlusion.validation import SETTINGS
 
 FORWARD, REVERSE = DIRECTIONS["both"]
 

@@ -11,17 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.settings import (
-    KS,
-    MODEL_KEYS,
-    RATIOS,
-    SETTINGS,
-    Settings,
-    build_settings,
-    parse_list,
-    read_suite,
-    with_precision,
-)
+from pytest_occlusion.merge import MODEL_KEYS, build_settings
+from pytest_occlusion.options import parse_list
+from pytest_occlusion.settings import KS, RATIOS, Settings
+from pytest_occlusion.suites import read_suite
+from pytest_occlusion.validation import SETTINGS
 
 MODELS: dict[str, Any] = {
     "first": {"family": "clip", "checkpoint": "first.pt"},
@@ -139,8 +133,8 @@ def test_selected_models_keep_the_order_of_the_suite() -> None:
 def test_precision_of_a_model_overrides_the_suite() -> None:
     models = {**MODELS, "first": {**MODELS["first"], "precision": "bf16"}}
     found = build({**SUITE, "models": models, "precision": "fp16"})
-    assert with_precision(found, found.model("first")) == "bf16"
-    assert with_precision(found, found.model("second")) == "fp16"
+    assert found.precision_of(found.model("first")) == "bf16"
+    assert found.precision_of(found.model("second")) == "fp16"
 
 
 def test_tolerances_from_the_special_to_the_general() -> None:

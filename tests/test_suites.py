@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.settings import build_settings
+from pytest_occlusion.merge import build_settings
 from pytest_occlusion.suites import configured, find_suite
 
 MODEL = '[models.a]\nfamily = "clip"\ncheckpoint = "a.pt"\n'

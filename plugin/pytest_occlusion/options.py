@@ -92,7 +92,7 @@ def settings_of(config: pytest.Config) -> Settings:
         OcclusionError: The suite or the command line is at fault.
     """
     if SETTINGS_KEY not in config.stash:
-        from pytest_occlusion.settings import build_settings
+        from pytest_occlusion.merge import build_settings
         from pytest_occlusion.store import default_root
         from pytest_occlusion.suites import find_suite
 
@@ -139,8 +139,6 @@ def _calibrate(config: pytest.Config) -> int:
 
 
 def _given(config: pytest.Config) -> dict[str, Any]:
-    from pytest_occlusion.settings import parse_list
-
     given: dict[str, Any] = {}
     for name, kind, _ in SETTING_OPTIONS:
         text = option(config, name)
@@ -177,3 +175,14 @@ def usage_errors() -> Iterator[None]:
         if isinstance(fault, OcclusionError):
             raise pytest.UsageError(str(fault)) from None
         raise
+
+
+def parse_list(text: str, kind: type) -> list[Any]:
+    """Parse a comma-separated value; what cannot be parsed stays text for the check to refuse."""
+    items: list[Any] = []
+    for item in text.split(","):
+        try:
+            items.append(kind(item.strip()))
+        except ValueError:
+            items.append(item.strip())
+    return items

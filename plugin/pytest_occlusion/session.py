@@ -25,7 +25,7 @@ from pytest_occlusion.provenance import Provenance, provenance
 from pytest_occlusion.results import CellResult, cell_results, task_resamples
 from pytest_occlusion.retrieval.intervals import Resamples
 from pytest_occlusion.retrieval.recall import hit_probability
-from pytest_occlusion.settings import Settings, with_precision
+from pytest_occlusion.settings import Settings
 from pytest_occlusion.store import Store
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Session:
         """What a model is, opened only if no earlier run has seen it."""
         if model not in self._records:
             settings = self.settings.model(model)
-            known = known_record(settings, with_precision(self.settings, settings), self.store)
+            known = known_record(settings, self.settings.precision_of(settings), self.store)
             if known is None:
                 self.encoder(model)
             else:
@@ -175,7 +175,7 @@ class Session:
             settings = self.settings.model(model)
             encoder, self._records[model] = open_encoder(
                 settings,
-                precision=with_precision(self.settings, settings),
+                precision=self.settings.precision_of(settings),
                 device=self.settings.device,
                 store=self.store,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.paths import expanded, is_file
-from pytest_occlusion.settings import read_suite
 
 DEFAULT = "embedded"
 
@@ -81,3 +81,36 @@ def _built_in() -> list[Path]:
     spec = importlib.util.find_spec("pytest_occlusion_fixtures")
     places = spec.submodule_search_locations if spec else None
     return [Path(place) / "suites" for place in places or ()]
+
+
+def read_suite(path: Path, *, table: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a suite's TOML table.
+
+    Args:
+        path: The file.
+        table: Where in the file the suite lies, e.g. ``("tool", "occlusion")``.
+
+    Raises:
+        OcclusionError: A missing file or one that is not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            content: Any = tomllib.load(file)
+    except FileNotFoundError:
+        raise OcclusionError(
+            f"no suite file {path}", remedy="name a .toml file, or a suite that comes with the tool"
+        ) from None
+    except OSError as fault:
+        raise OcclusionError(
+            f"{path}: cannot be read ({fault.strerror})", remedy="name the .toml file itself"
+        ) from fault
+    except (ValueError, RecursionError) as fault:
+        raise OcclusionError(f"{path}: not TOML ({fault})", remedy="correct that line") from fault
+    for name in table:
+        content = content.get(name, {})
+        if not isinstance(content, dict):
+            raise OcclusionError(
+                f"{path}: {name} is not a table",
+                remedy=f"write the settings below a line [{'.'.join(table)}]",
+            )
+    return dict(content)
