@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.settings import TOLERANCE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("after", type=Path, nargs="?", metavar="B.json", help="later results")
     compare.add_argument("--against", type=Path, metavar="DIR", help="compare A with baselines")
     compare.add_argument("--models", metavar="OLD=NEW", help="compare model OLD of A with NEW of B")
-    compare.add_argument("--tolerance", type=float, default=0.01, help="queries, or a share")
+    compare.add_argument("--tolerance", type=float, default=TOLERANCE, help="queries, or a share")
     compare.add_argument(
         "--fail-on", choices=("any", "regression", "significant-regression"), default="any"
     )

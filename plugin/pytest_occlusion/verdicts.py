@@ -92,6 +92,14 @@ def within(hits: int, queries: int, baseline_hits: int, baseline_queries: int, f
     return queries == baseline_queries and abs(hits - baseline_hits) <= flips
 
 
+def kind_of(hits: int, queries: int, baseline_hits: int, baseline_queries: int, flips: int) -> str:
+    """The verdict's name; another number of queries never passes, whatever the recall."""
+    if within(hits, queries, baseline_hits, baseline_queries, flips):
+        return SAME if hits == baseline_hits else WITHIN
+    better = hits * baseline_queries > baseline_hits * queries
+    return IMPROVED if better else REGRESSED
+
+
 def judge(result: CellResult, baseline: Baseline | None, *, tolerance: float) -> Verdict:
     """Compare a result with its baseline.
 
@@ -103,11 +111,7 @@ def judge(result: CellResult, baseline: Baseline | None, *, tolerance: float) ->
     flips = allowed_flips(tolerance, result.queries)
     if baseline is None:
         return Verdict(NEW, flips)
-    if within(result.hits, result.queries, baseline.hits, baseline.queries, flips):
-        kind = SAME if result.hits == baseline.hits else WITHIN
-    else:
-        better = result.hits * baseline.queries > baseline.hits * result.queries
-        kind = IMPROVED if better else REGRESSED
+    kind = kind_of(result.hits, result.queries, baseline.hits, baseline.queries, flips)
     if baseline.hit_queries is None or len(baseline.hit_queries) != len(result.hit_queries):
         return Verdict(kind, flips, baseline)
     lost = int((baseline.hit_queries & ~result.hit_queries).sum())

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.retrieval.significance import holm, mcnemar
 from pytest_occlusion.snapshots import FOLDER, read_baseline, snapshot_file, unpack_bits
-from pytest_occlusion.verdicts import IMPROVED, REGRESSED, SAME, WITHIN, allowed_flips, within
+from pytest_occlusion.verdicts import (
+    IMPROVED,
+    NEW,
+    REGRESSED,
+    SAME,
+    WITHIN,
+    allowed_flips,
+    kind_of,
+    turns_red,
+)
 
 SCHEMAS = (1,)
 ALPHA = 0.05
@@ -146,7 +155,13 @@ def compare(
             gained=pair[1] if pair else None,
             p_value=p,
             p_adjusted=p_adjusted,
-            verdict=_verdict(old, new, tolerance),
+            verdict=kind_of(
+                new["hits"],
+                new["queries"],
+                old["hits"],
+                old["queries"],
+                allowed_flips(tolerance, new["queries"]),
+            ),
         )
         for (old, new), pair, p, p_adjusted in zip(pairs, flips, p_values, adjusted, strict=True)
     ]
@@ -186,18 +201,8 @@ def _adjusted(models: Sequence[str], p_values: Sequence[float | None]) -> list[f
     return result
 
 
-def _verdict(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> str:
-    flips = allowed_flips(tolerance, new["queries"])
-    if within(new["hits"], new["queries"], old["hits"], old["queries"], flips):
-        return SAME if new["hits"] == old["hits"] else WITHIN
-    better = new["hits"] * old["queries"] > old["hits"] * new["queries"]
-    return IMPROVED if better else REGRESSED
-
-
 def is_red(differences: Sequence[Difference], fail_on: str) -> bool:
     """Whether the comparison fails, by the gate's own settings."""
-    from pytest_occlusion.verdicts import NEW, turns_red
-
     return any(
         turns_red(one.verdict, one.p_adjusted, fail_on) for one in differences if one.verdict != NEW
     )
