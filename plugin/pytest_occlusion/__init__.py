@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_occlusion.checks import CellCheck, CurveCheck
+    from pytest_occlusion.checks import CellCheck, ClaimCheck, CurveCheck
     from pytest_occlusion.corpora import Corpus, load_corpus
     from pytest_occlusion.encoders import Encoder, load_encoder
     from pytest_occlusion.errors import OcclusionError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CellCheck",
+    "ClaimCheck",
     "Corpus",
     "CurveCheck",
     "Encoder",
@@ -34,6 +35,7 @@ __all__ = [
 
 _HOMES = {
     "CellCheck": "checks",
+    "ClaimCheck": "checks",
     "Corpus": "corpora",
     "CurveCheck": "checks",
     "Encoder": "encoders",

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_occlusion.claims import CLAIMS, CONTRADICTED, SUPPORTED, Finding, described
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.grid import Cell, Curve
 from pytest_occlusion.provenance import Provenance
@@ -66,14 +67,21 @@ def judged(session: Session, folder: Path, cell: Cell, baseline: Baseline | None
 
 
 def adjusted_p_values(session: Session, folder: Path, model: str) -> dict[Cell, float]:
-    """Holm-adjusted p values of all selected cells of a model that can be compared."""
+    """Holm-adjusted p values of all selected cells of a model that can be compared.
+
+    Worked out once per model: every cell needs the p values of all the others.
+    """
+    if (folder, model) in session.adjusted:
+        return session.adjusted[folder, model]
     found: dict[Cell, float] = {}
     for cell in session.wanted:
         if cell.model == model:
             verdict = judged(session, folder, cell, stored_baseline(session, folder, cell))
             if verdict.p_value is not None:
                 found[cell] = verdict.p_value
-    return dict(zip(found, holm(list(found.values())), strict=True))
+    adjusted = dict(zip(found, holm(list(found.values())), strict=True))
+    session.adjusted[folder, model] = adjusted
+    return adjusted
 
 
 @dataclass(frozen=True)
@@ -255,4 +263,45 @@ class CurveCheck:
             raise UnacceptedError("\n".join(lines))
 
 
-__all__ = ["NEW", "CellCheck", "CurveCheck", "UnacceptedError"]
+@dataclass(frozen=True)
+class ClaimCheck:
+    """One claim of the paper under test.
+
+    Attributes:
+        name: Which one, of :data:`pytest_occlusion.claims.CLAIMS`.
+        session: Where recalls come from.
+        finding: What it came to.
+    """
+
+    name: str
+    session: Session
+    finding: Finding
+
+    @property
+    def expected(self) -> str | None:
+        """What the suite says it comes to."""
+        return self.session.settings.claims.get(self.name)
+
+    def assert_expected(self) -> None:
+        """Fail when the claim came to the opposite of what the suite expects.
+
+        A suite that expects nothing, and a claim that the data cannot decide, pass: the summary
+        shows them. A finding is recorded, not forced.
+
+        Raises:
+            UnacceptedError: With the numbers.
+        """
+        opposite = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}
+        if self.expected is None or opposite.get(self.finding.outcome) != self.expected:
+            return
+        settings = self.session.settings
+        lines = [
+            f"claim {self.name!r} ({CLAIMS[self.name].statement}) is {self.finding.outcome}; the "
+            f"suite {settings.suite!r} expects it to be {self.expected}",
+            *(f"  {text}" for text in described(self.finding)),
+            f"  if this is the new truth, change {self.name} under [claims] in {settings.origin}",
+        ]
+        raise UnacceptedError("\n".join(lines))
+
+
+__all__ = ["NEW", "CellCheck", "ClaimCheck", "CurveCheck", "UnacceptedError"]

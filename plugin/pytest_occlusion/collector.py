@@ -22,6 +22,7 @@ class Collector:
         """Start with nothing."""
         self.config = config
         self.records: list[Record] = []
+        self.claims: list[Record] = []
         self.skipped = 0
 
     def results(self) -> Record | None:
@@ -31,7 +32,9 @@ class Collector:
         from pytest_occlusion.reporting.record import document
 
         settings = settings_of(self.config)
-        return document(self.records, suite=settings.suite, protocol=settings.protocol())
+        return document(
+            self.records, self.claims, suite=settings.suite, protocol=settings.protocol()
+        )
 
     def notes(self) -> list[str]:
         """What is worth saying once, besides the numbers."""
@@ -45,7 +48,7 @@ class Collector:
         return list(dict.fromkeys(notes))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the record of a cell; it comes with the report, from whichever worker."""
+        """Keep the record of a cell or claim; it comes with the report, from whichever worker."""
         if report.when == "setup" and report.skipped and str(report.longrepr).count(MISSING):
             self.skipped += 1
         if report.when != "call":
@@ -53,6 +56,8 @@ class Collector:
         for name, value in report.user_properties:
             if name == "occlusion" and isinstance(value, dict):
                 self.records.append(value)
+            if name == "occlusion_claim" and isinstance(value, dict):
+                self.claims.append(value)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -14,12 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.errors import OcclusionError, listed
-from pytest_occlusion.settings import DIRECTIONS, PRECISIONS, Grid, ModelSettings, Settings
+from pytest_occlusion.settings import (
+    CLAIM_NAMES,
+    DIRECTIONS,
+    OUTCOMES,
+    PRECISIONS,
+    ROLES,
+    Grid,
+    ModelSettings,
+    Settings,
+)
 from pytest_occlusion.validation import SETTINGS, check_tolerance
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_+-]*", re.IGNORECASE)
 
-MODEL_KEYS = ("family", "checkpoint", "tokenizer", "precision", "tolerance")
+MODEL_KEYS = ("family", "checkpoint", "tokenizer", "precision", "tolerance", "role")
 
 
 def _hyphened(table: Mapping[str, Any], label: str, faults: list[str]) -> dict[str, Any]:
@@ -60,7 +69,7 @@ def build_settings(
     given = _hyphened(suite, origin, faults)
     if isinstance(given.get("seed"), int) and not isinstance(given.get("seed"), bool):
         given["seed"] = [given["seed"]]
-    known = {*SETTINGS, "suite", "models", "tolerances"}
+    known = {*SETTINGS, "suite", "models", "tolerances", "claims"}
     faults += [f"{origin}: unknown setting {name!r}" for name in given if name not in known]
     for name, setting in SETTINGS.items():
         for source, values in ((origin, given), ("command line", command_line)):
@@ -71,6 +80,7 @@ def build_settings(
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
         faults.append(f"{origin}: suite is {name!r}; a name of letters, digits, - and _ is needed")
     faults += _tolerance_faults(given.get("tolerances", {}), origin)
+    faults += _claim_faults(given.get("claims", {}), origin)
     models = _models(given.get("models"), origin, base, faults)
     unknown = [one for one in selected or () if one not in {model.name for model in models}]
     if unknown:
@@ -94,6 +104,21 @@ def _tolerance_faults(table: object, origin: str) -> list[str]:
         f"{origin}: tolerances.{pattern} {wrong}"
         for pattern, value in table.items()
         if (wrong := check_tolerance(value))
+    ]
+
+
+def _claim_faults(table: object, origin: str) -> list[str]:
+    if not isinstance(table, dict):
+        return [f"{origin}: claims is not a table of claims and outcomes"]
+    faults = [
+        f"{origin}: unknown claim {name!r}; known: {', '.join(CLAIM_NAMES)}"
+        for name in table
+        if name not in CLAIM_NAMES
+    ]
+    return faults + [
+        f"{origin}: claims.{name} is {value!r}; known: {', '.join(OUTCOMES)}"
+        for name, value in table.items()
+        if value not in OUTCOMES
     ]
 
 
@@ -126,6 +151,8 @@ def _models(
         ]
         if table.get("precision") not in (None, *PRECISIONS):
             faults.append(f"{label}: precision is {table['precision']!r}")
+        if table.get("role", "") not in ("", *ROLES):
+            faults.append(f"{label}: role is {table['role']!r}; known: {', '.join(ROLES)}")
         if "tolerance" in table and (wrong := check_tolerance(table["tolerance"])):
             faults.append(f"{label}: tolerance {wrong}")
         places: dict[str, str] = {}
@@ -149,6 +176,7 @@ def _models(
                 precision=table.get("precision"),
                 tolerance=table.get("tolerance"),
                 options={key: value for key, value in table.items() if key not in MODEL_KEYS},
+                role=str(table.get("role", "")),
                 missing=tuple(missing),
             )
         )
@@ -220,6 +248,7 @@ def _merge(
         ),
         allow_missing=False,
         outputs={},
+        claims=dict(given.get("claims", {})),
     )
 
 

@@ -13,13 +13,18 @@ from pytest_occlusion.collector import MISSING, Collector
 from pytest_occlusion.options import add_options, in_use, is_controller, settings_of, usage_errors
 
 if TYPE_CHECKING:
-    from pytest_occlusion.checks import CellCheck, CurveCheck
+    from pytest_occlusion.checks import CellCheck, ClaimCheck, CurveCheck
     from pytest_occlusion.grid import Cell
     from pytest_occlusion.reporting.record import Record
     from pytest_occlusion.session import Session
 
-CELL, CURVE, MODEL = "occlusion_cell", "occlusion_curve", "occlusion_model"
-"""Fixtures that are parametrized over the cells, curves and models of the suite."""
+CELL, CURVE, MODEL, CLAIM = (
+    "occlusion_cell",
+    "occlusion_curve",
+    "occlusion_model",
+    "occlusion_claim",
+)
+"""Fixtures that are parametrized over the cells, curves, models of the suite, and the claims."""
 
 SESSION_KEY: pytest.StashKey[Session] = pytest.StashKey()
 
@@ -49,8 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrize tests that ask for a cell, a curve or a model."""
+    """Parametrize tests that ask for a cell, a curve, a model or a claim."""
     asked = [name for name in (CELL, CURVE, MODEL) if name in metafunc.fixturenames]
+    if CLAIM in metafunc.fixturenames:
+        from pytest_occlusion.settings import CLAIM_NAMES
+
+        metafunc.parametrize(CLAIM, CLAIM_NAMES, indirect=True)
     if not asked:
         return
     from pytest_occlusion.errors import OcclusionError
@@ -72,9 +81,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which cells were selected, and check their data before the first test starts."""
     config = session.config
     wanted = [cell for item in session.items if (cell := _cell_of(item)) is not None]
-    if not wanted or config.option.collectonly:
+    claims = [name for item in session.items if (name := _claim_of(item)) is not None]
+    if not (wanted or claims) or config.option.collectonly:
         return
     work = _session(config)
+    if claims:
+        from pytest_occlusion.claims import cells_of
+
+        wanted = list(dict.fromkeys([*wanted, *cells_of(work.settings, claims)]))
     work.wanted = wanted
     models = list(dict.fromkeys(cell.model for cell in wanted))
     if is_controller(config) or work.settings.allow_missing:
@@ -89,6 +103,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _cell_of(item: pytest.Item) -> Cell | None:
     callspec: Any = getattr(item, "callspec", None)
     return callspec.params.get(CELL) if callspec is not None else None
+
+
+def _claim_of(item: pytest.Item) -> str | None:
+    callspec: Any = getattr(item, "callspec", None)
+    return callspec.params.get(CLAIM) if callspec is not None else None
 
 
 def _model_of(item: pytest.Item) -> str | None:
@@ -184,6 +203,29 @@ def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck:
 
 
 @pytest.fixture
+def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
+    """One finding of the paper, judged on this suite; parametrized.
+
+    Skipped, with the reason, where the suite cannot say: a model is not there, or nothing blocked.
+    """
+    from pytest_occlusion.checks import ClaimCheck
+    from pytest_occlusion.claims import CLAIMS, UnaskableError
+    from pytest_occlusion.errors import OcclusionError
+    from pytest_occlusion.reporting.record import claim_record
+
+    session = _session(request.config)
+    try:
+        finding = CLAIMS[request.param].judge(session.evidence())
+    except UnaskableError as reason:
+        pytest.skip(str(reason))
+    except OcclusionError as fault:
+        raise pytest.fail.Exception(str(fault), pytrace=False) from None
+    check = ClaimCheck(request.param, session, finding)
+    request.node.user_properties.append(("occlusion_claim", claim_record(check)))
+    return check
+
+
+@pytest.fixture
 def occlusion_model(request: pytest.FixtureRequest) -> str:
     """Name of one model of the suite; parametrized."""
     return str(request.param)
@@ -206,7 +248,7 @@ def _accept(config: pytest.Config, model: str) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Show our verdicts and errors as they are written, without a traceback."""
-    if {CELL, CURVE, MODEL} & set(getattr(item, "fixturenames", ())):
+    if {CELL, CURVE, MODEL, CLAIM} & set(getattr(item, "fixturenames", ())):
         from pytest_occlusion.checks import UnacceptedError
         from pytest_occlusion.errors import OcclusionError
 

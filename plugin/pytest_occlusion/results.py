@@ -18,6 +18,7 @@ from pytest_occlusion.retrieval.intervals import (
     resampled_means,
 )
 from pytest_occlusion.retrieval.recall import (
+    FloatArray,
     chance_recall,
     constant_recall,
     hit_probability,
@@ -107,3 +108,15 @@ def cell_results(
             )
         )
     return results
+
+
+def sampled_recall(measured: Sequence[Measured], k: int, resamples: Resamples) -> FloatArray:
+    """Recall@k of the whole sample, then of every resample: float64 ``[1 + B]``.
+
+    Args:
+        measured: Ranks of one condition, one per mask seed.
+        k: Cut-off.
+        resamples: From :func:`task_resamples`.
+    """
+    by_query = np.mean([hit_probability(one.ranks, k) for one in measured], axis=0)
+    return np.concatenate([[by_query.mean()], resampled_means(resamples, by_query)])

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_occlusion.claims import Evidence
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.errors import MissingError, OcclusionError, listed
@@ -22,9 +24,14 @@ from pytest_occlusion.models import ModelRecord, check_model, known_record, open
 from pytest_occlusion.opaque import opaque_name, read_key
 from pytest_occlusion.pipeline import Condition, Job, Measured, measure
 from pytest_occlusion.provenance import Provenance, provenance
-from pytest_occlusion.results import CellResult, cell_results, task_resamples
+from pytest_occlusion.results import (
+    CellResult,
+    cell_results,
+    sampled_recall,
+    task_resamples,
+)
 from pytest_occlusion.retrieval.intervals import Resamples
-from pytest_occlusion.retrieval.recall import hit_probability
+from pytest_occlusion.retrieval.recall import FloatArray, hit_probability
 from pytest_occlusion.settings import Settings
 from pytest_occlusion.store import Store
 
@@ -42,12 +49,14 @@ class Session:
         wanted: The cells that were selected (known once tests are collected).
         workers: Processes that share the work.
         say: Where progress lines go.
+        adjusted: Holm-adjusted p values by (folder of baselines, model), once worked out.
     """
 
     settings: Settings
     wanted: Sequence[Cell] = ()
     workers: int = 1
     say: Callable[[str], None] = print
+    adjusted: dict[tuple[Path, str], dict[Cell, float]] = field(default_factory=dict)
     store: Store = field(init=False)
     _results: dict[Cell, CellResult] = field(default_factory=dict, init=False)
     _measured: dict[tuple[str, Condition, str], Measured] = field(default_factory=dict, init=False)
@@ -156,6 +165,18 @@ class Session:
             self.result(Cell(curve.model, curve.direction, curve.occluder, ratio, k))
             for ratio in grid.ratios
         ]
+
+    def evidence(self) -> Evidence:
+        """What claims are judged by."""
+        return Evidence(self.settings, self._sampled_recall, self._floors)
+
+    def _sampled_recall(self, cell: Cell) -> FloatArray:
+        self.result(cell)
+        return sampled_recall(self.measured(cell), cell.k, self._patients_of(cell.direction))
+
+    def _floors(self, cell: Cell) -> tuple[float, float]:
+        result = self.result(cell)
+        return result.chance, result.constant
 
     def record(self, model: str) -> ModelRecord:
         """What a model is, opened only if no earlier run has seen it."""

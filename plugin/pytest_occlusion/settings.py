@@ -31,6 +31,17 @@ DIRECTIONS: dict[str, tuple[str, ...]] = {
 """Value of the setting -> directions that are measured."""
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+OUTCOMES = ("supported", "contradicted", "no power")
+"""What a claim can come to."""
+
+ROLES = ("clip", "cxr-repair", "medclip", "cxr-clip")
+"""The four models of Deanda et al. 2025, by family."""
+
+CLAIM_NAMES = (
+    "best", "second", "flattest", "near-chance", "proportional", "center", "border", "scattered",
+)  # fmt: skip
+"""The claims; :mod:`pytest_occlusion.claims` says what they are."""
+
 FAIL_ON = {
     "any": "every change beyond the tolerance, improvements too",
     "regression": "losses beyond the tolerance",
@@ -51,6 +62,7 @@ class ModelSettings:
         precision: Overrides the suite's.
         tolerance: Overrides the suite's.
         options: The family's own options.
+        role: The family that it stands for in claims; its own where empty.
         missing: Names of unset environment variables in its paths.
     """
 
@@ -61,6 +73,7 @@ class ModelSettings:
     precision: str | None = None
     tolerance: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    role: str = ""
     missing: tuple[str, ...] = ()
 
 
@@ -106,6 +119,7 @@ class Settings:
         outputs: Kind (``json``, ``csv``, ``markdown``) -> file to write.
         calibrate: How many times to repeat every model with what must not matter changed.
         show_queries: Whether failures may name radiographs and studies.
+        claims: Claim -> outcome that the suite expects; see :mod:`pytest_occlusion.claims`.
     """
 
     suite: str
@@ -133,6 +147,7 @@ class Settings:
     outputs: Mapping[str, Path]
     calibrate: int = 0
     show_queries: bool = False
+    claims: Mapping[str, str] = field(default_factory=dict)
 
     def model(self, name: str) -> ModelSettings:
         """The settings of one model."""

@@ -34,11 +34,6 @@ _STORAGES = {
 """Names that a torch pickle gives to storages, with the dtype of their elements."""
 
 
-def is_torchscript(names: list[str]) -> bool:
-    """Whether the entries of a zip are those of ``torch.jit.save`` rather than ``torch.save``."""
-    return any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
-
-
 def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
     """All tensors of a TorchScript archive, by their dotted attribute path.
 

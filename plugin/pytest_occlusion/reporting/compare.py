@@ -15,6 +15,7 @@ from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.retrieval.significance import holm, mcnemar
 from pytest_occlusion.snapshots import FOLDER, read_baseline, snapshot_file, unpack_bits
 from pytest_occlusion.verdicts import (
+    ALPHA,
     IMPROVED,
     NEW,
     REGRESSED,
@@ -26,7 +27,6 @@ from pytest_occlusion.verdicts import (
 )
 
 SCHEMAS = (1,)
-ALPHA = 0.05
 SHOWN = 20
 
 
@@ -262,7 +262,7 @@ def _count_line(differences: Sequence[Difference]) -> str:
         counts[one.verdict] = counts.get(one.verdict, 0) + 1
     order = (SAME, WITHIN, IMPROVED, REGRESSED)
     text = ", ".join(f"{counts[kind]} {kind}" for kind in order if kind in counts)
-    significant = sum((one.p_adjusted or 1.0) < ALPHA for one in differences)
+    significant = sum(one.p_adjusted is not None and one.p_adjusted < ALPHA for one in differences)
     return (
         f"{len(differences)} cells compared: {text or 'none in common'}; {significant} significant"
     )

@@ -67,6 +67,8 @@ def as_markdown(results: Results) -> str:
     for (model, direction, occluder), cells in groups.items():
         title = f"{model}, {occluder}, {direction}"
         lines += [f"<details><summary>{title}</summary>", "", *_table(cells), "", "</details>", ""]
+    if results.get("claims"):
+        lines += [*_claims(results["claims"]), ""]
     corpus = results["corpus"]
     lines.append(
         f"{corpus['radiographs']:,} radiographs of {corpus['studies']:,} studies, "
@@ -77,6 +79,23 @@ def as_markdown(results: Results) -> str:
             f"- {name}: weights `{model['weights'][:8]}`, {model['device']}, {model['precision']}"
         )
     return "\n".join(lines) + "\n"
+
+
+def _claims(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [
+        "<details><summary>claims of Deanda et al. 2025</summary>",
+        "",
+        "| claim | outcome | numbers, 95 % intervals |",
+        "|---|---|---|",
+    ]
+    for claim in claims:
+        numbers = [
+            f"{one['label']}: {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+            for one in claim["estimates"]
+        ]
+        told = "<br>".join([claim["unit"], *numbers, *claim["notes"]])
+        lines.append(f"| {claim['statement']} | {claim['outcome']} | {told} |")
+    return [*lines, "", "</details>"]
 
 
 def _changes(kind: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:

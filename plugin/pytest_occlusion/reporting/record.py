@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pytest_occlusion.checks import ClaimCheck
+from pytest_occlusion.claims import CLAIMS
 from pytest_occlusion.pipeline import Measured
 from pytest_occlusion.provenance import Provenance
 from pytest_occlusion.results import CellResult
 from pytest_occlusion.retrieval.degradation import degradation
 from pytest_occlusion.retrieval.significance import holm
 from pytest_occlusion.session import Session
+from pytest_occlusion.settings import CLAIM_NAMES
 from pytest_occlusion.snapshots import pack_bits
 from pytest_occlusion.verdicts import Verdict, drift
 
@@ -124,8 +127,36 @@ def _timing(model: str, measured: Measured) -> Record:
     return {"model": model, "fresh": bool(measured.fresh), **fields}
 
 
+def claim_record(check: ClaimCheck) -> Record:
+    """Everything the controller needs to know of one claim."""
+    finding = check.finding
+    return {
+        "claim": check.name,
+        "statement": CLAIMS[check.name].statement,
+        "outcome": finding.outcome,
+        "expected": check.expected,
+        "unit": finding.unit,
+        "estimates": [
+            {
+                "label": one.label,
+                "value": float(one.value),
+                "low": float(one.low),
+                "high": float(one.high),
+                "threshold": float(one.threshold),
+                "outcome": one.outcome,
+            }
+            for one in finding.estimates
+        ],
+        "notes": list(finding.notes),
+    }
+
+
 def document(
-    records: Iterable[Mapping[str, Any]], *, suite: str, protocol: Mapping[str, Any]
+    records: Iterable[Mapping[str, Any]],
+    claims: Iterable[Mapping[str, Any]] = (),
+    *,
+    suite: str,
+    protocol: Mapping[str, Any],
 ) -> Record:
     """Merge records, in any order and from any worker, into one results document.
 
@@ -152,6 +183,7 @@ def document(
         "models": {name: models[name] for name in sorted(models)},
         "cells": ordered,
         "curves": curves_of(ordered),
+        "claims": sorted(map(dict, claims), key=lambda claim: CLAIM_NAMES.index(claim["claim"])),
         "timings": [timings[key] for key in sorted(timings, key=str)],
     }
 

@@ -19,6 +19,8 @@ LABEL = 7
 COLUMN = 10
 BASELINE = 13
 SHOWN_CHANGES = 20
+OUTCOME = 14
+NARROW = 80
 FOCUS_K = 10
 BARS = {True: " ▁▂▃▄▅▆▇█", False: " .:-=+*#@"}
 
@@ -55,6 +57,8 @@ def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]
     lines = [*_head(results)]
     for group in _groups(results["cells"]).values():
         lines += [Line(), *_table(results, group, width=width, unicode=unicode)]
+    if results.get("claims"):
+        lines += [Line(), *_claims(results["claims"])]
     lines += [Line(note, YELLOW) for note in notes]
     lines += [Line(), *_verdicts(results["cells"])]
     return [part for line in lines for part in _wrapped(line, width)]
@@ -229,6 +233,36 @@ def _verdicts(cells: Sequence[Cell]) -> Iterator[Line]:
             yield Line(f"  {_change_line(cell)}", RED if kind == REGRESSED else None)
         if len(found) > SHOWN_CHANGES:
             yield Line(f"  ... and {len(found) - SHOWN_CHANGES} more")
+
+
+def _claims(claims: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    """What the paper's findings came to here, with numbers."""
+    yield Line("claims of Deanda et al. 2025, 95 % intervals over patients", BOLD)
+    for claim in claims:
+        mark = GREEN if claim["outcome"] == "supported" else YELLOW
+        yield Line(f"{claim['outcome']:<{OUTCOME}}{claim['statement']}", mark)
+        yield from (Line(text) for text in _under(f"({claim['unit']})", *claim["notes"]))
+        numbers = [
+            f"{one['label']} {_number(one['value'])} [{_number(one['low'])}, "
+            f"{_number(one['high'])}]"
+            for one in claim["estimates"]
+        ]
+        yield from (Line(text) for text in _under(*numbers))
+
+
+def _under(*parts: str) -> list[str]:
+    """Parts that stay whole, as many as fit on a line, indented below an outcome."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) + 2 <= NARROW:
+            lines[-1] += f"; {part}"
+        else:
+            lines.append(f"{'':{OUTCOME}}{part}")
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def _written(cells: Sequence[Cell]) -> Iterator[Line]:

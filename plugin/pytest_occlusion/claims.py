@@ -1,0 +1,407 @@
+"""The findings of Deanda et al. 2025 (arXiv 2501.09134), asked of any suite.
+
+Each claim is a statement about recalls, judged by a 95 % interval that resamples patients: every
+model and condition sees the same resamples, so differences are paired. What comes out is one of
+``OUTCOMES``; a claim is never made to hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pytest_occlusion.grid import Cell
+from pytest_occlusion.retrieval.intervals import interval
+from pytest_occlusion.retrieval.recall import FloatArray
+from pytest_occlusion.settings import OUTCOMES, ROLES, Grid, Settings
+
+SUPPORTED, CONTRADICTED, NO_POWER = OUTCOMES
+
+CLIP, REPAIR, MEDCLIP, CXR_CLIP = ROLES
+
+FOCUS_K = 10
+"""The k of claims that are about one k, where the suite has it; else its middle one."""
+
+REGION_RATIO = 0.36
+"""Blocked share at which occluders are compared: of the suite's, the one nearest to it. Much less
+hardly hurts, much more leaves nothing to tell apart."""
+
+REGIONS = ("block", "center", "border", "patches", "pixels")
+"""Occluders that are compared at that share."""
+
+NEAR = 2.0
+"""Multiple of chance up to which a recall is called near chance."""
+
+LINEAR = 0.9
+"""Share of a curve's variance from which a straight line is called a good account of it."""
+
+
+class UnaskableError(Exception):
+    """A suite without the models, ratios or recall that a claim is about; the text says which."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number with its 95 % interval.
+
+    Attributes:
+        label: What it is, e.g. ``cxr-clip - medclip``.
+        value: On the whole sample.
+        low: Lower end.
+        high: Upper end.
+        threshold: What the interval is compared with.
+    """
+
+    label: str
+    value: float
+    low: float
+    high: float
+    threshold: float
+
+    @property
+    def outcome(self) -> str:
+        """Supported above the threshold, contradicted below, without power across it."""
+        if self.low > self.threshold:
+            return SUPPORTED
+        return CONTRADICTED if self.high < self.threshold else NO_POWER
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a claim came to.
+
+    Attributes:
+        claim: Its name.
+        outcome: One of ``OUTCOMES``.
+        unit: Of the estimates, e.g. ``share of 48 cells``.
+        estimates: The numbers behind it.
+        notes: What was left out, and why.
+    """
+
+    claim: str
+    outcome: str
+    unit: str
+    estimates: tuple[Estimate, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What claims are judged by.
+
+    Attributes:
+        settings: The run's; models, ratios and ks are those selected.
+        recalls: Cell -> float64 ``[1 + B]``: recall of the whole sample, then of every resample.
+        floors: Cell -> (recall of a random ranking, recall of the best constant ranking).
+    """
+
+    settings: Settings
+    recalls: Callable[[Cell], FloatArray]
+    floors: Callable[[Cell], tuple[float, float]]
+
+    @property
+    def grid(self) -> Grid:
+        """What is measured."""
+        return self.settings.grid
+
+    @cached_property
+    def roles(self) -> Mapping[str, str]:
+        """Role -> the first selected model that has it."""
+        return roles(self.settings)
+
+    def role(self, role: str) -> str:
+        """The model that has a role; UnaskableError without one."""
+        if role not in self.roles:
+            raise UnaskableError(f"the run has no model of family, or with the role, {role}")
+        return self.roles[role]
+
+    def others(self, *without: str) -> list[str]:
+        """Models that have the other roles; UnaskableError when there is none."""
+        found = [model for role, model in self.roles.items() if role not in without]
+        if not found:
+            raise UnaskableError(f"the run has no other model with a role ({', '.join(ROLES)})")
+        return found
+
+    @property
+    def k(self) -> int:
+        """What claims about one k are about."""
+        return focus_k(self.grid)
+
+    def at(self, model: str, ratio: float, *, k: int = 0, occluder: str = "") -> FloatArray:
+        """Recall of one cell: float64 ``[1 + B]``."""
+        grid = self.grid
+        return self.recalls(
+            Cell(model, grid.directions[0], occluder or main_occluder(grid), ratio, k or self.k)
+        )
+
+    def everywhere(self, model: str) -> FloatArray:
+        """Recall over all ratios and ks: float64 ``[cells, 1 + B]``."""
+        grid = self.grid
+        return np.stack([self.at(model, ratio, k=k) for ratio in grid.ratios for k in grid.ks])
+
+    def curve(self, model: str) -> FloatArray:
+        """Recall over the ratios at one k: float64 ``[ratios, 1 + B]``.
+
+        Raises:
+            UnaskableError: The suite has not ratio 0 and two more.
+        """
+        ratios = self.grid.ratios
+        if ratios[0] != 0 or len(ratios) < 3:
+            raise UnaskableError("curves need ratio 0 and at least two others")
+        return np.stack([self.at(model, ratio) for ratio in ratios])
+
+    def floor(self, model: str) -> tuple[float, float]:
+        """Chance and the best constant ranking."""
+        grid = self.grid
+        return self.floors(
+            Cell(model, grid.directions[0], main_occluder(grid), grid.ratios[0], self.k)
+        )
+
+    def sees(self, model: str) -> bool:
+        """Whether a model clears both floors at ratio 0: others have no recall to lose."""
+        if self.grid.ratios[0] != 0:
+            raise UnaskableError("the run has no ratio 0")
+        return interval(self.at(model, 0.0)[1:])[0] > max(self.floor(model))
+
+    def seeing(self) -> tuple[list[str], tuple[str, ...]]:
+        """Models with recall to lose, and a note on the others."""
+        known = self.others()
+        found = [model for model in known if self.sees(model)]
+        if not found:
+            raise UnaskableError("no model retrieves better than a ranking that ignores the image")
+        left = [model for model in known if model not in found]
+        return found, (f"without {', '.join(left)}: near chance at 0 %",) if left else ()
+
+
+def roles(settings: Settings) -> dict[str, str]:
+    """Role -> the first selected model that has it, in the order of ``ROLES``."""
+    found: dict[str, str] = {}
+    for model in settings.models:
+        if model.name in settings.grid.models:
+            found.setdefault(model.role or model.family, model.name)
+    return {role: found[role] for role in ROLES if role in found}
+
+
+def main_occluder(grid: Grid) -> str:
+    """What curves are about."""
+    return "block" if "block" in grid.occluders else grid.occluders[0]
+
+
+def focus_k(grid: Grid) -> int:
+    """The k of claims that are about one k."""
+    return FOCUS_K if FOCUS_K in grid.ks else grid.ks[len(grid.ks) // 2]
+
+
+def region_ratio(grid: Grid) -> float:
+    """The ratio at which occluders are compared; UnaskableError when nothing is blocked."""
+    blocked = [ratio for ratio in grid.ratios if ratio]
+    if not blocked:
+        raise UnaskableError("the run blocks nothing")
+    return min(blocked, key=lambda ratio: abs(ratio - REGION_RATIO))
+
+
+def cells_of(settings: Settings, names: Sequence[str]) -> list[Cell]:
+    """Every cell that the named claims look at, so that one pass can measure them all."""
+    grid, models = settings.grid, list(roles(settings).values())
+    way = grid.directions[0]
+    wanted = [
+        Cell(model, way, main_occluder(grid), ratio, k)
+        for model in models
+        for ratio in grid.ratios
+        for k in grid.ks
+    ]
+    if any(CLAIMS[name].regions for name in names) and any(grid.ratios):
+        ratio, k = region_ratio(grid), focus_k(grid)
+        wanted += [Cell(model, way, region, ratio, k) for model in models for region in REGIONS]
+    return list(dict.fromkeys(wanted))
+
+
+def _estimate(label: str, values: FloatArray, threshold: float = 0.0) -> Estimate:
+    low, high = interval(values[1:])
+    return Estimate(label, float(values[0]), low, high, threshold)
+
+
+def combined(estimates: Sequence[Estimate]) -> str:
+    """Supported when all estimates say so, contradicted when any does, else without power."""
+    outcomes = {estimate.outcome for estimate in estimates}
+    if CONTRADICTED in outcomes:
+        return CONTRADICTED
+    return SUPPORTED if outcomes == {SUPPORTED} else NO_POWER
+
+
+def _finding(
+    claim: str, unit: str, estimates: Sequence[Estimate], notes: Sequence[str] = ()
+) -> Finding:
+    return Finding(claim, combined(estimates), unit, tuple(estimates), tuple(notes))
+
+
+def _best(evidence: Evidence) -> Finding:
+    leader = evidence.role(CXR_CLIP)
+    others = np.stack([evidence.everywhere(model) for model in evidence.others(CXR_CLIP)])
+    leads = (evidence.everywhere(leader) > others.max(0)).mean(0)
+    count = others.shape[1]
+    return _finding("best", f"share of {count} cells", [_estimate(f"{leader} leads", leads, 0.5)])
+
+
+def _second(evidence: Evidence) -> Finding:
+    first, second = evidence.role(CXR_CLIP), evidence.role(REPAIR)
+    rest = np.stack([evidence.everywhere(m) for m in evidence.others(CXR_CLIP, REPAIR)])
+    own = evidence.everywhere(second)
+    comes_second = ((own < evidence.everywhere(first)) & (own > rest.max(0))).mean(0)
+    estimate = _estimate(f"{second} behind {first} alone", comes_second, 0.5)
+    return _finding("second", f"share of {rest.shape[1]} cells", [estimate])
+
+
+def retained_area(ratios: Sequence[float], curves: FloatArray, chance: float) -> FloatArray:
+    """Area under the share of recall above chance that is retained.
+
+    Args:
+        ratios: Ascending, the first one 0.
+        curves: float64 ``[ratios, ...]``.
+        chance: Recall of a random ranking.
+
+    Returns:
+        float64 ``[...]``; 1 loses nothing.
+    """
+    above = (curves - chance) / (curves[0] - chance)
+    steps = np.diff(np.asarray(ratios)).reshape(-1, *[1] * (curves.ndim - 1))
+    total: FloatArray = ((above[1:] + above[:-1]) / 2 * steps).sum(0) / (ratios[-1] - ratios[0])
+    return total
+
+
+def _flattest(evidence: Evidence) -> Finding:
+    flat = evidence.role(MEDCLIP)
+    models, notes = evidence.seeing()
+    if flat not in models:
+        raise UnaskableError(f"{flat} is near chance at 0 %, so it has nothing to retain")
+    areas = {
+        model: retained_area(evidence.grid.ratios, evidence.curve(model), evidence.floor(model)[0])
+        for model in models
+    }
+    estimates = [
+        _estimate(f"{flat} - {model}", areas[flat] - areas[model])
+        for model in models
+        if model != flat
+    ]
+    if not estimates:
+        raise UnaskableError(f"no other model than {flat} has recall to lose")
+    unit = f"area under retention above chance, R@{evidence.k}"
+    return _finding("flattest", unit, estimates, notes)
+
+
+def _near_chance(evidence: Evidence) -> Finding:
+    model = evidence.role(CLIP)
+    if evidence.grid.ratios[0] != 0:
+        raise UnaskableError("the run has no ratio 0")
+    chance, constant = evidence.floor(model)
+    limit = max(NEAR, constant / chance)
+    room = limit - evidence.at(model, 0.0) / chance
+    low, high = interval(room[1:])
+    estimate = Estimate(f"{model} at 0 %", limit - float(room[0]), limit - high, limit - low, limit)
+    outcome = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}.get(
+        estimate.outcome, estimate.outcome
+    )
+    unit = f"multiples of chance, R@{evidence.k}; near is up to {limit:.1f}"
+    return Finding("near-chance", outcome, unit, (estimate,))
+
+
+def explained_by_a_line(ratios: Sequence[float], curves: FloatArray) -> FloatArray:
+    """R² of a straight line through recall over the blocked share.
+
+    Args:
+        ratios: The blocked shares.
+        curves: float64 ``[ratios, ...]``.
+
+    Returns:
+        float64 ``[...]``; 1 for a curve without any variance.
+    """
+    x = np.asarray(ratios) - np.mean(ratios)
+    y = curves - curves.mean(0)
+    total = (y**2).sum(0)
+    fitted = np.tensordot(x, y, axes=1) ** 2 / (x**2).sum()
+    result: FloatArray = np.divide(fitted, total, out=np.ones_like(total), where=total > 0)
+    return result
+
+
+def _proportional(evidence: Evidence) -> Finding:
+    models, notes = evidence.seeing()
+    estimates = [
+        _estimate(model, explained_by_a_line(evidence.grid.ratios, evidence.curve(model)), LINEAR)
+        for model in models
+    ]
+    unit = f"R2 of a line through R@{evidence.k}; good is above {LINEAR:g}"
+    return _finding("proportional", unit, estimates, notes)
+
+
+def _compared(name: str, cheaper: Sequence[str], dearer: str) -> Callable[[Evidence], Finding]:
+    """Blocking with ``dearer`` costs more recall than with each of ``cheaper``, area for area."""
+
+    def judge(evidence: Evidence) -> Finding:
+        models, notes = evidence.seeing()
+        ratio = region_ratio(evidence.grid)
+        estimates = []
+        for model in models:
+            worse = evidence.at(model, ratio, occluder=dearer)
+            estimates += [
+                _estimate(
+                    f"{model}, {better} - {dearer}",
+                    100 * (evidence.at(model, ratio, occluder=better) - worse),
+                )
+                for better in cheaper
+            ]
+        unit = f"points of R@{evidence.k} at {100 * ratio:g} % blocked"
+        return _finding(name, unit, estimates, notes)
+
+    return judge
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement and how it is judged.
+
+    Attributes:
+        statement: In words.
+        judge: Evidence -> finding; raises UnaskableError where the suite cannot say.
+        regions: Whether it compares occluders beyond the suite's own.
+    """
+
+    statement: str
+    judge: Callable[[Evidence], Finding]
+    regions: bool = False
+
+
+CLAIMS: Mapping[str, Claim] = {
+    "best": Claim("CXR-CLIP retrieves best in most cells", _best),
+    "second": Claim("CXR-RePaiR comes second in most cells", _second),
+    "flattest": Claim("MedCLIP retains the largest share above chance", _flattest),
+    "near-chance": Claim("CLIP is near chance with nothing blocked", _near_chance),
+    "proportional": Claim("recall falls in proportion to the blocked area", _proportional),
+    "center": Claim(
+        "the centre matters more than its area",
+        _compared("center", ("block",), "center"),
+        regions=True,
+    ),
+    "border": Claim(
+        "the border matters less than its area",
+        _compared("border", ("border",), "block"),
+        regions=True,
+    ),
+    "scattered": Claim(
+        "scattered blocking costs less than one block",
+        _compared("scattered", ("patches", "pixels"), "block"),
+        regions=True,
+    ),
+}
+"""Name -> claim. The first five are findings of the paper; the others are questions that its
+experiments on occluders raise."""
+
+
+def described(finding: Finding) -> list[str]:
+    """Lines for people: every number with its interval, then what was left out."""
+    lines = [
+        f"{one.label}: {one.value:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in finding.estimates
+    ]
+    return [f"({finding.unit})", *lines, *finding.notes]
