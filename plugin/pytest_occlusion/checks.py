@@ -296,8 +296,8 @@ class ClaimCheck:
             return
         settings = self.session.settings
         lines = [
-            f"claim {self.name!r} ({CLAIMS[self.name].statement}) is {self.finding.outcome}; the "
-            f"suite {settings.suite!r} expects it to be {self.expected}",
+            f"claim {self.name!r} is {self.finding.outcome}: {CLAIMS[self.name].statement}",
+            f"  the suite {settings.suite!r} expects it to be {self.expected}",
             *(f"  {text}" for text in described(self.finding)),
             f"  if this is the new truth, change {self.name} under [claims] in {settings.origin}",
         ]

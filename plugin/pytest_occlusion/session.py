@@ -168,15 +168,11 @@ class Session:
 
     def evidence(self) -> Evidence:
         """What claims are judged by."""
-        return Evidence(self.settings, self._sampled_recall, self._floors)
+        return Evidence(self.settings, self._sampled_recall, lambda c: self.result(c).chance)
 
     def _sampled_recall(self, cell: Cell) -> FloatArray:
         self.result(cell)
         return sampled_recall(self.measured(cell), cell.k, self._patients_of(cell.direction))
-
-    def _floors(self, cell: Cell) -> tuple[float, float]:
-        result = self.result(cell)
-        return result.chance, result.constant
 
     def record(self, model: str) -> ModelRecord:
         """What a model is, opened only if no earlier run has seen it."""

@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pytest_occlusion.occlusion import OCCLUDERS
+from pytest_occlusion.settings import RATIOS
 from pytest_occlusion_fixtures.contact_sheet import contact_sheet
 from pytest_occlusion_fixtures.digest import GENERATOR_MODULES, generator_digest
 from pytest_occlusion_fixtures.findings import KINDS, LEFT, RIGHT, Finding
@@ -153,7 +155,16 @@ def test_the_digest_covers_every_module_that_decides_a_pixel_or_a_word() -> None
     assert {f"{name}.py" for name in out.stdout.split()} == set(GENERATOR_MODULES)
 
 
-def test_the_contact_sheet_shows_every_kind() -> None:
-    sheet = contact_sheet(size=32, scale=1)
-    assert sheet.width == 8 * 32
-    assert sheet.height >= (len(KINDS) + 3) // 8 * 32
+def test_the_contact_sheet_shows_every_kind_and_every_occluder() -> None:
+    size, columns, caption = 64, 8, 14
+    sheet = contact_sheet(size=size, scale=1)
+    rows = -(-(len(KINDS) + 3) // columns) + len(OCCLUDERS)
+    assert sheet.size == (columns * size, rows * (size + caption))
+    for number, occluder in enumerate(reversed(OCCLUDERS), 1):
+        top = (rows - number) * (size + caption) + caption
+        black = [
+            float((np.asarray(sheet.crop((left, top, left + size, top + size))) == 0).mean())
+            for left in range(0, columns * size, size)
+        ]
+        for ratio, share in zip(RATIOS, black, strict=True):
+            assert share >= ratio - 0.02, (occluder, ratio)

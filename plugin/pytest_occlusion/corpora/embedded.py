@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
     from pytest_occlusion_fixtures.findings import SyntheticStudy
@@ -72,11 +74,24 @@ def load_embedded(size: int = 128) -> Corpus:
     )
 
 
+KEPT = 2048
+"""Phantoms that a process keeps: the whole corpus, 29 MB at 128 px. Drawing one takes ten times as
+long as making a canvas of it, and every model with a canvas of its own asks for all of them."""
+
+
 def open_phantom(seed: int, index: int, view_index: int, *, size: int) -> Image.Image:
     """Draw one radiograph of a sampled study as an 8-bit grey PIL image."""
+    from PIL import Image
+
+    return Image.fromarray(_drawn(seed, index, view_index, size))
+
+
+@lru_cache(maxsize=KEPT)
+def _drawn(seed: int, index: int, view_index: int, size: int) -> NDArray[np.uint8]:
+    from pytest_occlusion_fixtures.phantom import draw_radiograph
     from pytest_occlusion_fixtures.sampler import sample_study
 
-    return draw_phantom(sample_study(seed, index), view_index, size=size)
+    return draw_radiograph(sample_study(seed, index), view_index, size=size)
 
 
 def draw_phantom(study: SyntheticStudy, view_index: int, *, size: int) -> Image.Image:

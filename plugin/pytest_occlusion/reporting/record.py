@@ -7,6 +7,7 @@ would abort the run there. The casts happen here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pytest_occlusion.checks import ClaimCheck
@@ -50,7 +51,9 @@ def cell_record(
     moved = drift(result, verdict)
     cell, measured = result.cell, session.measured(result.cell)
     baseline = verdict.baseline
+    accepted = None if baseline is None else baseline.provenance
     return {
+        "baseline": None if accepted is None else {accepted.id: asdict(accepted)},
         "cell": {
             "id": cell.id,
             "model": cell.model,
@@ -73,6 +76,7 @@ def cell_record(
             "tolerance": int(verdict.tolerance),
             "baseline_hits": None if baseline is None else int(baseline.hits),
             "baseline_queries": None if baseline is None else int(baseline.queries),
+            "baseline_from": None if accepted is None else accepted.id,
             "lost": verdict.lost,
             "gained": verdict.gained,
             "p_value": verdict.p_value,
@@ -97,6 +101,7 @@ def _model_record(
         "weights": record.weights,
         "precision": record.precision,
         "device": origin.device,
+        "protocol": origin.protocol,
         "canvas": record.canvas,
         "settings": dict(record.settings),
         "token_limit": int(record.token_limit),
@@ -166,11 +171,13 @@ def document(
     cells: dict[str, Record] = {}
     models: dict[str, Record] = {}
     corpus: Record = {}
+    baselines: dict[str, Record] = {}
     timings: dict[tuple[Any, ...], Record] = {}
     for record in records:
         cells[record["cell"]["id"]] = dict(record["cell"])
         models[record["cell"]["model"]] = dict(record["model"])
         corpus = dict(record["corpus"])
+        baselines.update(record["baseline"] or {})
         for timing in record["timings"]:
             timings[timing["model"], timing["pass"]] = dict(timing)
     ordered = sorted(cells.values(), key=_order)
@@ -181,6 +188,7 @@ def document(
         "corpus": corpus,
         "protocol": dict(protocol),
         "models": {name: models[name] for name in sorted(models)},
+        "baselines": {name: baselines[name] for name in sorted(baselines)},
         "cells": ordered,
         "curves": curves_of(ordered),
         "claims": sorted(map(dict, claims), key=lambda claim: CLAIM_NAMES.index(claim["claim"])),
@@ -205,9 +213,10 @@ def _order(cell: Mapping[str, Any]) -> tuple[Any, ...]:
 def curves_of(cells: Sequence[Mapping[str, Any]]) -> list[Record]:
     """Degradation of every (model, direction, occluder, k), with flags.
 
-    Flags: ``near-chance`` (the interval at 0 % does not clear the better of chance and the constant
-    ranking), ``collapsed`` (the positives of most queries tie), ``not-monotone`` (recall rises with
-    the blocked share by more than the intervals explain).
+    Flags: ``near-chance`` (the interval at 0 % does not clear chance), ``image-blind`` (it clears
+    chance but not the best constant ranking, so it is no proof that the image is used),
+    ``collapsed`` (the positives of most queries tie), ``not-monotone`` (recall rises with the
+    blocked share by more than the intervals explain).
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for cell in cells:
@@ -242,8 +251,10 @@ def curves_of(cells: Sequence[Mapping[str, Any]]) -> list[Record]:
 def _flags(points: Sequence[Mapping[str, Any]]) -> list[str]:
     flags = []
     first = points[0]
-    if first["ratio"] == 0 and first["ci_low"] <= max(first["chance"], first["constant"]):
+    if first["ratio"] == 0 and first["ci_low"] <= first["chance"]:
         flags.append("near-chance")
+    elif first["ratio"] == 0 and first["ci_low"] <= first["constant"]:
+        flags.append("image-blind")
     if any(point["tied"] > 0.5 for point in points):
         flags.append("collapsed")
     lowest = points[0]["ci_high"]

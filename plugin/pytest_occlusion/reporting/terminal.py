@@ -57,6 +57,7 @@ def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]
     lines = [*_head(results)]
     for group in _groups(results["cells"]).values():
         lines += [Line(), *_table(results, group, width=width, unicode=unicode)]
+    lines += _overview(results["cells"], width)
     if results.get("claims"):
         lines += [Line(), *_claims(results["claims"])]
     lines += [Line(note, YELLOW) for note in notes]
@@ -135,6 +136,42 @@ def _block(cells: Sequence[Cell], ks: Sequence[int]) -> Iterator[Line]:
         yield Line(f"{label:<{LABEL}}{shown}", FAINT)
 
 
+def _overview(cells: Sequence[Cell], width: int) -> list[Line]:
+    """Models side by side at one k, as multiples of chance; a table per occluder and direction."""
+    lines: list[Line] = []
+    ks = sorted({cell["k"] for cell in cells})
+    focus = FOCUS_K if FOCUS_K in ks else ks[len(ks) // 2]
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        if cell["k"] == focus:
+            groups.setdefault((cell["occluder"], cell["direction"]), []).append(cell)
+    for (occluder, direction), group in groups.items():
+        models = list(dict.fromkeys(cell["model"] for cell in group))
+        if len(models) < 2:
+            continue
+        arrow = "" if direction == "image-to-text" else ", report to image"
+        title = f"all models - {occluder}{arrow}: R@{focus} in multiples of chance"
+        lines += [Line(), Line(title, BOLD)]
+        column = max(8, *(len(model) + 2 for model in models))
+        per_block = max(1, (width - LABEL) // column)
+        for start in range(0, len(models), per_block):
+            lines += _side_by_side(group, models[start : start + per_block], column)
+    return lines
+
+
+def _side_by_side(cells: Sequence[Cell], models: Sequence[str], column: int) -> list[Line]:
+    by_place = {(cell["ratio"], cell["model"]): cell for cell in cells}
+    lines = [Line(f"{'blocked':<{LABEL}}" + "".join(f"{m:>{column}}" for m in models), FAINT)]
+    for ratio in sorted({cell["ratio"] for cell in cells}):
+        row = [by_place.get((ratio, model)) for model in models]
+        shown = "".join(
+            f"{cell['recall'] / cell['chance']:>{column}.1f}" if cell else f"{'-':>{column}}"
+            for cell in row
+        )
+        lines.append(Line(f"{_percent(ratio):>{LABEL - 2}} %{shown}"))
+    return lines
+
+
 def _percent(ratio: float) -> str:
     return f"{round(100 * ratio, 2):g}"
 
@@ -189,7 +226,8 @@ def _curve_lines(
 
 
 FLAGS = {
-    "near-chance": "near chance at 0 % (no better than a ranking that ignores the image)",
+    "near-chance": "near chance at 0 %",
+    "image-blind": "no better at 0 % than the best ranking that ignores the image",
     "collapsed": "collapsed (most positives tie with other candidates)",
     "not-monotone": "not monotone (recall rises with the blocked share)",
 }
@@ -262,7 +300,7 @@ def _under(*parts: str) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}"
 
 
 def _written(cells: Sequence[Cell]) -> Iterator[Line]:

@@ -1,0 +1,47 @@
+"""The terminal summary: models side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_occlusion.reporting.terminal import _overview
+
+
+def cell(model: str, ratio: float, recall: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "model": model, "ratio": ratio, "recall": recall, "chance": 0.01, "k": 10,
+        "occluder": "block", "direction": "image-to-text", **changes,
+    }  # fmt: skip
+
+
+def test_models_stand_side_by_side_in_multiples_of_chance() -> None:
+    cells = [cell("clip", 0.0, 0.021), cell("cxr-clip", 0.0, 0.3), cell("cxr-clip", 0.25, 0.1)]
+    cells.append(cell("clip", 0.0, 0.9, k=100))
+    assert [line.text for line in _overview(cells, 80)] == [
+        "",
+        "all models - block: R@10 in multiples of chance",
+        "blocked      clip  cxr-clip",
+        "    0 %       2.1      30.0",
+        "   25 %         -      10.0",
+    ]
+
+
+def test_many_models_are_broken_into_blocks_that_fit() -> None:
+    cells = [cell(f"model-number-{number}", 0.0, 0.1) for number in range(12)]
+    lines = [line.text for line in _overview(cells, 80)]
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("blocked") for line in lines) == 3
+
+
+def test_one_model_needs_no_overview_and_every_occluder_has_its_own() -> None:
+    assert _overview([cell("clip", 0.0, 0.1)], 80) == []
+    cells = [
+        cell(model, 0.25, 0.1, occluder=occluder, direction="text-to-image")
+        for model in ("a", "b")
+        for occluder in ("block", "center")
+    ]
+    titles = [line.text for line in _overview(cells, 80) if "all models" in line.text]
+    assert titles == [
+        "all models - block, report to image: R@10 in multiples of chance",
+        "all models - center, report to image: R@10 in multiples of chance",
+    ]
