@@ -1,4 +1,4 @@
-"""``python -m pytest_occlusion``: look at a checkpoint, fetch a published one, compare runs."""
+"""``python -m pytest_occlusion``: look at checkpoints and corpora, fetch, compare runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.settings import TOLERANCE
+from pytest_occlusion.validation import SETTINGS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +42,15 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("name", nargs="?", metavar="FAMILY[:VARIANT]", help="none: list them")
     fetch.add_argument("--folder", type=Path, metavar="DIR", help="keep it there instead")
     fetch.set_defaults(run=_fetch)
+    corpus = commands.add_parser("corpus", help="count what a corpus holds, filter by filter")
+    corpus.add_argument("spec", metavar="SPEC", help="as --occlusion-corpus, e.g. mimic-cxr:ROOT")
+    corpus.add_argument("--split", default="", metavar="NAME", help="train, validate or test")
+    corpus.add_argument("--text-rule", choices=TEXT_RULES, default=SETTINGS["text-rule"].default)
+    corpus.add_argument("--candidates", choices=CANDIDATES, default=SETTINGS["candidates"].default)
+    corpus.add_argument(
+        "--fingerprint", action="store_true", help="read every image that is new, and say it"
+    )
+    corpus.set_defaults(run=_corpus)
     compare = commands.add_parser("compare", help="set two runs side by side")
     compare.add_argument("before", type=Path, metavar="A.json", help="results, or the only ones")
     compare.add_argument("after", type=Path, nargs="?", metavar="B.json", help="later results")
@@ -51,6 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text")
     compare.set_defaults(run=_compare)
+    page = commands.add_parser("html", help="render a results file as one page")
+    page.add_argument(
+        "results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it"
+    )
+    page.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="file to write")
+    page.set_defaults(run=_html)
+    plot = commands.add_parser("plot", help="draw figures for papers (needs matplotlib)")
+    plot.add_argument(
+        "results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it"
+    )
+    plot.add_argument(
+        "second", type=Path, nargs="?", metavar="RESULTS2.json", help="to lay over it"
+    )
+    plot.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    plot.add_argument("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")
+    plot.set_defaults(run=_plot)
     return parser
 
 
@@ -60,6 +87,24 @@ def _inspect(options: argparse.Namespace) -> int:
     found = inspect_checkpoint(options.file)
     print(describe(found))  # noqa: T201
     return 0 if found.loads else 1
+
+
+def _corpus(options: argparse.Namespace) -> int:
+    from pytest_occlusion.corpora import load_corpus
+    from pytest_occlusion.corpora.summary import summary_lines
+    from pytest_occlusion.store import Store, default_root
+
+    corpus = load_corpus(
+        options.spec,
+        split=options.split,
+        memory=Store(default_root()),
+        contents=options.fingerprint,
+    )
+    for line in summary_lines(corpus, text_rule=options.text_rule, candidates=options.candidates):
+        print(line)  # noqa: T201
+    if options.fingerprint:
+        print(f"fingerprint {corpus.fingerprint}")  # noqa: T201
+    return 0
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -79,18 +124,19 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from pytest_occlusion.reporting import compare as comparison
+    from pytest_occlusion.reporting.reading import read_results
 
     if (options.after is None) == (options.against is None):
         raise OcclusionError(
             "compare needs a second result file or --against DIR, and not both",
             remedy="compare A.json B.json, or compare A.json --against benchmarks/baselines",
         )
-    first = comparison.read_results(options.before)
+    first = read_results(options.before)
     if options.against is not None:
         old, new = comparison.against_baselines(first, options.against), first["cells"]
         same = True
     else:
-        second = comparison.read_results(options.after)
+        second = read_results(options.after)
         old, new = first["cells"], second["cells"]
         same = first["corpus"]["fingerprint"] == second["corpus"]["fingerprint"]
     if options.models:
@@ -104,6 +150,34 @@ def _compare(options: argparse.Namespace) -> int:
             remedy="give runs of the same suite, or name the models with --models OLD=NEW",
         )
     return 1 if comparison.is_red(found, options.fail_on) else 0
+
+
+def _html(options: argparse.Namespace) -> int:
+    from pytest_occlusion.reporting.files import write_results
+    from pytest_occlusion.reporting.reading import read_checked
+
+    results = read_checked(options.results)
+    try:
+        write_results({"html": options.out}, results)
+    except OSError as fault:
+        raise OcclusionError(
+            f"{options.out}: {fault.strerror}", remedy="give another file with --out"
+        ) from None
+    print(options.out)  # noqa: T201
+    return 0
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from pytest_occlusion.reporting.plots import plot
+    from pytest_occlusion.reporting.reading import read_checked
+
+    paths = [path for path in (options.results, options.second) if path is not None]
+    formats = [name for item in options.formats.split(",") if (name := item.strip().lower())]
+    names = [path.stem for path in paths]
+    labels = names if len(set(names)) == len(names) else ("first", "second")
+    for path in plot([read_checked(path) for path in paths], options.out, formats, labels):
+        print(path)  # noqa: T201
+    return 0
 
 
 class _Bar:

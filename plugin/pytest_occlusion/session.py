@@ -79,7 +79,12 @@ class Session:
                 f"the corpus needs the environment variable {names}, which is not set",
                 remedy="export it, or name another corpus with --occlusion-corpus",
             )
-        return load_corpus(self.settings.corpus, base=self.settings.base)
+        return load_corpus(
+            self.settings.corpus,
+            base=self.settings.base,
+            split=self.settings.split,
+            memory=self.store,
+        )
 
     @cached_property
     def task(self) -> Task:

@@ -298,3 +298,33 @@ def test_faults_cross_process_borders(tmp_path: Path) -> None:
     assert type(again) is ImageFault
     assert str(again) == str(error)
     assert again.reason == error.reason
+
+
+# What hospitals and websites save ----------------------------------------------------------------
+
+
+def test_progressive_jpeg(tmp_path: Path) -> None:
+    plain = opened(saved(Image.fromarray(RAMP), tmp_path / "a.jpg", quality=95))
+    path = saved(Image.fromarray(RAMP), tmp_path / "b.jpg", quality=95, progressive=True)
+    assert np.array_equal(opened(path), plain)
+
+
+def test_a_colour_profile_changes_nothing(tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = saved(Image.fromarray(COLOUR), tmp_path / "a.png", icc_profile=profile)
+    assert np.array_equal(opened(path), COLOUR)
+
+
+def test_a_jpeg_for_print(tmp_path: Path) -> None:
+    """CMYK, which its writers store inverted; PIL undoes that."""
+    grey = Image.fromarray(RAMP)
+    path = saved(Image.merge("RGB", [grey] * 3).convert("CMYK"), tmp_path / "a.jpg", quality=100)
+    assert np.abs(opened(path).astype(int) - RAMP[:, :, None]).max() <= 4
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "hushed.png"
+    path.touch()
+    assert fault(path).reason.startswith("cannot be decoded")

@@ -7,54 +7,80 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
+from pytest_occlusion.corpora.base import Corpus, Radiograph, Request, Study
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.paths import expanded
+
+if TYPE_CHECKING:
+    from pytest_occlusion.corpora.contents import Memory
 
 __all__ = ["CORPORA", "Corpus", "Radiograph", "Study", "load_corpus"]
 
 
-def _embedded(place: str, base: Path) -> Corpus:
-    if place:
+def _embedded(asked: Request) -> Corpus:
+    if asked.place:
         raise OcclusionError(
-            f"corpus 'embedded:{place}'", remedy="the embedded corpus takes no path: 'embedded'"
+            f"corpus 'embedded:{asked.place}'",
+            remedy="the embedded corpus takes no path: 'embedded'",
         )
     from pytest_occlusion.corpora.embedded import load_embedded
 
     return load_embedded()
 
 
-def _open_i(place: str, base: Path) -> Corpus:
+def _open_i(asked: Request) -> Corpus:
     from pytest_occlusion.corpora.open_i import load_open_i
 
-    return load_open_i(base / place if place else None)
+    return load_open_i(asked.base / asked.place if asked.place else None)
 
 
-def _manifest(place: str, base: Path) -> Corpus:
+def _manifest(asked: Request) -> Corpus:
     from pytest_occlusion.corpora.manifest import load_manifest
 
-    if not place:
+    if not asked.place:
         raise OcclusionError(
             "corpus 'manifest' names no file", remedy="write manifest:path/to/manifest.csv"
         )
-    return load_manifest(base / expanded(place))
+    return load_manifest(asked.base / expanded(asked.place))
 
 
-CORPORA: dict[str, Callable[[str, Path], Corpus]] = {
+def _mimic_cxr(asked: Request) -> Corpus:
+    from pytest_occlusion.corpora.mimic_cxr import load_mimic_cxr, parse_choice
+
+    choice = parse_choice(asked.place, asked.base, asked.split)
+    return load_mimic_cxr(choice, memory=asked.memory, contents=asked.contents)
+
+
+CORPORA: dict[str, Callable[[Request], Corpus]] = {
     "embedded": _embedded,
     "manifest": _manifest,
+    "mimic-cxr": _mimic_cxr,
     "open-i": _open_i,
 }
-"""Registry: kind -> loader of (what follows the colon, the folder relative paths start from)."""
+"""Registry: kind -> loader."""
 
 
-def load_corpus(spec: str, *, base: Path | None = None) -> Corpus:
+def load_corpus(
+    spec: str,
+    *,
+    base: Path | None = None,
+    split: str = "",
+    memory: Memory | None = None,
+    contents: bool = True,
+) -> Corpus:
     """Load a corpus.
 
     Args:
-        spec: ``"embedded"``, ``"open-i"``, ``"open-i:FOLDER"`` or ``"manifest:FILE"``.
+        spec: ``"embedded"``, ``"open-i"``, ``"open-i:FOLDER"``, ``"manifest:FILE"`` or
+            ``"mimic-cxr:ROOT"``, the last with options (``?views=frontal&per-study=one``).
         base: Folder that relative paths start from; the current one by default.
+        split: ``train``, ``validate`` (the default) or ``test`` of MIMIC-CXR; other corpora have
+            no parts.
+        memory: Where digests of images are remembered (a store), so that a large collection is
+            read once.
+        contents: Whether the fingerprint is needed; without, large collections are only listed.
 
     Raises:
         OcclusionError: An unknown kind, or any fault of the files, all of a kind listed at once.
@@ -65,4 +91,4 @@ def load_corpus(spec: str, *, base: Path | None = None) -> Corpus:
             f"unknown corpus {spec!r}",
             remedy=f"known kinds: {', '.join(CORPORA)}; for example manifest:reports.csv",
         )
-    return CORPORA[kind](place, base or Path.cwd())
+    return CORPORA[kind](Request(place, base or Path.cwd(), split, memory, contents))

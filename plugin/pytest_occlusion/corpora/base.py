@@ -6,15 +6,20 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from pytest_occlusion.corpora.contents import Memory
+
 
 @dataclass(frozen=True)
 class Study:
     """One examination.
+
+    Its representation, which tracebacks show, says nothing of whom it is of.
 
     Attributes:
         key: Unique within the corpus. Never leaves the process in the clear.
@@ -24,11 +29,11 @@ class Study:
         impression: The Impression section, empty where there is none.
     """
 
-    key: str
-    patient: str
-    report: str
-    findings: str = ""
-    impression: str = ""
+    key: str = field(repr=False)
+    patient: str = field(repr=False)
+    report: str = field(repr=False)
+    findings: str = field(default="", repr=False)
+    impression: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,27 @@ class Radiograph:
             function or a ``functools.partial`` of one) so that worker processes can call it.
     """
 
-    key: str
+    key: str = field(repr=False)
     study: int
     view: str
     content: str
     where: str
-    open: Callable[[], Image.Image]
+    open: Callable[[], Image.Image] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one filter left.
+
+    Attributes:
+        name: What the filter asks for, e.g. ``"with a report"``.
+        studies: Studies that have a radiograph left.
+        radiographs: Radiographs left.
+    """
+
+    name: str
+    studies: int
+    radiographs: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +83,7 @@ class Corpus:
         radiographs: Every kept radiograph, grouped by study in the order of ``studies``.
         notes: Lines worth showing once: licences, what was left out and why.
         fields: Counts worth recording beside the results (plain ints and strings).
+        steps: What each filter left, in order, where studies are chosen from a larger collection.
     """
 
     name: str
@@ -70,6 +91,7 @@ class Corpus:
     radiographs: tuple[Radiograph, ...]
     notes: tuple[str, ...] = ()
     fields: dict[str, int | str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,6 +113,26 @@ class Corpus:
             )
             for index, study in enumerate(self.studies)
         )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a loader is asked for.
+
+    Attributes:
+        place: What follows the colon of the specification.
+        base: Folder that relative paths start from.
+        split: Named part, for corpora that have parts; ``""`` is the corpus's own choice.
+        memory: Where digests of files are remembered from run to run, if anywhere.
+        contents: Whether images must be digested; without, a loader may leave them unread, and the
+            fingerprint means nothing.
+    """
+
+    place: str
+    base: Path
+    split: str = ""
+    memory: Memory | None = None
+    contents: bool = True
 
 
 def combined_digest(entries: Iterable[str]) -> str:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def _findings_and_impression(study: Study) -> str:
-    return "\n".join(text for text in (study.findings, study.impression) if text) or study.report
+    # Under one heading for both they are the same text, which is not said twice.
+    sections = dict.fromkeys((study.findings, study.impression))
+    return "\n".join(text for text in sections if text) or study.report
 
 
 def _longest(study: Study) -> str:

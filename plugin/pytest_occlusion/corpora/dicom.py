@@ -1,0 +1,158 @@
+"""DICOM radiographs: stored values to the 8-bit picture that a viewer would show first."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_occlusion.corpora.images import ImageFault
+from pytest_occlusion.errors import OcclusionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+LARGEST = 200_000_000
+"""Pixels. Radiographs have up to 20 million; a header that claims more would fill the memory."""
+
+_REMEDY = "fetch the file again, or leave it out of the corpus"
+
+
+def check_reader() -> None:
+    """See to it that DICOM files can be read.
+
+    Raises:
+        OcclusionError: pydicom is not installed.
+    """
+    _pydicom()
+
+
+def _pydicom() -> Any:
+    try:
+        import pydicom
+        import pydicom.pixels
+    except ImportError:
+        raise OcclusionError(
+            "reading DICOM files needs pydicom, which is not installed",
+            remedy='pip install "pytest-occlusion[mimic]", or use the JPG release',
+        ) from None
+    # Its warnings about odd values quote them, and values are names and identifiers.
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    return pydicom
+
+
+def open_dicom(path: Path) -> Image.Image:
+    """Decode one DICOM radiograph completely.
+
+    The order is the standard's: rescale slope or modality table, then the first window or VOI
+    table, then inversion of ``MONOCHROME1``, then 8 bits. Without a window the values that occur
+    are spread over the whole range, as the makers of MIMIC-CXR-JPG did.
+
+    Args:
+        path: A DICOM file with one frame.
+
+    Returns:
+        A PIL image of mode ``L``, or ``RGB`` for a colour one.
+
+    Raises:
+        ImageFault: A file that is missing, is no DICOM, has no pixels, or cannot be decompressed.
+        OcclusionError: pydicom is not installed.
+    """
+    import numpy as np
+    from PIL import Image
+
+    pydicom = _pydicom()
+    try:
+        data = pydicom.dcmread(path)
+    except FileNotFoundError:
+        raise ImageFault(
+            f"{path}: no such file", remedy="correct the path", reason="no such file"
+        ) from None
+    except Exception as fault:  # whatever a damaged file makes the reader raise
+        raise _fault(path, f"cannot be read as DICOM ({_words(fault)})") from None
+    try:
+        if reason := _unusable(data):
+            raise _fault(path, reason)
+        if data.get("SamplesPerPixel", 1) != 1:
+            colours = pydicom.pixels.pixel_array(data)  # as RGB, whatever the file holds
+            return Image.fromarray(np.asarray(colours, dtype=np.uint8), "RGB")
+        return Image.fromarray(_grey(data, pydicom))
+    except ImageFault:
+        raise
+    except Exception as fault:  # decoders are many, and so are their exceptions
+        raise _fault(path, f"cannot be decoded ({_words(fault)}{_compression(data)})") from None
+
+
+def _unusable(data: Any) -> str:
+    """Why a file that was read holds no single radiograph; empty if it does."""
+    if "PixelData" not in data:
+        return "has no pixels"
+    rows, columns = int(data.get("Rows") or 0), int(data.get("Columns") or 0)
+    if rows < 1 or columns < 1 or rows * columns > LARGEST:
+        return f"has an impossible size ({rows} x {columns} pixels)"
+    frames = int(data.get("NumberOfFrames") or 1)
+    return f"has {frames} frames, not one" if frames != 1 else ""
+
+
+def _fault(path: Path, reason: str) -> ImageFault:
+    return ImageFault(f"{path}: {reason}", remedy=_REMEDY, reason=reason)
+
+
+def _words(fault: Exception) -> str:
+    """What may be said of a fault: messages of decoders quote values and paths."""
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror
+    return type(fault).__name__
+
+
+def _compression(data: Any) -> str:
+    """The file's compression by its official name; it may need a decoder that is not there."""
+    syntax = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
+    if syntax is None or not syntax.is_transfer_syntax or not syntax.is_compressed:
+        return ""
+    return f"; stored as {syntax.name}, which may need pylibjpeg or gdcm"
+
+
+def _grey(data: Any, pydicom: Any) -> NDArray[np.uint8]:
+    import numpy as np
+
+    values = pydicom.pixels.apply_modality_lut(data.pixel_array, data)
+    shown = _windowed(np.asarray(values), data, pydicom)
+    if str(data.get("PhotometricInterpretation", "")) == "MONOCHROME1":
+        shown = 1.0 - shown
+    result: NDArray[np.uint8] = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
+    return result
+
+
+def _windowed(values: NDArray[Any], data: Any, pydicom: Any) -> NDArray[np.float64]:
+    """float64, 0 (black) to 1 (white) before inversion; may go beyond, to be clipped."""
+    import numpy as np
+
+    if data.get("VOILUTSequence"):
+        table = data.VOILUTSequence[0]
+        bits = int(table.LUTDescriptor[2])
+        looked_up = pydicom.pixels.apply_voi(values.astype(np.int64), data, index=0)
+        return np.asarray(np.asarray(looked_up, dtype=np.float64) / (2**bits - 1))
+    values = np.asarray(values, dtype=np.float64)
+    center, width = _first(data.get("WindowCenter")), _first(data.get("WindowWidth"))
+    function = str(data.get("VOILUTFunction") or "LINEAR").upper()
+    if center is not None and width is not None and width > (1 if function == "LINEAR" else 0):
+        if function == "SIGMOID":
+            return np.asarray(1 / (1 + np.exp(-4 * (values - center) / width)))
+        if function == "LINEAR_EXACT":
+            return np.asarray((values - center) / width + 0.5)
+        return np.asarray((values - (center - 0.5)) / (width - 1) + 0.5)
+    low, high = float(values.min()), float(values.max())
+    return np.asarray((values - low) / (high - low if high > low else 1.0))
+
+
+def _first(value: Any) -> float | None:
+    """The first of the windows that a file offers."""
+    if value is None or value == "":
+        return None
+    if hasattr(value, "__len__") and not isinstance(value, str):
+        return float(value[0]) if len(value) else None
+    return float(value)

@@ -1,0 +1,47 @@
+"""A run on a miniature of MIMIC-CXR: recall comes out, and no output names a patient or a text."""
+
+from __future__ import annotations
+
+from tests.corpora import mimic
+from tests.plugin.conftest import Project, workers
+
+
+def _shown(text: str) -> list[str]:
+    return [secret for secret in mimic.secrets() if secret in text]
+
+
+@workers()
+def test_a_whole_run(project: Project, parallel: tuple[str, ...]) -> None:
+    mimic.write_tree(project.path / "mimic")
+    path = project.path / "suite.toml"
+    path.write_text(path.read_text().replace("manifest:reports.csv", "mimic-cxr:mimic"))
+    project.run(*parallel, "--snapshot-update", "--occlusion-json", "out.json", expect=0)
+    result = project.run(*parallel, "-vv", "--occlusion-markdown", "out.md", expect=0)
+    text = result.stdout.str() + result.stderr.str()
+    assert "mimic-cxr" in text
+    assert not _shown(text)
+    name = f"{mimic.dicom_id(0, 0)}.jpg"
+    damaged = project.path / "mimic" / mimic.STUDIES[0].folder(0) / name
+    damaged.write_bytes(b"damaged")
+    broken = project.run(*parallel, "-vv", "--showlocals")
+    assert "row 1: cannot be decoded" in broken.stdout.str()
+    written = [
+        file
+        for file in project.path.rglob("*")
+        if file.is_file() and "mimic" not in file.relative_to(project.path).parts
+    ]
+    assert any(file.name == "out.json" for file in written)
+    for file in written:
+        if file.suffix not in (".pyc", ".lock"):
+            assert not [s for s in mimic.secrets() if s.encode() in file.read_bytes()], file
+    assert not _shown(broken.stdout.str() + broken.stderr.str())
+
+
+def test_another_split_is_another_protocol(project: Project) -> None:
+    mimic.write_tree(project.path / "mimic")
+    path = project.path / "suite.toml"
+    text = path.read_text().replace("manifest:reports.csv", "mimic-cxr:mimic")
+    path.write_text(text.replace("ks = [1, 5]", 'ks = [1]\nsplit = "test"'))
+    result = project.run("--snapshot-update", "--occlusion-json", "out.json", expect=0)
+    assert '"split": "test"' in (project.path / "out.json").read_text()
+    assert not _shown(result.stdout.str())
