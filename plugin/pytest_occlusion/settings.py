@@ -116,7 +116,7 @@ class Settings:
         store: Folder of the store; ``None`` keeps nothing.
         ad_hoc: Protocol settings that the command line changed; such a run has no baseline.
         allow_missing: Whether missing checkpoints and corpora are skipped instead of refused.
-        outputs: Kind (``json``, ``csv``, ``markdown``) -> file to write.
+        outputs: Kind (``json``, ``csv``, ``markdown``, ``html``) -> file to write.
         calibrate: How many times to repeat every model with what must not matter changed.
         show_queries: Whether failures may name radiographs and studies.
         claims: Claim -> outcome that the suite expects; see :mod:`pytest_occlusion.claims`.

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.retrieval.significance import holm, mcnemar
 from pytest_occlusion.snapshots import FOLDER, read_baseline, snapshot_file, unpack_bits
 from pytest_occlusion.verdicts import (
@@ -26,7 +25,6 @@ from pytest_occlusion.verdicts import (
     turns_red,
 )
 
-SCHEMAS = (1,)
 SHOWN = 20
 
 
@@ -62,36 +60,6 @@ class Difference:
     p_value: float | None
     p_adjusted: float | None
     verdict: str
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """Read what ``--occlusion-json`` wrote.
-
-    Raises:
-        OcclusionError: No such file, damaged, or of a schema that this version does not know.
-    """
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise OcclusionError(
-            f"{path}: no such file", remedy="write it with pytest --occlusion-json PATH"
-        ) from None
-    except (OSError, ValueError) as fault:
-        raise OcclusionError(
-            f"{path}: not a result file ({fault})", remedy="write it again with --occlusion-json"
-        ) from fault
-    if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
-        raise OcclusionError(
-            f"{path}: not a result file (it has no cells)",
-            remedy="write it again with --occlusion-json",
-        )
-    if content.get("schema") not in SCHEMAS:
-        raise OcclusionError(
-            f"{path}: schema {content.get('schema')!r}, this version reads "
-            f"{', '.join(map(str, SCHEMAS))}",
-            remedy="update pytest-occlusion",
-        )
-    return content
 
 
 def against_baselines(results: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Result files: JSON for programs, CSV for spreadsheets, Markdown for a CI job's summary."""
+"""Result files: JSON for programs, CSV for spreadsheets, Markdown for CI, HTML to look at."""
 
 from __future__ import annotations
 
@@ -134,10 +134,18 @@ def _table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def as_html(results: Results) -> str:
+    """One page with charts that opens anywhere."""
+    from pytest_occlusion.reporting import html  # only runs that ask for it pay for its import
+
+    return html.as_html(results)
+
+
 WRITERS: dict[str, Callable[[Results], str]] = {
     "json": as_json,
     "csv": as_csv,
     "markdown": as_markdown,
+    "html": as_html,
 }
 """Kind of file, as its option is called -> how it is made."""
 

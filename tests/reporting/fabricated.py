@@ -1,0 +1,238 @@
+"""Results documents drawn from formulas: as many models, occluders and ks as a test asks for."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_occlusion.reporting.record import _adjust_p_values, curves_of
+
+RATIOS = (0.0, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81)
+KS = (5, 10, 20, 30, 50, 100)
+OCCLUDERS = ("block", "patches", "pixels", "center", "border")
+NAMES = ("clip", "cxr-repair", "medclip", "cxr-clip")
+QUERIES, CANDIDATES = 1770, 858
+HURTS = {"block": 1.0, "patches": 0.75, "pixels": 0.6, "center": 1.25, "border": 0.7}
+
+
+def results(
+    models: int = 4,
+    *,
+    occluders: Sequence[str] = OCCLUDERS,
+    ratios: Sequence[float] = RATIOS,
+    ks: Sequence[int] = KS,
+    baselines: bool = True,
+    claims: bool = True,
+) -> dict[str, Any]:
+    """A document as a run would write it.
+
+    With baselines, the second model has new weights and lost recall, the third gained some, the
+    fourth runs under newer libraries and is the same, and the fifth never had a baseline.
+    """
+    names = [NAMES[i] if i < len(NAMES) else f"model-{i:02}" for i in range(models)]
+    cells = [
+        cell(number, name, occluder, ratio, k, baselines=baselines)
+        for number, name in enumerate(names)
+        for occluder in occluders
+        for ratio in ratios
+        for k in ks
+    ]
+    _adjust_p_values(cells)
+    return {
+        "schema": 1,
+        "suite": "fabricated",
+        "corpus": {
+            "name": "formula",
+            "fingerprint": "c0" * 32,
+            "studies": 994,
+            "radiographs": QUERIES,
+            "patients": 832,
+            "texts": CANDIDATES,
+            "candidates": CANDIDATES,
+            "dropped": 0,
+            "notes": ["Numbers from a formula."],
+        },
+        "protocol": {
+            "split": "",
+            "text_rule": "findings+impression",
+            "candidates": "texts",
+            "fill": "black",
+            "seeds": [0],
+        },
+        "models": {name: model(number, name) for number, name in enumerate(names)},
+        "baselines": {
+            f"base{number}": origin(number, name, before=True)
+            for number, name in enumerate(names)
+            if baselines and number != 4
+        },
+        "cells": cells,
+        "curves": curves_of(cells),
+        "claims": claim_records() if claims else [],
+        "timings": [timing(number, name) for number, name in enumerate(names)],
+    }
+
+
+def recall(number: int, occluder: str, ratio: float, k: int) -> float:
+    """The first model is at chance; the others start at different heights and fall differently."""
+    chance = k / CANDIDATES
+    if number == 0:
+        return chance * 1.3
+    start = (0.12 + 0.38 * ((number * 7) % 20) / 20) * math.pow(k / 5, 0.35)
+    falls = math.exp(-HURTS.get(occluder, 1.0) * (1.2 + (number * 3) % 5 + number / 30) * ratio)
+    return min(0.97, chance + start * falls)
+
+
+def cell(
+    number: int, name: str, occluder: str, ratio: float, k: int, *, baselines: bool = True
+) -> dict[str, Any]:
+    """One cell of the formula's curves."""
+    hits = round(QUERIES * recall(number, occluder, ratio, k))
+    value, spread = hits / QUERIES, 1.96 * math.sqrt(0.25 / QUERIES)
+    moved = {1: 40 if ratio < 0.5 else 4, 2: -25 if k > 20 else 0}.get(number, 0)
+    known = baselines and number != 4
+    lost, gained = max(moved, 0) + 6, max(-moved, 0) + 6
+    verdict = "new"
+    if known:
+        verdict = "same" if not moved else "within-tolerance"
+        if abs(moved) > 18:
+            verdict = "regressed" if moved > 0 else "improved"
+    return {
+        "id": f"{name}-{occluder}-r{round(100 * ratio):02}-k{k:03}",
+        "model": name,
+        "direction": "image-to-text",
+        "occluder": occluder,
+        "ratio": ratio,
+        "achieved": ratio,
+        "k": k,
+        "recall": value,
+        "hits": hits,
+        "queries": QUERIES,
+        "chance": k / CANDIDATES,
+        "constant": min(0.9, 0.07 + 0.025 * math.sqrt(k)),
+        "ci_low": max(0.0, value - spread),
+        "ci_high": min(1.0, value + spread),
+        "median_rank": 11.0 + number,
+        "mrr": value / 2,
+        "tied": 0.0,
+        "verdict": verdict,
+        "tolerance": 18,
+        "baseline_hits": hits + moved if known else None,
+        "baseline_queries": QUERIES if known else None,
+        "baseline_from": f"base{number}" if known else None,
+        "lost": lost if known else None,
+        "gained": gained if known else None,
+        "p_value": (1.0 if not moved else 10.0 ** (-abs(moved) / 8)) if known else None,
+        "drift": None,
+        "written": False,
+        "hit_queries": base64.b64encode(bytes((hits + i) % 256 for i in range(222))).decode(),
+    }
+
+
+def origin(number: int, name: str, *, before: bool = False) -> dict[str, str]:
+    """What a model was measured with; the second has new weights, the fourth new libraries."""
+    weights = "3f2a" if before and number in (1, 2) else f"{number:02x}cc"
+    library = "2.6.0" if before and number == 3 else "2.15.0"
+    return {
+        "weights": weights * 16,
+        "corpus": "c0" * 32,
+        "protocol": f"b{number % 10}" * 32,
+        "precision": "fp32",
+        "device": "cpu",
+        "code": f"pytest-occlusion 0.1.0, engine 1, {name} revision 1",
+        "libraries": f"python 3.11.7, torch {library}, numpy 2.4.6",
+    }
+
+
+def model(number: int, name: str) -> dict[str, Any]:
+    """The model's part of the document."""
+    found = origin(number, name)
+    del found["corpus"]
+    return {
+        "family": name if name in NAMES else "open-clip",
+        "variant": "RN-w16-l1-1-1-1@64px",
+        "canvas": f"{name}-bicubic-crop-64",
+        "settings": {"canvas-size": 64, "quick-gelu": True, "revision": 1},
+        "token_limit": 77,
+        "truncated": 65 if number == 1 else 0,
+        **found,
+    }
+
+
+def claim_records() -> list[dict[str, Any]]:
+    """One claim of each outcome."""
+
+    def estimate(label: str, value: float, threshold: float) -> dict[str, Any]:
+        return {
+            "label": label,
+            "value": value,
+            "low": value - 0.06,
+            "high": value + 0.05,
+            "threshold": threshold,
+            "outcome": "supported",
+        }
+
+    return [
+        {
+            "claim": "best",
+            "statement": "CXR-CLIP retrieves best in most cells",
+            "outcome": "supported",
+            "expected": "supported",
+            "unit": "share of 48 cells",
+            "estimates": [estimate("cxr-clip leads", 0.9, 0.5)],
+            "notes": [],
+        },
+        {
+            "claim": "flattest",
+            "statement": "MedCLIP retains the largest share above chance",
+            "outcome": "contradicted",
+            "expected": None,
+            "unit": "area under retention above chance, R@10",
+            "estimates": [
+                estimate("medclip - cxr-repair", -0.21, 0.0),
+                estimate("medclip - cxr-clip", -0.33, 0.0),
+            ],
+            "notes": ["without clip: near chance at 0 %"],
+        },
+        {
+            "claim": "border",
+            "statement": "the border matters less than its area",
+            "outcome": "no power",
+            "expected": None,
+            "unit": "points of R@10 at 36 % blocked",
+            "estimates": [estimate("cxr-repair, border - block", 0.02, 0.0)],
+            "notes": [],
+        },
+    ]
+
+
+def timing(number: int, name: str) -> dict[str, Any]:
+    """One pass; the last models come from the store."""
+    return {
+        "model": name,
+        "fresh": number < 3,
+        "draw_seconds": 10.6,
+        "text_seconds": 1.6,
+        "encode_seconds": 25.9 + number,
+        "rank_seconds": 0.05,
+        "images_per_second": 821.5,
+        "encoded_images": 21240,
+        "pass": f"7de8687{number:05x}",
+    }
+
+
+def earlier(document: dict[str, Any]) -> dict[str, Any]:
+    """The same run as the first version wrote it: without claims, baselines' origins, Holm."""
+    later = ("baseline_from", "p_adjusted", "tied", "drift", "written")
+    return {
+        **{name: part for name, part in document.items() if name not in ("claims", "baselines")},
+        "cells": [
+            {name: value for name, value in one.items() if name not in later}
+            for one in document["cells"]
+        ],
+        "models": {
+            name: {field: value for field, value in one.items() if field != "protocol"}
+            for name, one in document["models"].items()
+        },
+    }

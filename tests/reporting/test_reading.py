@@ -1,0 +1,157 @@
+"""Results files of earlier versions open, damaged ones are refused in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_occlusion.__main__ import main
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.reporting.reading import completed, read_checked
+from tests.reporting.fabricated import earlier, results
+
+Document = dict[str, Any]
+
+
+@pytest.fixture
+def small() -> Document:
+    return results(2, occluders=("block",), ratios=(0.0, 0.25, 0.81), ks=(5, 10))
+
+
+def written(folder: Path, document: Any) -> Path:
+    path = folder / "r.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_a_complete_document_is_left_as_it_is(small: Document) -> None:
+    assert completed(small) == small
+
+
+def test_reading_returns_what_was_written(small: Document, tmp_path: Path) -> None:
+    assert read_checked(written(tmp_path, small)) == small
+
+
+def test_what_earlier_versions_did_not_write_has_a_value(small: Document) -> None:
+    old = earlier(small)
+    found = completed(old)
+    assert found["claims"] == []
+    assert found["baselines"] == {}
+    assert {cell["baseline_from"] for cell in found["cells"]} == {None}
+    assert {cell["p_adjusted"] for cell in found["cells"]} == {None}
+    assert "claims" not in old, "the original is kept"
+
+
+def test_cells_alone_are_enough(small: Document, tmp_path: Path) -> None:
+    bare = {
+        "schema": 1,
+        "cells": [
+            {
+                name: cell[name]
+                for name in (
+                    *("id", "model", "occluder", "ratio", "k", "recall", "hits", "queries"),
+                    *("chance", "constant", "ci_low", "ci_high"),
+                )
+            }
+            for cell in small["cells"]
+        ],
+    }
+    path = written(tmp_path, bare)
+    assert main(["html", str(path), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+def test_an_earlier_file_is_drawn(
+    small: Document, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, earlier(small))
+    page = tmp_path / "new" / "page.html"
+    assert main(["html", str(path), "--out", str(page)]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    text = page.read_text()
+    assert "the baseline does not say" in text
+    assert "No claim was asked of this run." in text
+
+
+def cell(name: str, value: Any) -> Callable[[Document], None]:
+    def damage(document: Document) -> None:
+        document["cells"][1][name] = value
+
+    return damage
+
+
+def part(name: str, value: Any) -> Callable[[Document], None]:
+    def damage(document: Document) -> None:
+        document[name] = value
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (part("cells", []), "it holds no cell"),
+        (part("cells", ["x"]), "cell 0 is not a table"),
+        (cell("recall", None), "cell 1 (clip-block-r00-k010) has no number as its recall"),
+        (cell("recall", "0.3"), "has no number as its recall"),
+        (cell("ratio", []), "has no number as its ratio"),
+        (cell("model", 3), "cell 1 has no model"),
+        (cell("verdict", 3), "has 3 as its verdict"),
+        (cell("lost", "many"), "has 'many' as its lost"),
+        (cell("queries", 0), "has no queries"),
+        (part("models", []), "models is not a table"),
+        (part("models", {"clip": 3}), "model clip is not a table"),
+        (part("models", {"clip": {"settings": 3}}), "settings is not a table"),
+        (part("corpus", 3), "corpus is not a table"),
+        (part("corpus", {"notes": "x"}), "notes is not a list"),
+        (part("corpus", {"studies": "x"}), "the corpus has 'x' as its studies"),
+        (part("models", {"clip": {"truncated": "x"}}), "model clip has 'x' as its truncated"),
+        (part("curves", {}), "curves is not a list"),
+        (part("curves", [{"model": "a", "occluder": "b"}]), "curve 0 has no k"),
+        (part("claims", [{}]), "claim 0 has no claim"),
+        (part("timings", [3]), "timing 0 is not a table"),
+        (part("timings", [{"encode_seconds": "x"}]), "timing 0 has 'x' as its encode_seconds"),
+        (part("schema", 2), "schema 2, this version reads 1"),
+    ],
+)
+def test_damage_is_named(
+    damage: Callable[[Document], None],
+    says: str,
+    small: Document,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    damage(small)
+    path = written(tmp_path, small)
+    with pytest.raises(OcclusionError) as fault:
+        read_checked(path)
+    assert says in str(fault.value)
+    assert str(path) in str(fault.value)
+    assert fault.value.remedy
+    page = tmp_path / "page.html"
+    assert main(["html", str(path), "--out", str(page)]) == 2
+    assert says in capsys.readouterr().err
+    assert not page.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "NaN", '{"schema": 1, "cells": [NaN]}'])
+def test_what_is_no_results_file(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(content)
+    with pytest.raises(OcclusionError, match="not a result file"):
+        read_checked(path)
+    with pytest.raises(OcclusionError, match="no such file"):
+        read_checked(tmp_path / "nowhere.json")
+
+
+def test_a_page_that_cannot_be_written(
+    small: Document, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    path = written(tmp_path, small)
+    assert main(["html", str(path), "--out", str(tmp_path / "file" / "page.html")]) == 2
+    assert "->" in capsys.readouterr().err
