@@ -47,7 +47,8 @@ def _manifest(asked: Request) -> Corpus:
 
 
 def _mimic_cxr(asked: Request) -> Corpus:
-    from pytest_occlusion.corpora.mimic_cxr import load_mimic_cxr, parse_choice
+    from pytest_occlusion.corpora.mimic_choice import parse_choice
+    from pytest_occlusion.corpora.mimic_cxr import load_mimic_cxr
 
     choice = parse_choice(asked.place, asked.base, asked.split)
     return load_mimic_cxr(choice, memory=asked.memory, contents=asked.contents)
