@@ -29,7 +29,7 @@ REGION_RATIO = 0.36
 """Blocked share at which occluders are compared: of the suite's, the one nearest to it. Much less
 hardly hurts, much more leaves nothing to tell apart."""
 
-REGIONS = ("block", "center", "border", "patches", "pixels")
+REGIONS = ("block", "center", "border", "patches")
 """Occluders that are compared at that share."""
 
 NEAR = 3.0
@@ -389,7 +389,7 @@ CLAIMS: Mapping[str, Claim] = {
     ),
     "scattered": Claim(
         "scattered blocking costs less than one block",
-        _compared("scattered", ("patches", "pixels"), "block"),
+        _compared("scattered", ("patches",), "block"),
         regions=True,
     ),
 }

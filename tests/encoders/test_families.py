@@ -176,7 +176,12 @@ def test_sizes_that_do_not_fit(
 def test_resnet_is_torchvisions() -> None:
     from torchvision.models.resnet import Bottleneck, ResNet
 
-    from pytest_occlusion.encoders.resnet import ResNetSizes, resnet_features, resnet_shapes
+    from pytest_occlusion.encoders.resnet import (
+        ResNetSizes,
+        folded,
+        resnet_features,
+        resnet_shapes,
+    )
 
     sizes = ResNetSizes(64, (1, 2, 1, 1))
     weights = {n: torch.from_numpy(a) for n, a in state_of(resnet_shapes(sizes)).items()}
@@ -185,7 +190,8 @@ def test_resnet_is_torchvisions() -> None:
     model.load_state_dict(weights)
     pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(resnet_features(weights, sizes, pixels), model(pixels))
+        found = resnet_features(folded(weights), sizes, pixels)
+        torch.testing.assert_close(found, model(pixels))
 
 
 VOCABULARIES = {

@@ -122,8 +122,10 @@ def _load_repair(
     )
 
 
-CLIP = Family("clip", _load_clip, {"fp16-rounded": False})
-CXR_REPAIR = Family("cxr-repair", _load_repair, {"antialias": False, "canvas-size": REPAIR_CANVAS})
+CLIP = Family("clip", _load_clip, {"fp16-rounded": False}, revision=2)
+CXR_REPAIR = Family(
+    "cxr-repair", _load_repair, {"antialias": False, "canvas-size": REPAIR_CANVAS}, revision=2
+)
 
 
 def _read(family: str, checkpoint: str | Path) -> tuple[Checkpoint, Plan]:

@@ -219,10 +219,28 @@ def build(sizes: Sizes, state: Mapping[str, torch.Tensor], device: torch.device)
     # The one thing that CLIP computes for itself: attend to nothing that comes later.
     square = torch.full((sizes.limit, sizes.limit), float("-inf"), device=device)
     model.attn_mask = square.triu_(1)
+    if sizes.resnet:
+        _fold_norms(model.visual)
     if sizes.resnet and device.type == "cpu":
         # oneDNN's convolutions are about 1.8 times as fast on channels-last tensors.
         model.visual.to(memory_format=torch.channels_last)
     return model
+
+
+def _fold_norms(module: Any) -> None:
+    """Merge every BatchNorm into the convolution before it: a third less time on a CPU."""
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    children = dict(module.named_children())
+    # open_clip's names: bnN stands behind convN, and in a shortcut "1" behind "0".
+    pairs = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3)] + [("0", "1")]
+    for conv, norm in pairs:
+        if isinstance(children.get(norm), torch.nn.BatchNorm2d):
+            setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
+            setattr(module, norm, torch.nn.Identity())
+    for child in children.values():
+        _fold_norms(child)
 
 
 def embed_pixels(model: Any, pixels: torch.Tensor) -> torch.Tensor:

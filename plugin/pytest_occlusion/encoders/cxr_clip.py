@@ -202,4 +202,5 @@ CXR_CLIP = Family(
     _load,
     # 0 stands for what the file's own configuration says, else upstream's default.
     {"max-tokens": 0, "lower-case": True, "canvas-size": 0},
+    revision=2,
 )

@@ -189,4 +189,5 @@ MEDCLIP = Family(
         "lower-case": True,
         "canvas-size": SIDE,
     },
+    revision=2,
 )

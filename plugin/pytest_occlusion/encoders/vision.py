@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_occlusion.encoders import bert, swin
-from pytest_occlusion.encoders.resnet import ResNetSizes, channels_last, resnet_features
+from pytest_occlusion.encoders.resnet import (
+    ResNetSizes,
+    channels_last,
+    folded,
+    resnet_features,
+)
 from pytest_occlusion.encoders.swin import (
     SwinSizes,
     check_tiling,
@@ -44,6 +49,7 @@ def pooled_resnet(
     weights: Mapping[str, torch.Tensor], sizes: ResNetSizes
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Pixels ``[N, 3, S, S]`` -> globally averaged features ``[N, channels]``."""
+    weights = folded(weights)
     if weights["conv1.weight"].device.type == "cpu":
         weights = channels_last(weights)
     return lambda pixels: resnet_features(weights, sizes, pixels)

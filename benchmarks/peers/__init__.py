@@ -1,0 +1,1 @@
+"""How this tool compares with the straightforward way: ``python -m peers``."""
