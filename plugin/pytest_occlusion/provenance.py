@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -44,8 +45,12 @@ class Provenance:
         return settings_digest(asdict(self))[:8]
 
 
+@cache
 def environment() -> str:
-    """Python and library versions; nothing is imported for it."""
+    """Python and library versions; nothing is imported for it.
+
+    Read once: looking a version up takes milliseconds, and every cell has a provenance.
+    """
     found = [f"python {platform.python_version()}"]
     for name in LIBRARIES:
         try:
@@ -53,6 +58,11 @@ def environment() -> str:
         except PackageNotFoundError:
             continue
     return ", ".join(found)
+
+
+@cache
+def _own_version() -> str:
+    return version("pytest-occlusion")
 
 
 def provenance(
@@ -67,7 +77,7 @@ def provenance(
         precision=record.precision,
         device=device,
         code=(
-            f"pytest-occlusion {version('pytest-occlusion')}, engine {ENGINE}, {record.family} "
+            f"pytest-occlusion {_own_version()}, engine {ENGINE}, {record.family} "
             f"revision {record.settings.get('revision')}"
         ),
         libraries=environment(),

@@ -134,7 +134,7 @@ def test_a_collapsed_encoder_scores_exactly_chance(
 ) -> None:
     project.checkpoint("good", image=0.0, text=0.0, bias=1.0)
     run = project.run(*parallel, "--occlusion-models", "good", "--snapshot-update", expect=0)
-    run.stdout.fnmatch_lines(["*collapsed (most positives tie*"])
+    run.stdout.fnmatch_lines(["flags: near chance at 0 %, collapsed (most positives tie*"])
     run.stdout.fnmatch_lines(["*0 % *1.7 *8.3 *", "chance *1.7 *8.3 *"])
 
 

@@ -251,7 +251,8 @@ def curves_of(cells: Sequence[Mapping[str, Any]]) -> list[Record]:
 def _flags(points: Sequence[Mapping[str, Any]]) -> list[str]:
     flags = []
     first = points[0]
-    if first["ratio"] == 0 and first["ci_low"] <= first["chance"]:
+    # A collapsed encoder scores exactly chance, up to rounding.
+    if first["ratio"] == 0 and first["ci_low"] <= first["chance"] + 1e-9:
         flags.append("near-chance")
     elif first["ratio"] == 0 and first["ci_low"] <= first["constant"]:
         flags.append("image-blind")
