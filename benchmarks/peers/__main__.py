@@ -117,7 +117,7 @@ def pipeline(chosen: Any) -> None:
 def forget(store: Path, *kinds: str) -> None:
     """Delete entries of some kinds from a store."""
     for kind in kinds:
-        for path in (store / kind).rglob("*"):
+        for path in store.glob(f"v*/{kind}/**/*"):
             if path.is_file():
                 path.unlink()
 
