@@ -116,7 +116,7 @@ def test_both_directions(tmp_path: Path) -> None:
         ({"ratios": (0.25, 0.5)}, {"recall-block.svg"}),
         ({"models": 1, "ks": (7,)}, {"recall-block.svg", "retention-block.svg", "accuracy.svg"}),
     ],
-    ids=str,
+    ids=["nothing-blocked", "nothing-whole", "one-model"],
 )
 def test_only_what_there_is(changes: dict[str, Any], expected: set[str], tmp_path: Path) -> None:
     assert drawn(tmp_path, small(**changes)) == expected
