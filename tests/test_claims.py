@@ -26,13 +26,16 @@ from pytest_occlusion.claims import (
     cells_of,
     combined,
     described,
-    explained_by_a_line,
     region_ratio,
-    retained_area,
 )
 from pytest_occlusion.grid import Cell
 from pytest_occlusion.merge import build_settings
-from pytest_occlusion.retrieval.degradation import degradation
+from pytest_occlusion.retrieval.degradation import (
+    area_under,
+    degradation,
+    line_through,
+    retained,
+)
 from pytest_occlusion.settings import CLAIM_NAMES, ROLES, Settings
 
 RATIOS = [0.0, 0.25, 0.36, 0.81]
@@ -200,13 +203,13 @@ def test_helpers_agree_with_the_degradation_of_one_curve() -> None:
     recalls = [0.4, 0.33, 0.2, 0.05]
     whole = degradation(RATIOS, recalls, chance=CHANCE)
     curves = np.array(recalls)[:, None].repeat(3, 1)
-    line = explained_by_a_line(RATIOS, curves)
+    line = line_through(RATIOS, curves)[1]
     assert line == pytest.approx([whole.r_squared] * 3)
-    area = retained_area(RATIOS, curves, CHANCE)
+    area = area_under(RATIOS, retained(curves, CHANCE))
     above = whole.above_chance
     by_hand = sum((above[i] + above[i + 1]) / 2 * (RATIOS[i + 1] - RATIOS[i]) for i in range(3))
     assert area == pytest.approx([by_hand / 0.81] * 3)
-    assert explained_by_a_line(RATIOS, np.full((4, 2), 0.3)) == pytest.approx([1, 1])
+    assert line_through(RATIOS, np.full((4, 2), 0.3))[1] == pytest.approx([1, 1])
 
 
 def test_combined() -> None:
@@ -234,14 +237,14 @@ def test_only_the_opposite_of_what_is_expected_fails(
     claims = {"best": expected} if expected else {}
     session = SimpleNamespace(settings=settings(claims=claims))
     finding = Finding("best", found, "share of 8 cells", (Estimate("x leads", 0.2, 0.1, 0.3, 0.5),))
-    check = ClaimCheck("best", cast(Any, session), finding)
+    check = ClaimCheck(cast(Any, session), finding)
     if not fails:
         check.assert_expected()
         return
     with pytest.raises(UnacceptedError) as told:
         check.assert_expected()
     assert f"expects it to be {expected}" in str(told.value)
-    assert "x leads: 0.20 [0.10, 0.30]" in str(told.value)
+    assert "x leads 0.20 [0.10, 0.30]" in str(told.value)
     assert "change best under [claims] in s.toml" in str(told.value)
     assert described(finding)[0] == "(share of 8 cells)"
 

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_occlusion.provenance import Provenance, changes
+from pytest_occlusion.provenance import DIGEST_FIELDS, Provenance, changes
 from pytest_occlusion.retrieval.significance import mcnemar
 from pytest_occlusion.settings import FAIL_ON
 from pytest_occlusion.verdicts import (
-    DIGEST_FIELDS,
     IMPROVED,
     NEW,
     REGRESSED,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.claims import CLAIMS, CONTRADICTED, SUPPORTED, Finding, described
+from pytest_occlusion.claims import CLAIMS, OPPOSITE, Finding, described
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.grid import Cell, Curve
 from pytest_occlusion.provenance import Provenance
@@ -268,14 +268,17 @@ class ClaimCheck:
     """One claim of the paper under test.
 
     Attributes:
-        name: Which one, of :data:`pytest_occlusion.claims.CLAIMS`.
         session: Where recalls come from.
         finding: What it came to.
     """
 
-    name: str
     session: Session
     finding: Finding
+
+    @property
+    def name(self) -> str:
+        """Which one, of :data:`pytest_occlusion.claims.CLAIMS`."""
+        return self.finding.claim
 
     @property
     def expected(self) -> str | None:
@@ -291,8 +294,7 @@ class ClaimCheck:
         Raises:
             UnacceptedError: With the numbers.
         """
-        opposite = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}
-        if self.expected is None or opposite.get(self.finding.outcome) != self.expected:
+        if self.expected is None or OPPOSITE.get(self.finding.outcome) != self.expected:
             return
         settings = self.session.settings
         lines = [

@@ -13,17 +13,17 @@ from functools import cached_property
 
 import numpy as np
 
-from pytest_occlusion.grid import Cell
+from pytest_occlusion.grid import MAIN_OCCLUDER, Cell, focus_k
+from pytest_occlusion.retrieval.degradation import area_under, line_through, retained
 from pytest_occlusion.retrieval.intervals import interval
 from pytest_occlusion.retrieval.recall import FloatArray
 from pytest_occlusion.settings import OUTCOMES, ROLES, Grid, Settings
 
 SUPPORTED, CONTRADICTED, NO_POWER = OUTCOMES
 
-CLIP, REPAIR, MEDCLIP, CXR_CLIP = ROLES
+OPPOSITE = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}
 
-FOCUS_K = 10
-"""The k of claims that are about one k, where the suite has it; else its middle one."""
+CLIP, REPAIR, MEDCLIP, CXR_CLIP = ROLES
 
 REGION_RATIO = 0.36
 """Blocked share at which occluders are compared: of the suite's, the one nearest to it. Much less
@@ -129,7 +129,7 @@ class Evidence:
     @property
     def k(self) -> int:
         """What claims about one k are about."""
-        return focus_k(self.grid)
+        return focus_k(self.grid.ks)
 
     def at(self, model: str, ratio: float, *, k: int = 0, occluder: str = "") -> FloatArray:
         """Recall of one cell: float64 ``[1 + B]``."""
@@ -137,6 +137,12 @@ class Evidence:
         return self.recalls(
             Cell(model, grid.directions[0], occluder or main_occluder(grid), ratio, k or self.k)
         )
+
+    def whole(self, model: str) -> FloatArray:
+        """Recall with nothing blocked: float64 ``[1 + B]``; UnaskableError without ratio 0."""
+        if self.grid.ratios[0] != 0:
+            raise UnaskableError("the run has no ratio 0")
+        return self.at(model, 0.0)
 
     def everywhere(self, model: str) -> FloatArray:
         """Recall over all ratios and ks: float64 ``[cells, 1 + B]``."""
@@ -163,9 +169,7 @@ class Evidence:
 
     def sees(self, model: str) -> bool:
         """Whether a model clears the band around chance at ratio 0: others have none to lose."""
-        if self.grid.ratios[0] != 0:
-            raise UnaskableError("the run has no ratio 0")
-        return interval(self.at(model, 0.0)[1:])[0] > NEAR * self.chance(model)
+        return interval(self.whole(model)[1:])[0] > NEAR * self.chance(model)
 
     def seeing(self) -> tuple[list[str], tuple[str, ...]]:
         """Models with recall to lose, and a note on the others."""
@@ -188,12 +192,7 @@ def roles(settings: Settings) -> dict[str, str]:
 
 def main_occluder(grid: Grid) -> str:
     """What curves are about."""
-    return "block" if "block" in grid.occluders else grid.occluders[0]
-
-
-def focus_k(grid: Grid) -> int:
-    """The k of claims that are about one k."""
-    return FOCUS_K if FOCUS_K in grid.ks else grid.ks[len(grid.ks) // 2]
+    return MAIN_OCCLUDER if MAIN_OCCLUDER in grid.occluders else grid.occluders[0]
 
 
 def region_ratio(grid: Grid) -> float:
@@ -215,7 +214,7 @@ def cells_of(settings: Settings, names: Sequence[str]) -> list[Cell]:
         for k in grid.ks
     ]
     if any(CLAIMS[name].regions for name in names) and any(grid.ratios):
-        ratio, k = region_ratio(grid), focus_k(grid)
+        ratio, k = region_ratio(grid), focus_k(grid.ks)
         wanted += [Cell(model, way, region, ratio, k) for model in models for region in REGIONS]
     return list(dict.fromkeys(wanted))
 
@@ -256,30 +255,15 @@ def _second(evidence: Evidence) -> Finding:
     return _finding("second", f"share of {rest.shape[1]} cells", [estimate])
 
 
-def retained_area(ratios: Sequence[float], curves: FloatArray, chance: float) -> FloatArray:
-    """Area under the share of recall above chance that is retained.
-
-    Args:
-        ratios: Ascending, the first one 0.
-        curves: float64 ``[ratios, ...]``.
-        chance: Recall of a random ranking.
-
-    Returns:
-        float64 ``[...]``; 1 loses nothing.
-    """
-    above = (curves - chance) / (curves[0] - chance)
-    steps = np.diff(np.asarray(ratios)).reshape(-1, *[1] * (curves.ndim - 1))
-    total: FloatArray = ((above[1:] + above[:-1]) / 2 * steps).sum(0) / (ratios[-1] - ratios[0])
-    return total
-
-
 def _flattest(evidence: Evidence) -> Finding:
     flat = evidence.role(MEDCLIP)
     models, notes = evidence.seeing()
     if flat not in models:
         raise UnaskableError(f"{flat} is near chance at 0 %, so it has nothing to retain")
     areas = {
-        model: retained_area(evidence.grid.ratios, evidence.curve(model), evidence.chance(model))
+        model: area_under(
+            evidence.grid.ratios, retained(evidence.curve(model), evidence.chance(model))
+        )
         for model in models
     }
     estimates = [
@@ -295,39 +279,17 @@ def _flattest(evidence: Evidence) -> Finding:
 
 def _near_chance(evidence: Evidence) -> Finding:
     model = evidence.role(CLIP)
-    if evidence.grid.ratios[0] != 0:
-        raise UnaskableError("the run has no ratio 0")
-    multiples = evidence.at(model, 0.0) / evidence.chance(model)
+    multiples = evidence.whole(model) / evidence.chance(model)
     estimate = _estimate(f"{model} at 0 %", multiples, NEAR)
-    outcome = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}.get(
-        estimate.outcome, estimate.outcome
-    )
+    outcome = OPPOSITE.get(estimate.outcome, estimate.outcome)
     unit = f"multiples of chance, R@{evidence.k}; near is up to {NEAR:g}"
     return Finding("near-chance", outcome, unit, (estimate,))
-
-
-def explained_by_a_line(ratios: Sequence[float], curves: FloatArray) -> FloatArray:
-    """R² of a straight line through recall over the blocked share.
-
-    Args:
-        ratios: The blocked shares.
-        curves: float64 ``[ratios, ...]``.
-
-    Returns:
-        float64 ``[...]``; 1 for a curve without any variance.
-    """
-    x = np.asarray(ratios) - np.mean(ratios)
-    y = curves - curves.mean(0)
-    total = (y**2).sum(0)
-    fitted = np.tensordot(x, y, axes=1) ** 2 / (x**2).sum()
-    result: FloatArray = np.divide(fitted, total, out=np.ones_like(total), where=total > 0)
-    return result
 
 
 def _proportional(evidence: Evidence) -> Finding:
     models, notes = evidence.seeing()
     estimates = [
-        _estimate(model, explained_by_a_line(evidence.grid.ratios, evidence.curve(model)), LINEAR)
+        _estimate(model, line_through(evidence.grid.ratios, evidence.curve(model))[1], LINEAR)
         for model in models
     ]
     unit = f"R2 of a line through R@{evidence.k}; good is above {LINEAR:g}"
@@ -399,7 +361,14 @@ experiments on occluders raise."""
 
 def described(finding: Finding) -> list[str]:
     """Lines for people: every number with its interval, then what was left out."""
-    lines = [
-        f"{one.label}: {one.value:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in finding.estimates
-    ]
+    lines = [told(one.label, one.value, one.low, one.high) for one in finding.estimates]
     return [f"({finding.unit})", *lines, *finding.notes]
+
+
+def told(label: str, value: float, low: float, high: float) -> str:
+    """One number with its interval, for people."""
+    return f"{label} {_rounded(value)} [{_rounded(low)}, {_rounded(high)}]"
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}"

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_occlusion.settings import CLAIM_NAMES, Grid
 
 REVERSE = "text-to-image"
+
+FOCUS_K = 10
+"""The k of everything that is about one k, where the run has it."""
+
+MAIN_OCCLUDER = "block"
+"""What curves are about, where the run has it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,11 @@ def curves(grid: Grid) -> list[Curve]:
         for direction in grid.directions
         for occluder in grid.occluders
     ]
+
+
+def focus_k(ks: Sequence[int]) -> int:
+    """The k of everything that is about one k: 10, else the middle one of those there are."""
+    return FOCUS_K if FOCUS_K in ks else ks[len(ks) // 2]
 
 
 def takes_whole_models(grid: Grid, workers: int) -> bool:

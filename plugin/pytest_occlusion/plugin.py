@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,8 +80,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which cells were selected, and check their data before the first test starts."""
     config = session.config
-    wanted = [cell for item in session.items if (cell := _cell_of(item)) is not None]
-    claims = [name for item in session.items if (name := _claim_of(item)) is not None]
+    wanted: list[Cell] = [p[CELL] for item in session.items if CELL in (p := _params(item))]
+    claims: list[str] = [p[CLAIM] for item in session.items if CLAIM in (p := _params(item))]
     if not (wanted or claims) or config.option.collectonly:
         return
     work = _session(config)
@@ -100,20 +100,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"{MISSING}: {absent[model]}"))
 
 
-def _cell_of(item: pytest.Item) -> Cell | None:
+def _params(item: pytest.Item) -> Mapping[str, Any]:
     callspec: Any = getattr(item, "callspec", None)
-    return callspec.params.get(CELL) if callspec is not None else None
-
-
-def _claim_of(item: pytest.Item) -> str | None:
-    callspec: Any = getattr(item, "callspec", None)
-    return callspec.params.get(CLAIM) if callspec is not None else None
+    return callspec.params if callspec is not None else {}
 
 
 def _model_of(item: pytest.Item) -> str | None:
     """The model that a test of ours needs."""
-    callspec: Any = getattr(item, "callspec", None)
-    params = callspec.params if callspec is not None else {}
+    params = _params(item)
     for name in (CELL, CURVE):
         if name in params:
             return str(params[name].model)
@@ -220,7 +214,7 @@ def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
         pytest.skip(str(reason))
     except OcclusionError as fault:
         raise pytest.fail.Exception(str(fault), pytrace=False) from None
-    check = ClaimCheck(request.param, session, finding)
+    check = ClaimCheck(session, finding)
     request.node.user_properties.append(("occlusion_claim", claim_record(check)))
     return check
 

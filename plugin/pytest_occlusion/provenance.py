@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -43,6 +43,12 @@ class Provenance:
     def id(self) -> str:
         """Short name under which a snapshot refers to it."""
         return settings_digest(asdict(self))[:8]
+
+
+FIELDS = tuple(field.name for field in fields(Provenance))
+
+DIGEST_FIELDS = ("weights", "corpus", "protocol")
+"""Those that are shown by their first digits."""
 
 
 @cache
@@ -89,3 +95,16 @@ def changes(before: Provenance, after: Provenance) -> tuple[dict[str, tuple[str,
     old, new = asdict(before), asdict(after)
     changed = {name: (old[name], new[name]) for name in old if old[name] != new[name]}
     return changed, [name for name in old if name not in changed]
+
+
+def shown_change(name: str, old: str, new: str) -> tuple[str, str]:
+    """A field before and after, for people: of the libraries only those that differ."""
+    if name in DIGEST_FIELDS:
+        return old[:8], new[:8]
+    if name == "libraries":
+        before, after = set(old.split(", ")), set(new.split(", "))
+        return (
+            ", ".join(sorted(before - after)) or "none",
+            ", ".join(sorted(after - before)) or "none",
+        )
+    return old, new

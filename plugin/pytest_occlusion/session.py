@@ -63,6 +63,7 @@ class Session:
     _faults: dict[str, OcclusionError] = field(default_factory=dict, init=False)
     _records: dict[str, ModelRecord] = field(default_factory=dict, init=False)
     _resamples: dict[str, Resamples] = field(default_factory=dict, init=False)
+    _sampled: dict[Cell, FloatArray] = field(default_factory=dict, init=False)
     _calibrated: dict[Cell, list[int]] = field(default_factory=dict, init=False)
     _open: tuple[str, Encoder] | None = field(default=None, init=False)
 
@@ -176,8 +177,11 @@ class Session:
         return Evidence(self.settings, self._sampled_recall, lambda c: self.result(c).chance)
 
     def _sampled_recall(self, cell: Cell) -> FloatArray:
-        self.result(cell)
-        return sampled_recall(self.measured(cell), cell.k, self._patients_of(cell.direction))
+        if cell not in self._sampled:  # several claims look at the same cells
+            self.result(cell)
+            patients = self._patients_of(cell.direction)
+            self._sampled[cell] = sampled_recall(self.measured(cell), cell.k, patients)
+        return self._sampled[cell]
 
     def record(self, model: str) -> ModelRecord:
         """What a model is, opened only if no earlier run has seen it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.provenance import Provenance, changes
+from pytest_occlusion.provenance import Provenance, changes, shown_change
 from pytest_occlusion.results import CellResult
 from pytest_occlusion.retrieval.significance import mcnemar, sign_flip
 
@@ -28,9 +28,6 @@ REPEATABILITY = 2.8
 
 ALPHA = 0.05
 """Chance of any false alarm among the cells of a model, for ``significant-regression``."""
-
-DIGEST_FIELDS = ("weights", "corpus", "protocol")
-"""Provenance fields that are shown by their first digits."""
 
 
 @dataclass(frozen=True)
@@ -206,24 +203,12 @@ def triage(before: Provenance | None, after: Provenance) -> list[str]:
             "  deterministic, or a result was altered outside of it",
         ]
     lines = []
-    for name, (old, new) in changed.items():
-        if name in DIGEST_FIELDS:
-            old, new = old[:8], new[:8]
-        elif name == "libraries":
-            old, new = _differing(old, new)
+    for name, values in changed.items():
+        old, new = shown_change(name, *values)
         lines.append(f"  {name + ' changed':<20}{old} -> {new}")
     if unchanged:
         lines.append(f"  {'unchanged':<20}{', '.join(unchanged)}")
     return lines
-
-
-def _differing(old: str, new: str) -> tuple[str, str]:
-    """Only the libraries whose versions differ."""
-    before, after = set(old.split(", ")), set(new.split(", "))
-    return (
-        ", ".join(sorted(before - after)) or "none",
-        ", ".join(sorted(after - before)) or "none",
-    )
 
 
 def percent(recall: float) -> str:

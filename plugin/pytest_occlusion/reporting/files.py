@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_occlusion.claims import told
+from pytest_occlusion.reporting.views import baseline_recall, curve_groups, ks_of
 from pytest_occlusion.store import write_atomically
 from pytest_occlusion.verdicts import CHANGED, IMPROVED, NEW, REGRESSED
 
@@ -61,10 +63,7 @@ def as_markdown(results: Results) -> str:
         changed = [cell for cell in results["cells"] if cell["verdict"] == kind]
         if changed:
             lines += [*_changes(kind, changed), ""]
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for cell in results["cells"]:
-        groups.setdefault((cell["model"], cell["direction"], cell["occluder"]), []).append(cell)
-    for (model, direction, occluder), cells in groups.items():
+    for (model, direction, occluder), cells in curve_groups(results["cells"]).items():
         title = f"{model}, {occluder}, {direction}"
         lines += [f"<details><summary>{title}</summary>", "", *_table(cells), "", "</details>", ""]
     if results.get("claims"):
@@ -90,11 +89,10 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     for claim in claims:
         numbers = [
-            f"{one['label']}: {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
-            for one in claim["estimates"]
+            told(one["label"], one["value"], one["low"], one["high"]) for one in claim["estimates"]
         ]
-        told = "<br>".join([claim["unit"], *numbers, *claim["notes"]])
-        lines.append(f"| {claim['statement']} | {claim['outcome']} | {told} |")
+        text = "<br>".join([claim["unit"], *numbers, *claim["notes"]])
+        lines.append(f"| {claim['statement']} | {claim['outcome']} | {text} |")
     return [*lines, "", "</details>"]
 
 
@@ -104,7 +102,7 @@ def _changes(kind: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
         "|---|---:|---:|---:|---:|---:|",
     ]
     for cell in cells[:SHOWN]:
-        before = cell["baseline_hits"] / max(1, cell["baseline_queries"])
+        before = baseline_recall(cell) or 0.0
         p = "" if cell["p_value"] is None else f"{cell['p_value']:.1g}"
         flips = "" if cell["lost"] is None else f"{cell['lost']} / {cell['gained']}"
         lines.append(
@@ -118,7 +116,7 @@ def _changes(kind: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     by_place = {(cell["ratio"], cell["k"]): cell for cell in cells}
-    ks = sorted({cell["k"] for cell in cells})
+    ks = ks_of(cells)
     lines = [
         "| blocked | " + " | ".join(f"R@{k}" for k in ks) + " |",
         "|---:|" + "---:|" * len(ks),

@@ -14,7 +14,8 @@ SCHEMAS = (1,)
 """Schemas that can be read. A field that was added later does not make a new schema: readers take
 what an earlier version did not write from the tables below."""
 
-WRITE_AGAIN = "write it again with pytest --occlusion-json PATH"
+WRITER = "pytest --occlusion-json PATH"
+WRITE_AGAIN = f"write it again with {WRITER}"
 
 IDENTITY = {"id": str, "model": str, "occluder": str}
 NUMBERS = ("ratio", "k", "recall", "hits", "queries", "chance", "constant", "ci_low", "ci_high")
@@ -72,15 +73,13 @@ def read_results(path: Path) -> dict[str, Any]:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
-        raise OcclusionError(
-            f"{path}: no such file", remedy="write it with pytest --occlusion-json PATH"
-        ) from None
+        raise OcclusionError(f"{path}: no such file", remedy=f"write it with {WRITER}") from None
     except (OSError, ValueError, RecursionError) as fault:
         raise OcclusionError(f"{path}: not a result file ({fault})", remedy=WRITE_AGAIN) from fault
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise OcclusionError(
             f"{path}: not a result file (it has no cells)",
-            remedy="write it again with --occlusion-json",
+            remedy=WRITE_AGAIN,
         )
     if content.get("schema") not in SCHEMAS:
         raise OcclusionError(

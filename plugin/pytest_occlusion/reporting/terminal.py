@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_occlusion.claims import told
+from pytest_occlusion.reporting.views import baseline_recall, curve_groups, focus_k, ks_of
 from pytest_occlusion.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
 
 Results = Mapping[str, Any]
@@ -21,7 +23,6 @@ BASELINE = 13
 SHOWN_CHANGES = 20
 OUTCOME = 14
 NARROW = 80
-FOCUS_K = 10
 BARS = {True: " ▁▂▃▄▅▆▇█", False: " .:-=+*#@"}
 
 
@@ -55,7 +56,7 @@ def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]
         notes: Further lines to say once (damaged store entries, a run without a baseline).
     """
     lines = [*_head(results)]
-    for group in _groups(results["cells"]).values():
+    for group in curve_groups(results["cells"]).values():
         lines += [Line(), *_table(results, group, width=width, unicode=unicode)]
     lines += _overview(results["cells"], width)
     if results.get("claims"):
@@ -71,13 +72,6 @@ def _wrapped(line: Line, width: int) -> list[Line]:
         return [line]
     parts = textwrap.wrap(line.text, width, subsequent_indent="  ", break_on_hyphens=False)
     return [Line(part, line.markup) for part in parts]
-
-
-def _groups(cells: Sequence[Cell]) -> dict[tuple[str, str, str], list[Cell]]:
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell["model"], cell["direction"], cell["occluder"]), []).append(cell)
-    return groups
 
 
 def _head(results: Results) -> Iterator[Line]:
@@ -109,11 +103,11 @@ def _table(results: Results, cells: Sequence[Cell], *, width: int, unicode: bool
             f"{model['truncated']:,} of {results['corpus']['texts']:,} texts were cut to "
             f"{model['token_limit']} tokens"
         )
-    ks = sorted({cell["k"] for cell in cells})
+    ks = ks_of(cells)
     per_block = max(1, (width - LABEL - BASELINE) // COLUMN)
     for start in range(0, len(ks), per_block):
         yield from _block(cells, ks[start : start + per_block])
-    yield from _curve_lines(results, first, ks, unicode=unicode)
+    yield from _curve_lines(results, cells, unicode=unicode)
 
 
 def _block(cells: Sequence[Cell], ks: Sequence[int]) -> Iterator[Line]:
@@ -139,8 +133,7 @@ def _block(cells: Sequence[Cell], ks: Sequence[int]) -> Iterator[Line]:
 def _overview(cells: Sequence[Cell], width: int) -> list[Line]:
     """Models side by side at one k, as multiples of chance; a table per occluder and direction."""
     lines: list[Line] = []
-    ks = sorted({cell["k"] for cell in cells})
-    focus = FOCUS_K if FOCUS_K in ks else ks[len(ks) // 2]
+    focus = focus_k(cells)
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         if cell["k"] == focus:
@@ -201,14 +194,11 @@ def _against_baseline(row: Sequence[Cell]) -> tuple[str, Mapping[str, bool] | No
 
 
 def _change(cell: Cell) -> float:
-    baseline: float = cell["baseline_hits"] / max(1, cell["baseline_queries"])
-    return float(cell["hits"] / cell["queries"] - baseline)
+    return float(cell["hits"] / cell["queries"] - (baseline_recall(cell) or 0.0))
 
 
-def _curve_lines(
-    results: Results, first: Cell, ks: Sequence[int], *, unicode: bool
-) -> Iterator[Line]:
-    focus = FOCUS_K if FOCUS_K in ks else ks[len(ks) // 2]
+def _curve_lines(results: Results, cells: Sequence[Cell], *, unicode: bool) -> Iterator[Line]:
+    first, focus = cells[0], focus_k(cells)
     same = ("model", "direction", "occluder")
     for curve in results["curves"]:
         if curve["k"] != focus or any(curve[name] != first[name] for name in same):
@@ -281,9 +271,7 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
         yield Line(f"{claim['outcome']:<{OUTCOME}}{claim['statement']}", mark)
         yield from (Line(text) for text in _under(f"({claim['unit']})", *claim["notes"]))
         numbers = [
-            f"{one['label']} {_number(one['value'])} [{_number(one['low'])}, "
-            f"{_number(one['high'])}]"
-            for one in claim["estimates"]
+            told(one["label"], one["value"], one["low"], one["high"]) for one in claim["estimates"]
         ]
         yield from (Line(text) for text in _under(*numbers))
 
@@ -297,10 +285,6 @@ def _under(*parts: str) -> list[str]:
         else:
             lines.append(f"{'':{OUTCOME}}{part}")
     return lines
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}"
 
 
 def _written(cells: Sequence[Cell]) -> Iterator[Line]:
@@ -324,7 +308,7 @@ def _drifted(cells: Sequence[Cell]) -> Iterator[Line]:
 
 
 def _change_line(cell: Cell) -> str:
-    before = cell["baseline_hits"] / max(1, cell["baseline_queries"])
+    before = baseline_recall(cell) or 0.0
     text = (
         f"{cell['id']}  {100 * before:.1f} -> {100 * cell['recall']:.1f} %  "
         f"{cell['hits'] - cell['baseline_hits']:+} hits"

@@ -9,18 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_occlusion import grid
+from pytest_occlusion.grid import MAIN_OCCLUDER
+from pytest_occlusion.provenance import FIELDS, shown_change
+
 Results = Mapping[str, Any]
 Cell = Mapping[str, Any]
-
-FOCUS_K = 10
-"""The k of pictures about one k, where the run has it; else its middle one."""
-
-MAIN_OCCLUDER = "block"
-
-DIGEST_FIELDS = ("weights", "corpus", "protocol")
-"""Provenance that is shown by its first digits."""
-
-ORIGIN_FIELDS = ("weights", "corpus", "protocol", "precision", "device", "code", "libraries")
 
 NO_IMAGE = ("near-chance", "image-blind")
 """Flags of a curve that starts no higher than a ranking that ignores the image."""
@@ -157,8 +151,7 @@ def ks_of(cells: Iterable[Cell]) -> list[int]:
 
 def focus_k(cells: Iterable[Cell]) -> int:
     """The k of pictures about one k."""
-    ks = ks_of(cells)
-    return FOCUS_K if FOCUS_K in ks else ks[len(ks) // 2]
+    return grid.focus_k(ks_of(cells))
 
 
 def curves(cells: Iterable[Cell]) -> list[Curve]:
@@ -170,6 +163,14 @@ def curves(cells: Iterable[Cell]) -> list[Curve]:
         Curve(model, k, tuple(points[ratio] for ratio in sorted(points)))
         for (model, k), points in groups.items()
     ]
+
+
+def curve_groups(cells: Iterable[Cell]) -> dict[tuple[str, str, str], list[Cell]]:
+    """(model, direction, occluder) -> its cells, in the order of the document."""
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell["model"], cell["direction"], cell["occluder"]), []).append(cell)
+    return groups
 
 
 def baseline_recall(cell: Cell) -> float | None:
@@ -212,7 +213,7 @@ def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
 def origin_of(results: Results, model: str) -> dict[str, str]:
     """Under what a model was measured in this run; fields that it does not record are left out."""
     record = {**results["models"].get(model, {}), "corpus": results["corpus"]["fingerprint"]}
-    return {name: str(record[name]) for name in ORIGIN_FIELDS if record.get(name)}
+    return {name: str(record[name]) for name in FIELDS if record.get(name)}
 
 
 def changes_of(results: Results) -> dict[tuple[str, str | None], Change]:
@@ -230,31 +231,18 @@ def _change(results: Results, model: str, origin: str | None, count: int) -> Cha
     if before is None:
         return Change(model, count, False, (), ())
     now = origin_of(results, model)
-    both = [name for name in ORIGIN_FIELDS if name in before and name in now]
+    both = [name for name in FIELDS if name in before and name in now]
     return Change(
         model,
         count,
         True,
         tuple(
-            (name, *_differing(name, str(before[name]), now[name]))
+            (name, *shown_change(name, str(before[name]), now[name]))
             for name in both
             if str(before[name]) != now[name]
         ),
         tuple(name for name in both if str(before[name]) == now[name]),
     )
-
-
-def _differing(name: str, old: str, new: str) -> tuple[str, str]:
-    """Digests by their first digits; of the libraries only those whose versions differ."""
-    if name in DIGEST_FIELDS:
-        return old[:8], new[:8]
-    if name == "libraries":
-        before, after = old.split(", "), new.split(", ")
-        return (
-            ", ".join(one for one in before if one not in after) or "none",
-            ", ".join(one for one in after if one not in before) or "none",
-        )
-    return old, new
 
 
 def ordered(kinds: Sequence[str], found: Mapping[str, int]) -> list[tuple[str, int]]:

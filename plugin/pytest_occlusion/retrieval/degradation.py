@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_occlusion.retrieval.recall import FloatArray
+
 
 @dataclass(frozen=True)
 class Degradation:
@@ -42,27 +44,69 @@ def degradation(ratios: Sequence[float], recalls: Sequence[float], *, chance: fl
     """
     p, r = np.asarray(ratios, dtype=np.float64), np.asarray(recalls, dtype=np.float64)
     whole = r[0] if len(p) and p[0] == 0 else 0.0
-    retention = tuple((r / whole).tolist()) if whole > 0 else ()
-    above = tuple(((r - chance) / (whole - chance)).tolist()) if whole > chance else ()
-    slope, r_squared = _line(p, r)
+    share = r / whole if whole > 0 else None
+    above = retained(r, chance) if whole > chance else None
+    slope = r_squared = None
+    if len(p) > 1:
+        fitted, explained = line_through(p, r)
+        slope = float(fitted)
+        # The variance of a flat curve may be a rounding error above zero: nothing to explain.
+        r_squared = float(explained) if len(p) > 2 and np.ptp(r) > 0 else None
     return Degradation(
-        retention=retention,
-        above_chance=above,
-        area=_area(p, np.asarray(retention)) if retention else None,
-        half_ratio=_crossing(p, np.asarray(above), 0.5) if above else None,
+        retention=() if share is None else tuple(share.tolist()),
+        above_chance=() if above is None else tuple(above.tolist()),
+        area=float(area_under(p, share)) if share is not None and len(p) > 1 else None,
+        half_ratio=_crossing(p, above, 0.5) if above is not None else None,
         slope=slope,
         r_squared=r_squared,
     )
 
 
-def _area(p: np.ndarray, values: np.ndarray) -> float | None:
-    """Trapezoid area over the span of the ratios."""
-    if len(p) < 2:
-        return None
-    return float(((values[1:] + values[:-1]) / 2 * np.diff(p)).sum() / (p[-1] - p[0]))
+def retained(curves: FloatArray, chance: float) -> FloatArray:
+    """Share of the recall above chance that is left: float64 ``[ratios, ...]``, first ratio 0."""
+    share: FloatArray = (curves - chance) / (curves[0] - chance)
+    return share
 
 
-def _crossing(p: np.ndarray, values: np.ndarray, level: float) -> float | None:
+def area_under(ratios: Sequence[float] | FloatArray, curves: FloatArray) -> FloatArray:
+    """Trapezoid area over the span of the ratios.
+
+    Args:
+        ratios: Two or more, ascending.
+        curves: float64 ``[ratios, ...]``.
+
+    Returns:
+        float64 ``[...]``, the mean height.
+    """
+    p = np.asarray(ratios, dtype=np.float64)
+    steps = np.diff(p).reshape(-1, *[1] * (curves.ndim - 1))
+    area: FloatArray = ((curves[1:] + curves[:-1]) / 2 * steps).sum(0) / (p[-1] - p[0])
+    return area
+
+
+def line_through(
+    ratios: Sequence[float] | FloatArray, curves: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Least-squares line through recall over the blocked share.
+
+    Args:
+        ratios: Two or more.
+        curves: float64 ``[ratios, ...]``.
+
+    Returns:
+        Slope and R², float64 ``[...]`` each; R² is 1 for a curve without any variance.
+    """
+    p = np.asarray(ratios, dtype=np.float64)
+    x, y = p - p.mean(), curves - curves.mean(0)
+    products, spread = np.tensordot(x, y, axes=1), (x**2).sum()
+    total = np.asarray((y**2).sum(0))
+    explained: FloatArray = np.divide(
+        products**2 / spread, total, out=np.ones_like(total), where=total > 0
+    )
+    return products / spread, explained
+
+
+def _crossing(p: FloatArray, values: FloatArray, level: float) -> float | None:
     below = np.flatnonzero(values <= level)
     if not len(below):
         return None
@@ -71,15 +115,3 @@ def _crossing(p: np.ndarray, values: np.ndarray, level: float) -> float | None:
         return float(p[0])
     share = (values[at - 1] - level) / (values[at - 1] - values[at])
     return float(p[at - 1] + share * (p[at] - p[at - 1]))
-
-
-def _line(p: np.ndarray, r: np.ndarray) -> tuple[float | None, float | None]:
-    if len(p) < 2:
-        return None, None
-    centred = p - p.mean()
-    slope = float((centred * (r - r.mean())).sum() / (centred**2).sum())
-    total = float(((r - r.mean()) ** 2).sum())
-    if len(p) < 3 or np.ptp(r) == 0:  # total may be a rounding error above zero
-        return slope, None
-    residual = float(((r - r.mean() - slope * centred) ** 2).sum())
-    return slope, 1 - residual / total
