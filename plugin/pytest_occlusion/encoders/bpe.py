@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,16 +61,15 @@ def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> B
     Raises:
         OcclusionError: The file is missing or is no vocabulary, or its size is another one.
     """
-    from open_clip.tokenizer import SimpleTokenizer, default_bpe
-
+    library = _open_clip_tokenizer()
     what = str(path) if path else "CLIP's own byte-pair vocabulary"
     remedy = (
         "give the merges file (.txt.gz) that the weights were trained with as `tokenizer`, or put "
         "it in the checkpoint's directory with 'bpe' in its name."
     )
     try:
-        file = path or Path(default_bpe())
-        tokenizer = SimpleTokenizer(str(file))
+        file = path or Path(library.default_bpe())
+        tokenizer = library.SimpleTokenizer(str(file))
         digest = short_digest(file.read_bytes())
     except (OSError, EOFError, UnicodeDecodeError) as fault:
         raise OcclusionError(
@@ -82,3 +82,21 @@ def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> B
             remedy=remedy,
         )
     return BytePairs(tokenizer, limit, digest)
+
+
+def _open_clip_tokenizer() -> Any:
+    """open_clip's module of that name by itself.
+
+    Importing the package would import timm, torchvision and transformers with it: several seconds
+    for nothing that a tokenizer needs. Should the module come to need its package, it is imported.
+    """
+    package = importlib.util.find_spec("open_clip")
+    if package is None or package.origin is None:  # pragma: no cover - it is required
+        raise ModuleNotFoundError("No module named 'open_clip'", name="open_clip")
+    file = Path(package.origin).with_name("tokenizer.py")
+    spec = importlib.util.spec_from_file_location("open_clip.tokenizer", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

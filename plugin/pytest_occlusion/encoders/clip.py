@@ -12,13 +12,8 @@ from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
 from pytest_occlusion.encoders.bpe import load_byte_pairs
 from pytest_occlusion.encoders.canvases import cropped, padded
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
-from pytest_occlusion.encoders.clip_model import (
-    Sizes,
-    build,
-    clip_plan,
-    embed_pixels,
-    embed_rows,
-)
+from pytest_occlusion.encoders.clip_model import Sizes, clip_plan
+from pytest_occlusion.encoders.clip_towers import clip_weights, image_features, text_features
 from pytest_occlusion.encoders.options import check_side
 from pytest_occlusion.encoders.signatures import refuse_other_families
 from pytest_occlusion.encoders.weights import Plan, check_plan, weights_digest
@@ -83,12 +78,12 @@ def _load_clip(
     read, plan = _read("clip", checkpoint)
     sizes: Sizes = plan.sizes
     rounded: bool = options["fp16-rounded"]
-    model = build(sizes, _rounded(plan.state) if rounded else plan.state, device)
+    weights = clip_weights(_rounded(plan.state) if rounded else plan.state, sizes, device)
     return _encoder(
         "clip",
         read,
         plan,
-        model,
+        weights,
         tokenizer=tokenizer,
         canvas=cropped(sizes.side, "bicubic", convert_first=False, prefix="clip"),
         pixels=clip_pixels,
@@ -108,12 +103,12 @@ def _load_repair(
     side = check_side(options["canvas-size"], REPAIR_CANVAS)
     read, plan = _read("cxr-repair", checkpoint)
     sizes: Sizes = plan.sizes
-    model = build(sizes, plan.state, device)
+    weights = clip_weights(plan.state, sizes, device)
     return _encoder(
         "cxr-repair",
         read,
         plan,
-        model,
+        weights,
         tokenizer=tokenizer,
         canvas=padded(side),
         pixels=partial(repair_pixels, side=sizes.side, antialias=antialias),
@@ -122,9 +117,9 @@ def _load_repair(
     )
 
 
-CLIP = Family("clip", _load_clip, {"fp16-rounded": False}, revision=2)
+CLIP = Family("clip", _load_clip, {"fp16-rounded": False}, revision=3)
 CXR_REPAIR = Family(
-    "cxr-repair", _load_repair, {"antialias": False, "canvas-size": REPAIR_CANVAS}, revision=2
+    "cxr-repair", _load_repair, {"antialias": False, "canvas-size": REPAIR_CANVAS}, revision=3
 )
 
 
@@ -164,7 +159,7 @@ def _encoder(
     family: str,
     read: Checkpoint,
     plan: Plan,
-    model: Any,
+    weights: Mapping[str, torch.Tensor],
     *,
     tokenizer: str | Path | None,
     canvas: CanvasRecipe,
@@ -188,9 +183,9 @@ def _encoder(
     return assemble(
         Towers(
             pixels=pixels,
-            images=partial(embed_pixels, model),
-            texts=by_length(partial(embed_rows, model)),
-            device=model.positional_embedding.device,
+            images=partial(image_features, weights, sizes),
+            texts=by_length(partial(text_features, weights, sizes)),
+            device=weights["positional_embedding"].device,
         ),
         pairs,
         family=family,

@@ -1,14 +1,16 @@
-"""CLIP's two towers, rebuilt from the shapes of a state_dict and run by open_clip's modules."""
+"""CLIP's architecture, read off the shapes of a state_dict in openai/CLIP's naming."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.checkpoints import Checkpoint
-from pytest_occlusion.encoders.weights import Plan, block_count, fill, shape_of
+from pytest_occlusion.encoders.resnet import ResNetSizes, norm_shapes, resnet_shapes
+from pytest_occlusion.encoders.vision import prefixed
+from pytest_occlusion.encoders.weights import Plan, block_count, shape_of
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
@@ -181,95 +183,68 @@ def clip_plan(read: Checkpoint) -> Plan:
     )
     state = {name: tensor for name, tensor in read.state.items() if name not in ignored}
     sizes = infer_sizes(state, read.config.get("model_cfg", {}), read.weights)
-    wanted = {name: tuple(t.shape) for name, t in skeleton(sizes).state_dict().items()}
-    return Plan("CLIP", sizes.variant, state, wanted, ignored, sizes)
+    return Plan("CLIP", sizes.variant, state, clip_shapes(sizes), ignored, sizes)
 
 
-def skeleton(sizes: Sizes) -> Any:
-    """open_clip's CLIP of these sizes on the meta device: nothing allocated or drawn at random."""
-    import torch
-    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-
-    # Half a row is added so that open_clip's int(width * ratio) gives the rows back.
-    vision = CLIPVisionCfg(
-        layers=sizes.layers if sizes.resnet else sizes.layers[0],
-        width=sizes.width,
-        head_width=sizes.head_width,
-        mlp_ratio=(sizes.hidden + 0.5) / sizes.width,
-        patch_size=sizes.patch,
-        image_size=sizes.side,
-    )
-    text = CLIPTextCfg(
-        context_length=sizes.limit,
-        vocab_size=sizes.vocabulary,
-        width=sizes.text_width,
-        heads=sizes.text_heads,
-        layers=sizes.text_layers,
-        mlp_ratio=(sizes.text_hidden + 0.5) / sizes.text_width,
-    )
-    with torch.device("meta"):
-        return CLIP(sizes.embedding, vision, text, quick_gelu=sizes.quick_gelu)
-
-
-def build(sizes: Sizes, state: Mapping[str, torch.Tensor], device: torch.device) -> Any:
-    """An ``open_clip.model.CLIP`` with checked weights: on ``device``, float32, evaluation mode."""
-    import torch
-
-    model = fill(skeleton(sizes), state, device)
-    # The one thing that CLIP computes for itself: attend to nothing that comes later.
-    square = torch.full((sizes.limit, sizes.limit), float("-inf"), device=device)
-    model.attn_mask = square.triu_(1)
+def clip_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor of a CLIP, as openai/CLIP names them."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "logit_scale": (),
+        "positional_embedding": (sizes.limit, sizes.text_width),
+        "text_projection": (sizes.text_width, sizes.embedding),
+        "token_embedding.weight": (sizes.vocabulary, sizes.text_width),
+        **_affine("ln_final", sizes.text_width),
+        **_block_shapes("", sizes.text_width, sizes.text_hidden, sizes.text_layers),
+    }
     if sizes.resnet:
-        _fold_norms(model.visual)
-    if sizes.resnet and device.type == "cpu":
-        # oneDNN's convolutions are about 1.8 times as fast on channels-last tensors.
-        model.visual.to(memory_format=torch.channels_last)
-    return model
+        return shapes | prefixed("visual.", _resnet_shapes(sizes))
+    return shapes | prefixed("visual.", _vision_transformer_shapes(sizes))
 
 
-def _fold_norms(module: Any) -> None:
-    """Merge every BatchNorm into the convolution before it: a third less time on a CPU."""
-    import torch
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    children = dict(module.named_children())
-    # open_clip's names: bnN stands behind convN, and in a shortcut "1" behind "0".
-    pairs = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3)] + [("0", "1")]
-    for conv, norm in pairs:
-        if isinstance(children.get(norm), torch.nn.BatchNorm2d):
-            setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
-            setattr(module, norm, torch.nn.Identity())
-    for child in children.values():
-        _fold_norms(child)
+def _affine(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-def embed_pixels(model: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """float32 ``[N, 3, H, W]``, normalised -> raw image features ``[N, D]``."""
-    import torch
-
-    if model.visual.conv1.weight.is_contiguous(memory_format=torch.channels_last):
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-    features: torch.Tensor = model.visual(pixels)
-    return features
+def _linear(name: str, out: int, into: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
 
 
-def embed_rows(model: Any, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Rows of token ids, each within the limit -> raw text features ``[N, D]``.
+def _block_shapes(prefix: str, width: int, hidden: int, depth: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for block in range(depth):
+        at = f"{prefix}transformer.resblocks.{block}."
+        shapes |= _affine(f"{at}ln_1", width) | _affine(f"{at}ln_2", width)
+        shapes[f"{at}attn.in_proj_weight"] = (3 * width, width)
+        shapes[f"{at}attn.in_proj_bias"] = (3 * width,)
+        shapes |= _linear(f"{at}attn.out_proj", width, width)
+        shapes |= _linear(f"{at}mlp.c_fc", hidden, width)
+        shapes |= _linear(f"{at}mlp.c_proj", width, hidden)
+    return shapes
 
-    Rows are padded to the longest of the call only. The mask is causal and the feature is read at
-    the end mark, so what follows it cannot reach the result.
-    """
-    import torch
 
-    device = model.positional_embedding.device
-    length = max(map(len, rows))
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
-    ids = ids.to(device)
-    hidden = model.token_embedding(ids) + model.positional_embedding[:length]
-    hidden = model.transformer(hidden, attn_mask=model.attn_mask[:length, :length])
-    ends = ids.argmax(dim=-1)  # the end mark has the highest id; the first of them, as upstream
-    picked = model.ln_final(hidden[torch.arange(len(rows), device=device), ends])
-    features: torch.Tensor = picked @ model.text_projection
-    return features
+def _vision_transformer_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    width, patches = sizes.width, (sizes.side // sizes.patch) ** 2
+    return {
+        "class_embedding": (width,),
+        "positional_embedding": (patches + 1, width),
+        "conv1.weight": (width, 3, sizes.patch, sizes.patch),
+        "proj": (width, sizes.embedding),
+        **_affine("ln_pre", width),
+        **_affine("ln_post", width),
+        **_block_shapes("", width, sizes.hidden, sizes.layers[0]),
+    }
+
+
+def _resnet_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """The stages of any ResNet with a stem of three convolutions and an attention pool."""
+    width, channels = sizes.width, sizes.width * 32
+    shapes = resnet_shapes(ResNetSizes(width, sizes.layers))
+    shapes["conv1.weight"] = (width // 2, 3, 3, 3)
+    shapes["conv2.weight"] = (width // 2, width // 2, 3, 3)
+    shapes["conv3.weight"] = (width, width // 2, 3, 3)
+    for norm, out in (("bn1", width // 2), ("bn2", width // 2), ("bn3", width)):
+        shapes |= norm_shapes(norm, out)
+    shapes["attnpool.positional_embedding"] = ((sizes.side // 32) ** 2 + 1, channels)
+    for part in ("q_proj", "k_proj", "v_proj"):
+        shapes |= _linear(f"attnpool.{part}", channels, channels)
+    return shapes | _linear("attnpool.c_proj", sizes.embedding, channels)

@@ -50,9 +50,7 @@ def resnet_shapes(sizes: ResNetSizes) -> dict[str, tuple[int, ...]]:
 
     def conv(name: str, norm: str, out: int, into: int, kernel: int) -> None:
         shapes[f"{name}.weight"] = (out, into, kernel, kernel)
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            shapes[f"{norm}.{part}"] = (out,)
-        shapes[f"{norm}.num_batches_tracked"] = ()
+        shapes.update(norm_shapes(norm, out))
 
     conv("conv1", "bn1", sizes.width, 3, 7)
     into = sizes.width
@@ -67,6 +65,13 @@ def resnet_shapes(sizes: ResNetSizes) -> dict[str, tuple[int, ...]]:
                 conv(f"{at}downsample.0", f"{at}downsample.1", inner * EXPANSION, into, 1)
             into = inner * EXPANSION
     return shapes
+
+
+def norm_shapes(name: str, channels: int) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the tensors of one BatchNorm."""
+    parts = ("weight", "bias", "running_mean", "running_var")
+    counted = {f"{name}.num_batches_tracked": ()}
+    return {**{f"{name}.{part}": (channels,) for part in parts}, **counted}
 
 
 def folded(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
