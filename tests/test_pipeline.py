@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pytest_occlusion import pipeline
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
@@ -26,10 +25,6 @@ from tests.plugin import toy_family
 WAYS = ("image-to-text", "text-to-image")
 
 
-def picture(number: int) -> Image.Image:
-    return Image.fromarray(toy_family.pattern(number))
-
-
 def toy_corpus(images: int = 37) -> Corpus:
     """Some studies have two radiographs, some texts occur twice."""
     studies = tuple(
@@ -37,7 +32,12 @@ def toy_corpus(images: int = 37) -> Corpus:
     )
     radiographs = tuple(
         Radiograph(
-            f"r{n}", n // 2, "", f"c{n // 2 % 23}", f"row {n}", partial(picture, n // 2 % 23)
+            f"r{n}",
+            n // 2,
+            "",
+            f"c{n // 2 % 23}",
+            f"row {n}",
+            partial(toy_family.picture, n // 2 % 23),
         )
         for n in range(images)
     )
@@ -125,7 +125,6 @@ def test_the_number_of_threads_does_not_matter(
     encoder: Encoder, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = measure(job(encoder))
-    monkeypatch.setattr(pipeline, "usable_cores", lambda: threads)
     monkeypatch.setattr("pytest_occlusion.parallel.usable_cores", lambda: threads)
     same(first, job(encoder))
 

@@ -11,20 +11,20 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.base import Corpus, Radiograph
-from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.task import Task
+from pytest_occlusion.decoding import Decoders
 from pytest_occlusion.digests import settings_digest
 from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.grid import REVERSE
 from pytest_occlusion.models import ModelRecord
-from pytest_occlusion.parallel import batch_threads, threaded_map, usable_cores
+from pytest_occlusion.parallel import batch_threads, threaded_map
 from pytest_occlusion.progress import Progress
 from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
 from pytest_occlusion.store import Store
@@ -98,6 +98,7 @@ class Job:
         store: Where results are kept.
         batch_size: Canvases per forward pass.
         say: Where progress lines go.
+        decoders: Where radiographs are decoded.
     """
 
     label: str
@@ -110,6 +111,7 @@ class Job:
     store: Store
     batch_size: int
     say: Callable[[str], None]
+    decoders: Decoders = field(default_factory=Decoders)
 
 
 Want = tuple[Condition, str]
@@ -211,7 +213,7 @@ def _draw_all(
         with job.store.lock(key):
             kept = job.store.read("canvases", key)
             if kept is None:
-                canvases = _draw(recipe, shard, faults, progress)
+                canvases = _draw(job.decoders, recipe, shard, faults, progress)
                 if not faults:
                     job.store.write("canvases", key, {"canvases": canvases})
             else:
@@ -245,22 +247,15 @@ def _reader(store: Store, key: str, canvases: NDArray[np.uint8]) -> Callable[[],
 
 
 def _draw(
-    recipe: CanvasRecipe, shard: Sequence[Radiograph], faults: list[str], progress: Progress
+    decoders: Decoders,
+    recipe: CanvasRecipe,
+    shard: Sequence[Radiograph],
+    faults: list[str],
+    progress: Progress,
 ) -> NDArray[np.uint8]:
     shape = (len(shard), recipe.channels, recipe.height, recipe.width)
     canvases = np.zeros(shape, dtype=np.uint8)
-
-    def draw(at: int) -> str | None:
-        try:
-            canvases[at] = recipe.draw(shard[at].open())
-        except ImageFault as fault:
-            return f"{shard[at].where}: {fault.reason}"
-        finally:
-            progress.add(1)
-        return None
-
-    found = threaded_map(draw, range(len(shard)), threads=usable_cores())
-    faults += [fault for fault in found if fault is not None]
+    faults += decoders.draw(recipe, shard, canvases, progress.add)
     return canvases
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pytest_occlusion.claims import Evidence
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.task import Task, build_task
+from pytest_occlusion.decoding import Decoders
 from pytest_occlusion.errors import MissingError, OcclusionError, listed
 from pytest_occlusion.grid import REVERSE, Cell, Curve, takes_whole_models
 from pytest_occlusion.models import ModelRecord, check_model, known_record, open_encoder
@@ -58,6 +59,7 @@ class Session:
     say: Callable[[str], None] = print
     adjusted: dict[tuple[Path, str], dict[Cell, float]] = field(default_factory=dict)
     store: Store = field(init=False)
+    decoders: Decoders = field(default_factory=Decoders, init=False)
     _results: dict[Cell, CellResult] = field(default_factory=dict, init=False)
     _measured: dict[tuple[str, Condition, str], Measured] = field(default_factory=dict, init=False)
     _faults: dict[str, OcclusionError] = field(default_factory=dict, init=False)
@@ -189,6 +191,8 @@ class Session:
             settings = self.settings.model(model)
             known = known_record(settings, self.settings.precision_of(settings), self.store)
             if known is None:
+                # A new model most likely shows new canvases: they start up while it is loaded.
+                self.decoders.start(len(self.task.radiographs))
                 self.encoder(model)
             else:
                 self._records[model] = known
@@ -326,6 +330,7 @@ class Session:
             store=self.store,
             batch_size=self.settings.batch_size,
             say=self.say,
+            decoders=self.decoders,
         )
 
     def _summarise(self, cells: Sequence[Cell]) -> None:

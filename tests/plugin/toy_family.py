@@ -26,6 +26,11 @@ def pattern(number: int) -> NDArray[np.uint8]:
     return cells.repeat(4, axis=0).repeat(4, axis=1)
 
 
+def picture(number: int) -> Image.Image:
+    """The radiograph of case ``number``."""
+    return Image.fromarray(pattern(number))
+
+
 def write_checkpoint(path: Path, *, noise: float = 0.0, **changes: float) -> Path:
     """Write a toy checkpoint; ``noise`` spoils the image side, other names fill a tensor."""
     from safetensors.numpy import save_file

@@ -1,0 +1,69 @@
+"""Radiographs that decoding processes are sent in tests; nothing heavy is imported for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pytest_occlusion.corpora.images import ImageFault
+
+SIZE = 4
+
+
+def grey(level: int) -> Image.Image:
+    """One grey level."""
+    return Image.new("L", (SIZE, SIZE), level)
+
+
+def shown(image: Image.Image) -> NDArray[np.uint8]:
+    """The canvas of an image, ``[1, 4, 4]``."""
+    return np.asarray(image)[None]
+
+
+def faulty() -> Image.Image:
+    """A file that is damaged."""
+    raise ImageFault("/secret/name.png: damaged", reason="damaged")
+
+
+def killed() -> Image.Image:
+    """A decoder that a bad file brings down."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError
+
+
+def exits() -> Image.Image:
+    """A decoder that ends the process it runs in."""
+    os._exit(3)
+
+
+def wrong() -> Image.Image:
+    """A corpus with a bug."""
+    raise KeyError("a bug")
+
+
+def chatty() -> Image.Image:
+    """A decoder that prints, through Python and past it."""
+    print("name of a file")  # noqa: T201
+    os.write(1, b"name of a file")
+    sys.stderr.write("name of a file")
+    return grey(7)
+
+
+@lru_cache(maxsize=64)
+def _process(number: int) -> int:
+    return os.getpid() + 0 * number
+
+
+def whose(number: int) -> Image.Image:
+    """The process that first drew this number, as two grey levels."""
+    image = grey(0)
+    identity = _process(number)
+    image.putpixel((0, 0), identity % 256)
+    image.putpixel((1, 0), identity // 256 % 256)
+    return image

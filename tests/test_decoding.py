@@ -1,0 +1,189 @@
+"""Decoding processes: what they draw, what they survive, and that none is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from pytest_occlusion import decoding
+from pytest_occlusion.corpora.base import Radiograph
+from pytest_occlusion.decoding import WORTHWHILE, Decoders
+from pytest_occlusion.encoders.base import CanvasRecipe
+from tests import decoder_tricks as tricks
+
+RECIPE = CanvasRecipe("toy", 1, tricks.SIZE, tricks.SIZE, tricks.shown)
+
+
+@pytest.fixture
+def decoders() -> Iterator[Decoders]:
+    made = Decoders(most=2)
+    yield made
+    made.close()
+
+
+def radiograph(number: int, opens: Callable[[], Image.Image]) -> Radiograph:
+    return Radiograph(f"key-{number}", 0, "", f"c{number}", f"row {number}", opens)
+
+
+def drawn(
+    decoders: Decoders, *opens: Callable[[], Image.Image], recipe: CanvasRecipe = RECIPE
+) -> tuple[NDArray[np.uint8], list[str]]:
+    canvases = np.zeros((len(opens), 1, tricks.SIZE, tricks.SIZE), np.uint8)
+    finished: list[int] = []
+    radiographs = [radiograph(number, one) for number, one in enumerate(opens)]
+    faults = decoders.draw(recipe, radiographs, canvases, finished.append)
+    assert sum(finished) == len(opens)
+    return canvases, faults
+
+
+def test_many_are_drawn_in_order(decoders: Decoders) -> None:
+    canvases, faults = drawn(decoders, *(partial(tricks.grey, n) for n in range(2 * WORTHWHILE)))
+    assert faults == []
+    assert canvases[:, 0, 0, 0].tolist() == list(range(2 * WORTHWHILE))
+    assert (canvases == canvases[:, :, :1, :1]).all()
+
+
+def test_few_start_one_process(decoders: Decoders) -> None:
+    assert decoders.start(WORTHWHILE) == 1
+    assert decoders.start(100 * WORTHWHILE) == 2
+    assert len(decoders._processes) == 2
+
+
+def test_faults_are_named_by_place_and_reason_alone(decoders: Decoders) -> None:
+    good = partial(tricks.grey, 9)
+    canvases, faults = drawn(decoders, good, tricks.faulty, good, tricks.faulty)
+    assert faults == ["row 1: damaged", "row 3: damaged"]
+    assert canvases[2].min() == 9
+
+
+@pytest.mark.parametrize(
+    ("crash", "told"),
+    [(tricks.killed, "was killed (SIGSEGV)"), (tricks.exits, "crashed (exit status 3)")],
+)
+def test_a_crash_costs_one_radiograph(
+    crash: Callable[[], Image.Image], told: str, decoders: Decoders
+) -> None:
+    opens: list[Callable[[], Image.Image]] = [partial(tricks.grey, n) for n in range(70)]
+    mixed = [*opens[:33], crash, *opens[33:50], crash, crash, *opens[50:]]
+    canvases, faults = drawn(decoders, *mixed)
+    assert faults == [f"row {at}: its decoder {told}" for at in (33, 51, 52)]
+    assert np.delete(canvases, (33, 51, 52), axis=0)[:, 0, 0, 0].tolist() == list(range(70))
+
+
+def test_other_errors_come_through(decoders: Decoders) -> None:
+    with pytest.raises(KeyError, match="a bug"):
+        drawn(decoders, tricks.wrong)
+    assert drawn(decoders, partial(tricks.grey, 1))[1] == []
+
+
+def test_what_decoders_print_goes_nowhere(
+    decoders: Decoders, capfd: pytest.CaptureFixture[str]
+) -> None:
+    canvases, faults = drawn(decoders, tricks.chatty, tricks.chatty)
+    assert faults == []
+    assert canvases.min() == 7
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_same_process_is_asked_again(decoders: Decoders) -> None:
+    opens = [partial(tricks.whose, n) for n in range(2 * WORTHWHILE)]
+    first, _ = drawn(decoders, *opens)
+    again, _ = drawn(decoders, *opens)
+    assert (first == again).all()
+    assert len({canvas.tobytes() for canvas in first}) == 2
+
+
+def test_functions_that_cannot_travel_are_called_here(decoders: Decoders) -> None:
+    canvases, faults = drawn(decoders, lambda: tricks.grey(5), tricks.faulty)
+    assert (canvases[0] == 5).all()
+    assert faults == ["row 1: damaged"]
+    assert decoders._processes == []
+
+
+def test_functions_that_do_not_arrive_are_called_here(
+    decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of an interactive session: they can be named here and not found there."""
+    decoders.start(1)
+    monkeypatch.setattr(tricks, "only_here", partial(tricks.grey, 3), raising=False)
+
+    def only_here() -> Image.Image:
+        return tricks.grey(3)
+
+    only_here.__module__, only_here.__qualname__ = tricks.__name__, "only_here"
+    monkeypatch.setattr(tricks, "only_here", only_here)
+    canvases, faults = drawn(decoders, only_here)
+    assert faults == []
+    assert (canvases == 3).all()
+
+
+def test_closing_ends_the_processes_and_the_next_use_starts_new_ones() -> None:
+    decoders = Decoders(most=2)
+    decoders.start(100 * WORTHWHILE)
+    first = list(decoders._processes)
+    decoders.close()
+    assert all(process is not None and process.returncode == 0 for process in first)
+    assert drawn(decoders, partial(tricks.grey, 1))[1] == []
+    last = decoders._processes[0]
+    del decoders
+    assert last is not None
+    assert last.returncode == 0, "letting go of them is enough"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks processes up in /proc")
+def test_none_outlives_a_run_that_is_killed() -> None:
+    code = (
+        "from pytest_occlusion.decoding import Decoders; import os, time\n"
+        "made = Decoders(most=2); made.start(1000)\n"
+        "print(*(p.pid for p in made._processes), flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        pids = [int(word) for word in run.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+        run.kill()
+    for pid in pids:
+        while _runs(pid):  # it ends once its input does
+            time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_interrupts_are_the_runs_own_affair(decoders: Decoders) -> None:
+    decoders.start(1)
+    assert drawn(decoders, partial(tricks.grey, 1))[1] == []
+    process = decoders._processes[0]
+    assert process is not None
+    process.send_signal(2)
+    assert drawn(decoders, partial(tricks.grey, 2))[1] == []
+    assert decoders._processes[0] is process
+    assert os.getpid() != process.pid
+
+
+def test_answers_that_cannot_be_pickled() -> None:
+    class Odd(Exception):
+        pass
+
+    def odd() -> Image.Image:
+        raise Odd
+
+    kind, value = decoding._answered(odd, tricks.shown)
+    assert kind == "error"
+    assert isinstance(value, Odd)
