@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from pytest_occlusion.corpora.images import ImageFault, open_image
+from pytest_occlusion.corpora.images import ImageFault, open_image, open_radiograph
 
 Values = np.ndarray[Any, np.dtype[Any]]
 
@@ -119,11 +121,39 @@ def test_sixteen_bits_are_scaled_from_their_full_range(tmp_path: Path, name: str
     assert np.array_equal(values, np.rint(wide / 257).astype(np.uint8))
 
 
-def test_twelve_bits_in_sixteen_are_not_clipped_to_white(tmp_path: Path) -> None:
-    wide = np.linspace(0, 4095, 48).reshape(6, 8).astype(np.uint16)
-    values = opened(saved(Image.fromarray(wide), tmp_path / "a.png"))
-    assert values.max() == 16
-    assert len(np.unique(values)) == 17
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_sixteen_bit_containers_are_scaled_by_the_depth_in_use(
+    tmp_path: Path, bits: int, name: str
+) -> None:
+    """Neither clipped to white, as Pillow's own conversion does, nor dark for want of high bits."""
+    wide = np.linspace(0, 2**bits - 1, 48).reshape(6, 8).round().astype(np.uint16)
+    values = opened(saved(Image.fromarray(wide), tmp_path / name))
+    assert np.array_equal(values, np.rint(wide * (255 / (2**bits - 1))).astype(np.uint8))
+
+
+@given(st.lists(st.integers(0, 65535), min_size=6, max_size=6))
+def test_sixteen_bits_keep_order_and_lose_at_most_two_bits_of_brightness(
+    tmp_path_factory: pytest.TempPathFactory, levels: list[int]
+) -> None:
+    wide = np.array(levels, dtype=np.uint16).reshape(2, 3)
+    values = opened(saved(Image.fromarray(wide), tmp_path_factory.getbasetemp() / "a.png"))
+    order = np.argsort(wide, axis=None, kind="stable")
+    assert (np.diff(values.ravel()[order].astype(int)) >= 0).all()
+    if wide.max() > 255:
+        assert values.max() >= 63
+
+
+@pytest.mark.parametrize("ending", ["a.tif", "a.png"])
+def test_a_marker_does_not_change_the_exposure(tmp_path: Path, ending: str) -> None:
+    film = np.full((6, 8), 1200, dtype=np.uint16)
+    marked = film.copy()
+    marked[0, 0] = 4095
+    dark, bright = film, marked
+    dark[0, 0] = 2100
+    first = opened(saved(Image.fromarray(dark), tmp_path / f"1{ending}"))
+    second = opened(saved(Image.fromarray(bright), tmp_path / f"2{ending}"))
+    assert np.array_equal(first[1:], second[1:])
 
 
 @pytest.mark.parametrize("low", [-1000, 0])
@@ -258,20 +288,55 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "Permission denied" in fault(path).reason
 
 
-def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = saved(Image.fromarray(RAMP), tmp_path / "hushed.png")
+@pytest.fixture
+def pillows_limit(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Pillow's own limit, low enough to be in the way."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", RAMP.size // 3)
-    error = fault(path)
-    assert "cannot be decoded" in error.reason
-    assert "decompression bomb" in error.reason
+    return RAMP.size // 3
 
 
-def test_a_large_picture_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit PIL warns, beyond twice the limit it refuses."""
+@pytest.mark.usefixtures("pillows_limit")
+@pytest.mark.parametrize("limit", [RAMP.size - 1, RAMP.size // 3, 1])
+@pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
+def test_a_decompression_bomb(tmp_path: Path, limit: int) -> None:
+    path = saved(Image.fromarray(RAMP), tmp_path / "hushed.png")
+    with pytest.raises(ImageFault, match="cannot be decoded") as caught:
+        open_image(path, max_pixels=limit)
+    assert "decompression bomb" in caught.value.reason
+    assert "hushed" not in caught.value.reason
+
+
+@pytest.mark.parametrize("limit", [RAMP.size - 1, RAMP.size // 3])
+def test_a_warning_that_was_made_an_error_is_a_refusal(
+    tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    path = saved(Image.fromarray(RAMP), tmp_path / "hushed.png")
+    with pytest.raises(ImageFault, match="decompression bomb"):
+        open_image(path, max_pixels=limit)
+
+
+@pytest.mark.usefixtures("pillows_limit")
+def test_the_limit_is_ours_to_set(tmp_path: Path) -> None:
     path = saved(Image.fromarray(RAMP), tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", RAMP.size - 1)
-    with pytest.warns(Image.DecompressionBombWarning):
-        assert np.array_equal(opened(path), RAMP)
+    assert np.array_equal(np.asarray(open_image(path, max_pixels=RAMP.size)), RAMP)
+    assert np.array_equal(opened(path), RAMP)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"P5 0 4 255\n",
+        b"P5 4 0 255\n",
+        b"GIF89a\0\0\0\0\0\0\0,\0\0\0\0\0\0\0\0\0\x02\0;",
+        b"BM" + (54).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little")
+        + (40).to_bytes(4, "little") + bytes(8) + b"\1\0\x18\0" + bytes(24),
+    ],
+)  # fmt: skip
+def test_a_picture_without_pixels(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "hushed.img"
+    path.write_bytes(content)
+    assert "cannot be decoded" in fault(path).reason
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP"])
@@ -328,3 +393,38 @@ def test_an_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "hushed.png"
     path.touch()
     assert fault(path).reason.startswith("cannot be decoded")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
+def test_a_truncated_progressive_jpeg(tmp_path: Path, share: float) -> None:
+    data = encoded("JPEG", progressive=True)
+    path = tmp_path / "hushed.jpg"
+    path.write_bytes(data[: int(len(data) * share)])
+    assert "cannot be decoded" in fault(path).reason
+
+
+def test_a_grey_profile_changes_nothing(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(RAMP), tmp_path / "a.png", icc_profile=b"\0" * 128)
+    assert np.array_equal(opened(path), RAMP)
+
+
+# Radiographs of a corpus -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hushed.png", "hushed.dcm", "hushed.DICOM"])
+def test_a_radiograph_is_called_by_its_row(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageFault, match=r"^row 7: no such file") as caught:
+        open_radiograph(tmp_path, name, "row 7")
+    assert "hushed" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    (tmp_path / name).write_bytes(b"hushed")
+    with pytest.raises(ImageFault, match=r"^row 7: cannot be ") as caught:
+        open_radiograph(tmp_path, name, "row 7")
+    assert "hushed" not in str(caught.value)
+
+
+def test_a_radiograph_has_the_limit_of_its_corpus(tmp_path: Path) -> None:
+    saved(Image.fromarray(RAMP), tmp_path / "a.png")
+    assert open_radiograph(tmp_path, "a.png", "row 1", RAMP.size).mode == "L"
+    with pytest.raises(ImageFault, match="more than the 47 that max-pixels allows"):
+        open_radiograph(tmp_path, "a.png", "row 1", RAMP.size - 1)

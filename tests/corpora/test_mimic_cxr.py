@@ -393,6 +393,12 @@ def test_an_unreadable_image(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "row 1: its image file cannot be read (Permission denied)" in text
 
 
+def test_a_limit_to_the_size_of_pictures(root: Path) -> None:
+    small = next(one for one in load(root, "?max-pixels=7").radiographs if one.where == "row 1")
+    with pytest.raises(ImageFault, match=r"row 1: .* more than the 7 that max-pixels allows"):
+        small.open()
+
+
 def test_damaged_images_say_no_name(tmp_path: Path) -> None:
     for images, suffix in (("jpg", "jpg"), ("dicom", "dcm")):
         root = mimic.write_tree(tmp_path / images, images=images)

@@ -6,16 +6,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.corpora.images import ImageFault
+from pytest_occlusion.corpora.images import LARGEST, ImageFault
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
-
-LARGEST = 200_000_000
-"""Pixels. Radiographs have up to 20 million; a header that claims more would fill the memory."""
 
 _REMEDY = "fetch the file again, or leave it out of the corpus"
 
@@ -44,7 +41,7 @@ def _pydicom() -> Any:
     return pydicom
 
 
-def open_dicom(path: Path) -> Image.Image:
+def open_dicom(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     """Decode one DICOM radiograph completely.
 
     The order is the standard's: rescale slope or modality table, then the first window or VOI
@@ -53,6 +50,7 @@ def open_dicom(path: Path) -> Image.Image:
 
     Args:
         path: A DICOM file with one frame.
+        max_pixels: The largest picture that is decoded.
 
     Returns:
         A PIL image of mode ``L``, or ``RGB`` for a colour one.
@@ -74,7 +72,7 @@ def open_dicom(path: Path) -> Image.Image:
     except Exception as fault:  # whatever a damaged file makes the reader raise
         raise _fault(path, f"cannot be read as DICOM ({_words(fault)})") from None
     try:
-        if reason := _unusable(data):
+        if reason := _unusable(data, max_pixels):
             raise _fault(path, reason)
         if data.get("SamplesPerPixel", 1) != 1:
             colours = pydicom.pixels.pixel_array(data)  # as RGB, whatever the file holds
@@ -86,13 +84,16 @@ def open_dicom(path: Path) -> Image.Image:
         raise _fault(path, f"cannot be decoded ({_words(fault)}{_compression(data)})") from None
 
 
-def _unusable(data: Any) -> str:
+def _unusable(data: Any, max_pixels: int) -> str:
     """Why a file that was read holds no single radiograph; empty if it does."""
     if "PixelData" not in data:
         return "has no pixels"
     rows, columns = int(data.get("Rows") or 0), int(data.get("Columns") or 0)
-    if rows < 1 or columns < 1 or rows * columns > LARGEST:
-        return f"has an impossible size ({rows} x {columns} pixels)"
+    if rows < 1 or columns < 1 or rows * columns > max_pixels:
+        return (
+            f"has an impossible size ({rows} x {columns} pixels), "
+            f"where max-pixels allows 1 to {max_pixels:,}"
+        )
     frames = int(data.get("NumberOfFrames") or 1)
     return f"has {frames} frames, not one" if frames != 1 else ""
 

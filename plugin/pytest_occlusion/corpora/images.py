@@ -35,39 +35,100 @@ def _rebuild(problem: str, remedy: str, reason: str) -> ImageFault:
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 """PIL modes with more than 8 bits, which PIL's own conversion would clip to white."""
 
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits per pixel that detectors and their exports use; 16-bit containers hold all of them."""
 
-def open_image(path: Path) -> Image.Image:
+DICOM = (".dcm", ".dicom")
+"""Endings of files that :mod:`pytest_occlusion.corpora.dicom` reads."""
+
+LARGEST = 200_000_000
+"""Pixels. Radiographs have up to 20 million; a header that claims more would fill the memory."""
+
+
+def open_image(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     """Decode one image file completely.
 
-    16-bit images are scaled from their full range: upstream loaders leave that to the caller, and
-    clipping would turn a radiograph white.
+    A 16-bit container holds pixels of 10, 12, 14 or 16 bits and does not say of how many. They are
+    scaled from the least of these depths that holds the brightest pixel. Reference loaders take
+    the values as they are, which turns every such radiograph white; scaling from 16 bits would
+    make one of 12 bits almost black; stretching each from its darkest to its brightest pixel would
+    make the exposure of a film depend on one marker. 32-bit containers and floats, which may hold
+    anything, are stretched.
 
     Args:
         path: A file in any format that PIL reads.
+        max_pixels: The largest picture that is decoded; in place of Pillow's own limit.
 
     Returns:
         A PIL image of mode ``L`` (grey input) or ``RGB``, upright if the file has an orientation.
 
     Raises:
-        ImageFault: A missing, unreadable, truncated or empty image. The message names the file.
+        ImageFault: A missing, unreadable, truncated, empty or too large image. The message names
+            the file.
     """
     from PIL import Image, ImageOps
 
+    _follow(max_pixels)
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with Image.open(path) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ValueError(
+                    f"{width} x {height} pixels are more than the {max_pixels:,} that max-pixels "
+                    "allows: a decompression bomb?"
+                )
+            if not width * height:
+                raise ValueError("it has no pixels")
             image.load()
             return _eight_bit(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise ImageFault(
             f"{path}: no such file", remedy="correct the path", reason="no such file"
         ) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+    except (OSError, ValueError, SyntaxError, *bombs) as fault:
         reason = _without_name(fault, path)
         raise ImageFault(
             f"{path}: cannot be decoded ({reason})",
             remedy="fetch the file again, or leave it out of the corpus",
             reason=f"cannot be decoded ({reason})",
         ) from fault
+
+
+def open_radiograph(root: Path, name: str, where: str, max_pixels: int = LARGEST) -> Image.Image:
+    """Decode one radiograph of a corpus; its file's name is an identifier and is not told.
+
+    Args:
+        root: Folder of the corpus; kept apart from the name because many share it.
+        name: A DICOM file (``.dcm``, ``.dicom``), or one of any format that PIL reads.
+        where: What messages call it.
+        max_pixels: The largest picture that is decoded.
+
+    Returns:
+        A PIL image of mode ``L``, or ``RGB`` for a colour one, in its own size.
+
+    Raises:
+        ImageFault: As the decoders', without the name of the file.
+        OcclusionError: A DICOM file, and pydicom is not installed.
+    """
+    try:
+        if name.lower().endswith(DICOM):
+            from pytest_occlusion.corpora.dicom import open_dicom
+
+            return open_dicom(root / name, max_pixels=max_pixels)
+        return open_image(root / name, max_pixels=max_pixels)
+    except ImageFault as fault:
+        raise ImageFault(
+            f"{where}: {fault.reason}", remedy=fault.remedy, reason=fault.reason
+        ) from None
+
+
+def _follow(max_pixels: int) -> None:
+    """Raise Pillow's limit to ours: it warns beyond its own, and refuses beyond twice that."""
+    from PIL import Image
+
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
 
 
 def _without_name(fault: Exception, path: Path) -> str:
@@ -89,7 +150,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode in SIXTEEN_BIT:
         values = np.asarray(image, dtype=np.float64)
         if image.mode.startswith("I;16"):
-            low, high = 0.0, 65535.0
+            brightest = values.max()
+            low, high = 0.0, float(next(2**n - 1 for n in DEPTHS if 2**n > brightest))
         else:  # 32-bit containers do not say how many bits they use
             low, high = float(values.min()), float(values.max())
             if not np.isfinite(high - low):

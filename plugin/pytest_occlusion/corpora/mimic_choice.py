@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_occlusion.corpora.choices import (
+    MAX_PIXELS,
+    check_value,
+    read_allowance,
+    read_max_pixels,
+    split_options,
+)
+from pytest_occlusion.corpora.images import LARGEST
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.paths import expanded
 
@@ -18,6 +26,7 @@ PER_STUDY = ("all", "one")
 IMAGES = {"auto": (".jpg", ".dcm"), "jpg": (".jpg",), "dicom": (".dcm",)}
 """Value of ``images`` -> endings to look for; the first that occurs is used for all."""
 
+OPTIONS = ("views", "per-study", "missing", "images", "reports", "tables", MAX_PIXELS)
 EXAMPLE = "mimic-cxr:ROOT?views=frontal&per-study=one&missing=0.1"
 ROOT_REMEDY = (
     "ROOT is the folder that holds files/ and mimic-cxr-2.0.0-split.csv.gz (MIMIC-CXR-JPG); "
@@ -42,6 +51,7 @@ class Choice:
         reports: ``mimic-cxr-reports.zip`` or a folder of reports; looked for in the root if
             ``None``.
         tables: Folder of the tables; the root if ``None``.
+        max_pixels: The largest picture that is decoded.
     """
 
     root: Path
@@ -52,6 +62,7 @@ class Choice:
     images: str = "auto"
     reports: Path | None = None
     tables: Path | None = None
+    max_pixels: int = LARGEST
 
 
 def parse_choice(place: str, base: Path, split: str) -> Choice:
@@ -65,50 +76,21 @@ def parse_choice(place: str, base: Path, split: str) -> Choice:
     Raises:
         OcclusionError: No root, an unknown option, split or value.
     """
-    root, _, query = place.partition("?")
+    root, values = split_options(NAME, place, OPTIONS, example=EXAMPLE)
     if not root:
         raise OcclusionError(f"corpus '{NAME}' names no folder", remedy=f"for example {EXAMPLE}")
-    values: dict[str, str] = {}
-    for pair in filter(None, query.split("&")):
-        name, _, value = pair.partition("=")
-        if name not in ("views", "per-study", "missing", "images", "reports", "tables"):
-            raise OcclusionError(
-                f"corpus '{NAME}': unknown option {name!r}",
-                remedy="known: views, per-study, missing, images, reports, tables; "
-                f"for example {EXAMPLE}",
-            )
-        if name in values or not value:
-            raise OcclusionError(
-                f"corpus '{NAME}': option {name} is given {'twice' if value else 'no value'}",
-                remedy=f"once each, for example {EXAMPLE}",
-            )
-        values[name] = value
     known = {"split": SPLITS, "views": VIEWS, "per-study": PER_STUDY, "images": IMAGES}
     for name, value in (*values.items(), ("split", split or DEFAULT_SPLIT)):
-        if name in known and value not in known[name]:
-            raise OcclusionError(
-                f"corpus '{NAME}': {name} is {value!r}", remedy=f"known: {', '.join(known[name])}"
-            )
+        if name in known:
+            check_value(NAME, name, value, tuple(known[name]))
     return Choice(
         root=base / expanded(root),
         split=split or DEFAULT_SPLIT,
         views=values.get("views", "all"),
         per_study=values.get("per-study", "all"),
-        missing=_allowance(values.get("missing", "0")),
+        missing=read_allowance(NAME, values.get("missing", "0")),
         images=values.get("images", "auto"),
         reports=base / expanded(values["reports"]) if "reports" in values else None,
         tables=base / expanded(values["tables"]) if "tables" in values else None,
+        max_pixels=read_max_pixels(NAME, values.get(MAX_PIXELS)),
     )
-
-
-def _allowance(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e9 or (number >= 1 and number != int(number)):
-        raise OcclusionError(
-            f"corpus '{NAME}': missing is {text!r}",
-            remedy="a share below 1 (missing=0.1) or a whole number of files (missing=25)",
-        )
-    return number

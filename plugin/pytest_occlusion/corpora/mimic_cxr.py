@@ -14,11 +14,11 @@ from functools import partial
 
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Step, Study
 from pytest_occlusion.corpora.contents import Memory
+from pytest_occlusion.corpora.images import open_radiograph
 from pytest_occlusion.corpora.mimic_choice import NAME, ROOT_REMEDY, VIEWS, Choice
 from pytest_occlusion.corpora.mimic_images import (
     find_images,
     image_digests,
-    open_radiograph,
     refuse_missing,
 )
 from pytest_occlusion.corpora.mimic_reports import read_reports
@@ -116,14 +116,15 @@ def _load(choice: Choice, memory: Memory | None, *, contents: bool) -> Corpus:
                     impression=_joined(found.impression),
                 )
             )
+        where = f"row {row.number}"
         radiographs.append(
             Radiograph(
                 key=row.dicom,
                 study=position[row.study],
                 view=_view(views.get(row.dicom, "")),
                 content=digest,
-                where=f"row {row.number}",
-                open=partial(open_radiograph, choice.root, state.name),
+                where=where,
+                open=partial(open_radiograph, choice.root, state.name, where, choice.max_pixels),
             )
         )
     dicom = any(state.name.endswith(".dcm") for state in states)

@@ -7,16 +7,12 @@ import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pytest_occlusion.corpora.choices import may_be_missing
 from pytest_occlusion.corpora.contents import FileState, Memory, content_digests
-from pytest_occlusion.corpora.images import ImageFault, open_image
-from pytest_occlusion.corpora.mimic_choice import IMAGES, NAME, Choice
+from pytest_occlusion.corpora.mimic_choice import IMAGES, Choice
 from pytest_occlusion.corpora.mimic_tables import Row
 from pytest_occlusion.errors import OcclusionError, listed
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 def find_images(
@@ -99,11 +95,9 @@ def refuse_missing(
     Raises:
         OcclusionError: More images or more reports are missing than were allowed (listed).
     """
-
-    def allowed(count: int, total: int) -> bool:
-        return count <= (choice.missing if choice.missing >= 1 else choice.missing * total)
-
-    if allowed(len(image_faults), images) and allowed(len(report_rows), reports):
+    if may_be_missing(choice.missing, len(image_faults), images) and may_be_missing(
+        choice.missing, len(report_rows), reports
+    ):
         return
     lines = [f"row {number}: its report does not exist" for number in report_rows]
     lines += [f"row {number}: its image file {what}" for number, what in sorted(image_faults)]
@@ -145,31 +139,3 @@ def image_digests(
             remedy="see to it that you may read them",
         )
     return [str(digest) for digest in digests]
-
-
-def open_radiograph(root: Path, name: str) -> Image.Image:
-    """Decode one image of the collection.
-
-    Args:
-        root: Folder of the collection.
-        name: The file below it, with forward slashes.
-
-    Returns:
-        A PIL image of mode ``L``, or ``RGB`` for a colour one, in its own size.
-
-    Raises:
-        ImageFault: As the decoders', without the name of the file: it is an identifier.
-        OcclusionError: A DICOM file, and pydicom is not installed.
-    """
-    try:
-        if name.endswith(".dcm"):
-            from pytest_occlusion.corpora.dicom import open_dicom
-
-            return open_dicom(root / name)
-        return open_image(root / name)
-    except ImageFault as fault:
-        raise ImageFault(
-            f"an image of the corpus '{NAME}': {fault.reason}",
-            remedy=fault.remedy,
-            reason=fault.reason,
-        ) from None
