@@ -283,6 +283,15 @@ def test_a_changed_protocol_has_no_baseline(name: str, value: Any) -> None:
     assert same.gated(*CELL)
 
 
+@pytest.mark.parametrize(
+    ("corpus", "split"), [("manifest:x.csv", ""), ("embedded", ""), ("mimic-cxr:other", "test")]
+)
+def test_a_split_belongs_to_its_kind_of_corpus(corpus: str, split: str) -> None:
+    suite = {**SUITE, "corpus": "mimic-cxr:root", "split": "test"}
+    assert build(suite, corpus=corpus).split == split
+    assert build(suite, corpus=corpus, split="train").split == "train"
+
+
 def test_several_changes_are_all_named() -> None:
     assert build(fill="white", seed=[4], ks=[3]).ad_hoc == ("fill", "seed")
 

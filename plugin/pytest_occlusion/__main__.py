@@ -99,6 +99,7 @@ def _corpus(options: argparse.Namespace) -> int:
         split=options.split,
         memory=Store(default_root()),
         contents=options.fingerprint,
+        say=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
     )
     for line in summary_lines(corpus, text_rule=options.text_rule, candidates=options.candidates):
         print(line)  # noqa: T201

@@ -204,6 +204,8 @@ def _merge(
 ) -> Settings:
     from_suite = {name: given.get(name, setting.default) for name, setting in SETTINGS.items()}
     merged = {**from_suite, **command_line}
+    if _kind(merged["corpus"]) != _kind(from_suite["corpus"]) and "split" not in command_line:
+        merged["split"] = ""  # the suite's is a part of the suite's own corpus
     names = tuple(model.name for model in models)
     suite_grid = Grid(
         models=names,
@@ -250,6 +252,10 @@ def _merge(
         outputs={},
         claims=dict(given.get("claims", {})),
     )
+
+
+def _kind(corpus: str) -> str:
+    return _expand(corpus)[0].partition(":")[0]
 
 
 def _expand(text: str) -> tuple[str, tuple[str, ...]]:

@@ -87,6 +87,7 @@ class Session:
             base=self.settings.base,
             split=self.settings.split,
             memory=self.store,
+            say=self.say,
         )
 
     @cached_property

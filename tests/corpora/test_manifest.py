@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pytest_occlusion.corpora import Corpus, load_corpus
+from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.manifest import load_manifest
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.progress import Progress
+from pytest_occlusion.store import Store
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -165,8 +170,51 @@ def test_images_lie_beside_the_table_or_anywhere(
     monkeypatch.setenv("HOME", str(home))
     (folder / "tables").mkdir()
     rows = [row("../a.png"), row(str(folder / "b.png"), "s2"), row("~/h.png", "s3")]
-    corpus = load_manifest(write_csv(folder / "tables", rows))
+    path = write_csv(folder / "tables", rows)
+    corpus = load_corpus(f"manifest:{path}?outside=allow")
     assert [radiograph.open().size for radiograph in corpus.radiographs] == [(4, 4)] * 3
+
+
+def test_images_outside_the_folder_are_refused_unless_allowed(folder: Path) -> None:
+    (folder / "tables").mkdir()
+    Image.new("L", (4, 4)).save(folder / "tables" / "in.png")
+    inside = str(folder / "tables" / "in.png")
+    rows = [row("../hush-image.png"), row(str(folder / "b.png"), "s2"), row(inside, "s3")]
+    rows.append(row("x/../../c.png", "s4"))
+    (folder / "tables" / "x").mkdir()
+    path = write_csv(folder / "tables", rows)
+    text = fault(path)
+    assert "3 faults in 4 rows" in text
+    for number in (1, 2, 4):
+        assert f"row {number}: its image file is outside the folder of the table" in text
+    assert "manifest:FILE?outside=allow" in text
+    assert len(load_corpus(f"manifest:{path}?outside=allow").radiographs) == 4
+
+
+def test_a_folder_whose_name_begins_alike_is_outside(folder: Path) -> None:
+    for name in ("tables", "tables-more"):
+        (folder / name).mkdir()
+        Image.new("L", (4, 4)).save(folder / name / "a.png")
+    text = fault(write_csv(folder / "tables", [row("../tables-more/a.png")]))
+    assert "outside the folder" in text
+
+
+def test_links_may_lead_anywhere(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "images").symlink_to(folder)
+    (elsewhere / "one.png").symlink_to(folder / "b.png")
+    rows = [row("images/a.png"), row("one.png", "s2")]
+    corpus = load_manifest(write_csv(elsewhere, rows))
+    assert [radiograph.open().size for radiograph in corpus.radiographs] == [(4, 4)] * 2
+    link = tmp_path_factory.mktemp("links") / "linked"
+    link.symlink_to(folder)
+    real = write_csv(folder, [row(str(folder / "a.png"))])  # told by the folder's real name
+    assert len(load_manifest(link / real.name).radiographs) == 1
+
+
+def test_a_dangling_link_is_a_missing_file(folder: Path) -> None:
+    (folder / "gone.png").symlink_to(folder / "nothing.png")
+    assert "row 1: its image file does not exist" in fault(write_csv(folder, [row("gone.png")]))
 
 
 def test_radiographs_of_a_study_stand_together(folder: Path) -> None:
@@ -188,6 +236,27 @@ def test_several_texts_of_one_study_id(folder: Path) -> None:
     assert corpus.notes == (
         "1 texts differ from their study's first; each counts as a study of its own",
     )
+
+
+@given(st.permutations(range(6)))
+def test_the_order_of_rows_changes_no_key(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    for number in range(6):
+        Image.new("L", (4, 4), number).save(folder / f"{number}.png")
+    texts = ["One.", "Two.", "One.", "Three.", "Alone.", "Alone."]
+    rows = [row(f"{at}.png", "s1" if at < 4 else "s2", text) for at, text in enumerate(texts)]
+
+    def keys(corpus: Corpus) -> dict[str, str]:
+        return {one.key: corpus.studies[one.study].key for one in corpus.radiographs}
+
+    first = load_manifest(write_json_lines(folder, rows, "order.jsonl"))
+    again = load_manifest(write_json_lines(folder, [rows[at] for at in order], "order.jsonl"))
+    assert keys(again) == keys(first)
+    assert again.fingerprint == first.fingerprint
+    assert len(set(keys(first).values())) == 4
+    assert keys(first)["4.png"] == "s2"
 
 
 def test_content_follows_the_pixels(folder: Path) -> None:
@@ -426,6 +495,107 @@ def test_all_faults_come_at_once_and_are_cut_at_twenty(folder: Path) -> None:
     assert "... and 5 more" in text
 
 
+def test_all_faults_go_to_a_file_on_request(folder: Path) -> None:
+    rows = [row("hush-image-" + str(i), f"hush-study{i}", "hush-report") for i in range(25)]
+    rows += [row("a.png", "s", ""), row("b.png", "t", "Clear.", patient_id="")]
+    path = write_csv(folder, rows)
+    assert "manifest:m.csv?faults=FILE writes all faults to a table" in fault(path)
+    with pytest.raises(OcclusionError, match=r"all faults are in .*all\.csv"):
+        load_corpus(f"manifest:{path}?faults=all.csv", base=folder)
+    text = (folder / "all.csv").read_text()
+    assert not [secret for secret in SECRETS if secret in text]
+    found = list(csv.DictReader(text.splitlines()))
+    assert [one["row"] for one in found] == [str(number) for number in range(1, 27)]
+    assert {one["column"] for one in found} == {"image", "report"}
+    assert all(one["remedy"] and one["problem"] for one in found)
+    write_csv(folder, rows[-1:])
+    load_corpus(f"manifest:{path}?faults=all.csv", base=folder)
+    assert (folder / "all.csv").read_text().splitlines() == ["row,column,problem,remedy"]
+
+
+def test_a_file_of_faults_that_cannot_be_written(folder: Path) -> None:
+    path = write_csv(folder, [row()])
+    (folder / "faults").mkdir()
+    with pytest.raises(OcclusionError, match=r"faults: cannot be written \(Is a directory\)"):
+        load_corpus(f"manifest:{path}?faults=faults", base=folder)
+
+
+def test_faults_are_grouped_by_column_and_remedy(folder: Path) -> None:
+    rows = [row("none.png", "s1", ""), row("nor.png", "s2"), row("a.png", "s3", "")]
+    text = fault(write_csv(folder, rows))
+    first, second = text.index(" image (2): correct the path"), text.index(" report (2): give a")
+    assert first < text.index("row 1: its") < text.index("row 2: its") < second
+    assert second < text.index("row 1: the") < text.index("row 3: the")
+
+
+def test_one_file_under_two_spellings_is_a_duplicate(folder: Path) -> None:
+    text = fault(write_csv(folder, [row("a.png"), row("./a.png", "s2")]))
+    assert "row 2: duplicate image, also in row 1" in text
+
+
+def test_an_empty_image_file(folder: Path) -> None:
+    (folder / "hush-image-2.png").touch()
+    assert "row 1: its image file is empty" in fault(write_csv(folder, [row("hush-image-2.png")]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("manifest:", "corpus 'manifest' names no file"),
+        ("manifest:?outside=allow", "corpus 'manifest' names no file"),
+        ("manifest:m.csv?outside=yes", "outside is 'yes'\n  -> known: refuse, allow"),
+        ("manifest:m.csv?root=x", "unknown option 'root'"),
+        ("manifest:m.csv?max-pixels=x", "max-pixels is 'x'"),
+    ],
+)
+def test_faulty_options(folder: Path, spec: str, said: str) -> None:
+    with pytest.raises(OcclusionError) as caught:
+        load_corpus(spec, base=folder)
+    assert said in str(caught.value)
+
+
+def test_the_limit_of_pixels_reaches_the_decoder(folder: Path) -> None:
+    path = write_csv(folder, [row()])
+    corpus = load_corpus(f"manifest:{path}?max-pixels=15")
+    with pytest.raises(ImageFault, match=r"row 1: .* more than the 15 that max-pixels allows"):
+        corpus.radiographs[0].open()
+
+
+def test_a_split_is_refused(folder: Path) -> None:
+    path = write_csv(folder, [row()])
+    with pytest.raises(OcclusionError, match="corpus 'manifest' has no splits, but 'test'"):
+        load_corpus(f"manifest:{path}", split="test")
+    for kind in ("embedded", "open-i"):
+        with pytest.raises(OcclusionError, match="leave the split out; only mimic-cxr has them"):
+            load_corpus(kind, split="validate")
+
+
+def test_a_second_run_reads_no_image(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_csv(folder, [row(), row("b.png", "s2")])
+    for name in ("a.png", "b.png"):
+        os.utime(folder / name, (1_700_000_000, 1_700_000_000))
+    store = Store(tmp_path_factory.mktemp("store"))
+    first = load_manifest(path, memory=store)
+
+    def refuse(_: Path) -> str:
+        raise AssertionError
+
+    monkeypatch.setattr("pytest_occlusion.corpora.contents.file_digest", refuse)
+    assert load_manifest(path, memory=store).fingerprint == first.fingerprint
+    assert load_manifest(path, contents=False).radiographs[0].content == ""
+
+
+def test_long_reading_says_how_far_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_occlusion.corpora.contents.Progress", partial(Progress, every=0.0))
+    lines: list[str] = []
+    rows = [row("hush-image.png", "hush-study", "hush-report"), row("b.png", "s2")]
+    load_corpus(f"manifest:{write_csv(folder, rows)}", say=lines.append)
+    assert lines[-1].startswith("corpus: reading: 2 of 2 image files (100 %), ")
+    assert not [secret for secret in SECRETS if any(secret in line for line in lines)]
+
+
 def test_faults_of_different_kinds_come_together(folder: Path) -> None:
     rows = [row(), row(), row("b.png", ""), row("none.png", "s4"), row("c.png", "s5", "")]
     text = fault(write_csv(folder, rows))
@@ -442,7 +612,7 @@ def test_images_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPat
             raise PermissionError(13, "Permission denied", str(file))
         return "digest"
 
-    monkeypatch.setattr("pytest_occlusion.corpora.manifest.file_digest", refuse)
+    monkeypatch.setattr("pytest_occlusion.corpora.contents.file_digest", refuse)
     text = fault(path)
     assert "row 2: its image file cannot be read (Permission denied)" in text
 

@@ -8,6 +8,7 @@ import shutil
 import stat
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.digests import file_digest
 from pytest_occlusion.errors import MissingError, OcclusionError
+from pytest_occlusion.progress import Progress
 from pytest_occlusion.store import Store
 from tests.corpora import mimic
 
@@ -471,6 +473,19 @@ def test_fresh_files_are_not_remembered(tmp_path: Path) -> None:
     again = content_digests(tmp_path, files, store)
     assert again[0] != found[0]
     assert again[0] == content_digests(tmp_path, files, None)[0]
+
+
+def test_long_reading_says_how_far_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hasty = partial(Progress, every=0.0)
+    monkeypatch.setattr(contents, "Progress", hasty)
+    monkeypatch.setattr("pytest_occlusion.corpora.mimic_reports.Progress", hasty)
+    lines: list[str] = []
+    load(root, say=lines.append)
+    reports = [line for line in lines if " reports (" in line]
+    images = [line for line in lines if " image files (" in line]
+    assert reports[-1].startswith(f"corpus: reading: {len(reports)} of {len(reports)} reports")
+    assert images[-1].startswith(f"corpus: reading: {len(images)} of {len(images)} image files")
+    assert not shown_secrets("".join(lines))
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Request, Study
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.paths import expanded
 
 if TYPE_CHECKING:
     from pytest_occlusion.corpora.contents import Memory
@@ -37,13 +36,10 @@ def _open_i(asked: Request) -> Corpus:
 
 
 def _manifest(asked: Request) -> Corpus:
-    from pytest_occlusion.corpora.manifest import load_manifest
+    from pytest_occlusion.corpora.manifest import load_manifest, parse_manifest
 
-    if not asked.place:
-        raise OcclusionError(
-            "corpus 'manifest' names no file", remedy="write manifest:path/to/manifest.csv"
-        )
-    return load_manifest(asked.base / expanded(asked.place))
+    path, options = parse_manifest(asked.place, asked.base)
+    return load_manifest(path, options, memory=asked.memory, contents=asked.contents, say=asked.say)
 
 
 def _mimic_cxr(asked: Request) -> Corpus:
@@ -51,7 +47,7 @@ def _mimic_cxr(asked: Request) -> Corpus:
     from pytest_occlusion.corpora.mimic_cxr import load_mimic_cxr
 
     choice = parse_choice(asked.place, asked.base, asked.split)
-    return load_mimic_cxr(choice, memory=asked.memory, contents=asked.contents)
+    return load_mimic_cxr(choice, memory=asked.memory, contents=asked.contents, say=asked.say)
 
 
 CORPORA: dict[str, Callable[[Request], Corpus]] = {
@@ -62,6 +58,9 @@ CORPORA: dict[str, Callable[[Request], Corpus]] = {
 }
 """Registry: kind -> loader."""
 
+WITH_SPLITS = ("mimic-cxr",)
+"""Kinds that have parts to choose from."""
+
 
 def load_corpus(
     spec: str,
@@ -70,21 +69,24 @@ def load_corpus(
     split: str = "",
     memory: Memory | None = None,
     contents: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> Corpus:
     """Load a corpus.
 
     Args:
-        spec: ``"embedded"``, ``"open-i"``, ``"open-i:FOLDER"``, ``"manifest:FILE"`` or
-            ``"mimic-cxr:ROOT"``, the last with options (``?views=frontal&per-study=one``).
+        spec: ``"embedded"``, ``"open-i"``, ``"open-i:ROOT"``, ``"manifest:FILE"`` or
+            ``"mimic-cxr:ROOT"``, the last three with options (``?views=frontal&missing=0.1``).
         base: Folder that relative paths start from; the current one by default.
         split: ``train``, ``validate`` (the default) or ``test`` of MIMIC-CXR; other corpora have
-            no parts.
+            no parts, and asking for one is an error.
         memory: Where digests of images are remembered (a store), so that a large collection is
             read once.
         contents: Whether the fingerprint is needed; without, large collections are only listed.
+        say: Where progress lines go, if anywhere.
 
     Raises:
-        OcclusionError: An unknown kind, or any fault of the files, all of a kind listed at once.
+        OcclusionError: An unknown kind, a split where there is none, or any fault of the files,
+            all of a kind listed at once.
     """
     kind, _, place = spec.partition(":")
     if kind not in CORPORA:
@@ -92,4 +94,9 @@ def load_corpus(
             f"unknown corpus {spec!r}",
             remedy=f"known kinds: {', '.join(CORPORA)}; for example manifest:reports.csv",
         )
-    return CORPORA[kind](Request(place, base or Path.cwd(), split, memory, contents))
+    if split and kind not in WITH_SPLITS:
+        raise OcclusionError(
+            f"corpus {kind!r} has no splits, but {split!r} is asked for",
+            remedy=f"leave the split out; only {', '.join(WITH_SPLITS)} has them",
+        )
+    return CORPORA[kind](Request(place, base or Path.cwd(), split, memory, contents, say))

@@ -126,6 +126,7 @@ class Request:
         memory: Where digests of files are remembered from run to run, if anywhere.
         contents: Whether images must be digested; without, a loader may leave them unread, and the
             fingerprint means nothing.
+        say: Where progress lines go, if anywhere.
     """
 
     place: str
@@ -133,6 +134,7 @@ class Request:
     split: str = ""
     memory: Memory | None = None
     contents: bool = True
+    say: Callable[[str], None] | None = None
 
 
 def combined_digest(entries: Iterable[str]) -> str:

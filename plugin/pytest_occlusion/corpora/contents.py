@@ -7,8 +7,10 @@ holds no names: a file is known by a keyed hash of its path, size and time.
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,7 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_occlusion.digests import file_digest, settings_digest
+from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.opaque import read_key
+from pytest_occlusion.progress import Progress
 
 KIND = "contents"
 BATCH = 8192
@@ -25,6 +29,9 @@ BATCH = 8192
 SETTLED = 2.0
 """Seconds. A file changed more recently than this is read but not remembered: a second change
 within the resolution of the file system's clock would not show."""
+
+Say = Callable[[str], None]
+"""Where a progress line goes."""
 
 STAMP = 16
 DIGEST = 32
@@ -60,7 +67,7 @@ class FileState:
     """A file as its folder lists it.
 
     Attributes:
-        name: Path below the root of the collection, with forward slashes.
+        name: Path below the root of the collection, with forward slashes, or an absolute one.
         size: Bytes.
         changed: Time of the last change, in nanoseconds.
     """
@@ -70,8 +77,75 @@ class FileState:
     changed: int
 
 
+def file_states(root: Path, names: Sequence[str]) -> list[FileState | None]:
+    """Look for files, following links.
+
+    Args:
+        root: Folder of the collection.
+        names: Paths below it, or absolute ones.
+
+    Returns:
+        For each name its file, or ``None`` where there is no regular file.
+    """
+    prefix = str(root)
+
+    def look(piece: Sequence[str]) -> list[FileState | None]:
+        states: list[FileState | None] = []
+        for name in piece:
+            try:
+                entry = os.stat(os.path.join(prefix, name))  # noqa: PTH116, PTH118 - half a million
+            except (OSError, ValueError):
+                states.append(None)
+                continue
+            regular = stat.S_ISREG(entry.st_mode)
+            states.append(FileState(name, entry.st_size, entry.st_mtime_ns) if regular else None)
+        return states
+
+    # Several at once: on a network drive each look takes a trip.
+    pieces = [names[at : at + 1024] for at in range(0, len(names), 1024)]
+    with ThreadPoolExecutor() as pool:
+        return [state for piece in pool.map(look, pieces) for state in piece]
+
+
+def image_digests(
+    root: Path,
+    files: Sequence[FileState],
+    named: Sequence[str],
+    memory: Memory | None,
+    *,
+    say: Say | None = None,
+) -> list[str]:
+    """Digest image files.
+
+    Args:
+        root: Folder of the collection.
+        files: The files below it.
+        named: What messages call each, e.g. ``"row 3"``.
+        memory: Where digests are remembered; ``None`` reads every file.
+        say: Where progress lines go, if anywhere.
+
+    Returns:
+        For each file its SHA-256 (hex).
+
+    Raises:
+        OcclusionError: Files that cannot be read (listed).
+    """
+    digests = content_digests(root, files, memory, say=say)
+    faults = [
+        f"{name}: its image file cannot be read ({digest.strerror})"
+        for name, digest in zip(named, digests, strict=True)
+        if isinstance(digest, OSError)
+    ]
+    if faults:
+        raise OcclusionError(
+            f"{root}: {len(faults)} image files cannot be read:\n{listed(faults)}",
+            remedy="see to it that you may read them",
+        )
+    return [str(digest) for digest in digests]
+
+
 def content_digests(
-    root: Path, files: Sequence[FileState], memory: Memory | None
+    root: Path, files: Sequence[FileState], memory: Memory | None, *, say: Say | None = None
 ) -> list[str | OSError]:
     """Digest every file, reading only those that are new or have changed.
 
@@ -79,12 +153,13 @@ def content_digests(
         root: Folder of the collection.
         files: The files below it.
         memory: Where digests are remembered; ``None`` reads every file.
+        say: Where progress lines go, if anywhere.
 
     Returns:
         For each file its SHA-256 (hex), or why it cannot be read.
     """
     if memory is None or memory.root is None:
-        return list(_read(root, files))
+        return list(_read(root, files, _progress(len(files), say)))
     place = str(root.resolve())
     key = settings_digest([KIND, place])
     secret = read_key(memory.root)
@@ -94,10 +169,12 @@ def content_digests(
         new = [at for at, stamp in enumerate(stamps) if stamp not in known]
         faults: dict[int, OSError] = {}
         passing: dict[int, bytes] = {}
+        progress = _progress(len(new), say)
         for start in range(0, len(new), BATCH):
             places = new[start : start + BATCH]
             settled = time.time_ns() - int(SETTLED * 1e9)
-            for at, found in zip(places, _read(root, [files[at] for at in places]), strict=True):
+            read = _read(root, [files[at] for at in places], progress)
+            for at, found in zip(places, read, strict=True):
                 if isinstance(found, OSError):
                     faults[at] = found
                 elif files[at].changed > settled:
@@ -111,12 +188,18 @@ def content_digests(
     ]
 
 
-def _read(root: Path, files: Sequence[FileState]) -> list[str | OSError]:
+def _progress(total: int, say: Say | None) -> Progress:
+    return Progress("corpus: reading", total, "image files", say or (lambda _: None))
+
+
+def _read(root: Path, files: Sequence[FileState], progress: Progress) -> list[str | OSError]:
     def digest(file: FileState) -> str | OSError:
         try:
             return file_digest(root / file.name)
         except OSError as fault:
             return fault
+        finally:
+            progress.add(1)
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(digest, files))

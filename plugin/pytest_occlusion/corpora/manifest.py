@@ -9,288 +9,264 @@ Rows are named by number only: paths and identifiers may point to a patient.
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
-from pytest_occlusion.corpora.images import open_image
-from pytest_occlusion.digests import file_digest
-from pytest_occlusion.errors import MissingError, OcclusionError, listed
-from pytest_occlusion.paths import expanded, is_file, is_folder
+from pytest_occlusion.corpora.choices import (
+    MAX_PIXELS,
+    check_value,
+    read_max_pixels,
+    split_options,
+)
+from pytest_occlusion.corpora.contents import (
+    FileState,
+    Memory,
+    Say,
+    content_digests,
+    file_states,
+)
+from pytest_occlusion.corpora.images import LARGEST, open_radiograph
+from pytest_occlusion.corpora.manifest_faults import Fault, Row, refuse
+from pytest_occlusion.corpora.manifest_tables import REQUIRED, TEXT_COLUMNS, read_rows
+from pytest_occlusion.digests import settings_digest
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.paths import expanded
 
-REQUIRED = ("image", "study_id")
-TEXT_COLUMNS = ("report", "findings", "impression")
-COLUMNS = (*REQUIRED, "patient_id", "view", *TEXT_COLUMNS)
-
-HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-"""JSON can spell half of a surrogate pair, which UTF-8 cannot."""
-
-Row = dict[str, str]
-Record = dict[Any, object]
-"""What a reader gives: column -> value, and surplus cells of a CSV row under ``None``."""
+NAME = "manifest"
+EXAMPLE = "manifest:path/to/manifest.csv?outside=allow&faults=faults.csv"
+OUTSIDE = ("refuse", "allow")
 
 
-def load_manifest(path: Path) -> Corpus:
+@dataclass(frozen=True)
+class ManifestOptions:
+    """How a manifest is read.
+
+    Attributes:
+        outside: Whether images may lie outside the folder of the table. Links inside it may lead
+            anywhere.
+        faults: Where to write all faulty rows, as a CSV table.
+        max_pixels: The largest picture that is decoded.
+    """
+
+    outside: bool = False
+    faults: Path | None = None
+    max_pixels: int = LARGEST
+
+
+def parse_manifest(place: str, base: Path) -> tuple[Path, ManifestOptions]:
+    """Read what follows ``manifest:`` in a corpus specification.
+
+    Args:
+        place: ``FILE`` or ``FILE?name=value&name=value``.
+        base: Folder that relative paths start from.
+
+    Raises:
+        OcclusionError: No file, an unknown option or value.
+    """
+    known = ("outside", "faults", MAX_PIXELS)
+    file, values = split_options(NAME, place, known, example=EXAMPLE)
+    if not file:
+        raise OcclusionError(
+            f"corpus '{NAME}' names no file", remedy="write manifest:path/to/manifest.csv"
+        )
+    outside = check_value(NAME, "outside", values.get("outside", "refuse"), OUTSIDE)
+    return base / expanded(file), ManifestOptions(
+        outside=outside == "allow",
+        faults=base / expanded(values["faults"]) if "faults" in values else None,
+        max_pixels=read_max_pixels(NAME, values.get(MAX_PIXELS)),
+    )
+
+
+def load_manifest(
+    path: Path,
+    options: ManifestOptions | None = None,
+    *,
+    memory: Memory | None = None,
+    contents: bool = True,
+    say: Say | None = None,
+) -> Corpus:
     """Read and check a manifest.
 
     Args:
         path: ``.csv``, ``.jsonl``/``.ndjson`` or ``.parquet`` (needs pyarrow).
+        options: How it is read.
+        memory: Where digests of images are remembered.
+        contents: Whether to digest images at all; without, the fingerprint means nothing.
+        say: Where progress lines go, if anywhere.
 
     Returns:
-        A corpus in the table's order of studies; every image file exists and was hashed.
+        A corpus in the table's order of studies; every image file exists.
 
     Raises:
-        OcclusionError: A missing or malformed table, missing columns, or faulty rows (listed).
+        OcclusionError: A missing or malformed table, missing columns, faulty rows (listed), or
+            images that cannot be read (listed).
     """
-    faults: list[str] = []
-    rows = list(_read(path, faults))
+    options = options or ManifestOptions()
+    faults: list[Fault] = []
+    rows = list(read_rows(path, faults))
     if not rows:
         raise OcclusionError(
             f"{path}: the table has no rows", remedy="give it one row per radiograph"
         )
-    faults += [fault for check in CHECKS for fault in check(rows, path)]
-    _refuse(faults, rows, path)
-    return _corpus(rows, _contents(rows, path), path)
-
-
-def _refuse(faults: list[str], rows: list[Row], path: Path) -> None:
-    if faults:
-        raise OcclusionError(
-            f"{path}: {len(faults)} faults in {len(rows)} rows:\n{listed(faults)}",
-            remedy="correct these rows; row 1 is the first after the header",
-        )
-
-
-def _image_file(row: Row, path: Path) -> Path:
-    return path.parent / expanded(row["image"])
-
-
-def _contents(rows: list[Row], path: Path) -> list[str]:
-    """The digest of each row's image file."""
-
-    def digest(row: Row) -> str | OSError:
-        try:
-            return file_digest(_image_file(row, path))
-        except OSError as fault:
-            return fault
-
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(digest, rows))
-    faults = [
-        f"row {number}: its image file cannot be read ({one.strerror})"
-        for number, one in enumerate(found, start=1)
-        if isinstance(one, OSError)
-    ]
-    _refuse(faults, rows, path)
-    return [str(one) for one in found]
-
-
-def _corpus(rows: list[Row], contents: list[str], path: Path) -> Corpus:
-    studies: dict[tuple[str, ...], Study] = {}
-    variants: dict[str, int] = {}
-    for row in rows:
-        text = _study(row)
-        if text in studies:
-            continue
-        study_id = row["study_id"]
-        number = variants[study_id] = variants.get(study_id, 0) + 1
-        sections = [row["findings"], row["impression"]]
-        report = row["report"] or "\n".join(section for section in sections if section)
-        key = study_id if number == 1 else f"{study_id}\x1f{number}"
-        studies[text] = Study(key, row["patient_id"] or study_id, report, *sections)
-    position = {text: index for index, text in enumerate(studies)}
-    several = len(studies) - len(variants)
-    notes = (
-        (f"{several} texts differ from their study's first; each counts as a study of its own",)
-        if several
-        else ()
-    )
+    names = [str(expanded(row["image"])) for row in rows]
+    files = file_states(path.parent, names)
+    faults += _empty_cells(rows)
+    faults += _duplicate_images(rows, names)
+    faults += _file_faults(rows, names, files, path.parent, outside=options.outside)
+    faults += _disagreeing_patients(rows)
+    refuse(faults, len(rows), path, options.faults)
+    found = [file for file in files if file is not None]
+    digests: list[str | OSError] = [""] * len(rows)
+    if contents:
+        digests = content_digests(path.parent, found, memory, say=say)
+        refuse(_unreadable(digests), len(rows), path, options.faults)
+    studies, position, notes = _studies(rows)
     radiographs = [
         Radiograph(
             key=row["image"],
             study=position[_study(row)],
             view=row["view"],
-            content=content,
+            content=str(digest),
             where=f"row {number}",
-            open=partial(open_image, _image_file(row, path)),
+            open=partial(
+                open_radiograph, path.parent, file.name, f"row {number}", options.max_pixels
+            ),
         )
-        for number, (row, content) in enumerate(zip(rows, contents, strict=True), start=1)
+        for number, (row, file, digest) in enumerate(
+            zip(rows, found, digests, strict=True), start=1
+        )
     ]
     radiographs.sort(key=lambda radiograph: radiograph.study)  # stable: keeps the table's order
-    return Corpus("manifest", tuple(studies.values()), tuple(radiographs), notes)
+    return Corpus(NAME, studies, tuple(radiographs), notes)
 
 
-def _study(row: Row) -> tuple[str, ...]:
-    """What makes rows one study: the same study_id and the same text.
+Identity = tuple[str, ...]
+"""What makes rows one study: the same study_id and the same text.
 
-    In collections of published cases one study_id may stand for several images that are each
-    described by a text of their own.
-    """
+In collections of published cases one study_id may stand for several images that are each described
+by a text of their own.
+"""
+
+
+def _study(row: Row) -> Identity:
     return (row["study_id"], *(row[name] for name in TEXT_COLUMNS))
 
 
-def _read(path: Path, faults: list[str]) -> Iterator[Row]:
-    readers: dict[str, Callable[[Path], Iterator[Record]]] = {
-        ".csv": _read_csv,
-        ".jsonl": _read_json_lines,
-        ".ndjson": _read_json_lines,
-        ".parquet": _read_parquet,
-    }
-    if is_folder(path):
-        raise OcclusionError(f"{path}: is a folder", remedy="name the manifest file itself")
-    if not is_file(path):
-        raise MissingError(f"{path}: no such file", remedy="name the manifest file itself")
-    if path.suffix.lower() not in readers:
-        raise OcclusionError(
-            f"{path}: unknown kind of table {path.suffix!r}",
-            remedy=f"known: {', '.join(readers)}",
+def _studies(
+    rows: Sequence[Row],
+) -> tuple[tuple[Study, ...], dict[Identity, int], tuple[str, ...]]:
+    """Studies, the position of each, and notes on study_ids that have several texts."""
+    first: dict[Identity, Row] = {}
+    for row in rows:
+        first.setdefault(_study(row), row)
+    texts: dict[str, int] = {}
+    for study_id, *_ in first:
+        texts[study_id] = texts.get(study_id, 0) + 1
+    studies = []
+    for identity, row in first.items():
+        study_id, report, findings, impression = identity
+        studies.append(
+            Study(
+                # By its text, not by its place: sorting the table must not make it another corpus.
+                key=study_id if texts[study_id] == 1 else _key_of_several(identity),
+                patient=row["patient_id"] or study_id,
+                report=report or "\n".join(text for text in (findings, impression) if text),
+                findings=findings,
+                impression=impression,
+            )
         )
-    try:
-        for number, record in enumerate(readers[path.suffix.lower()](path), start=1):
-            surplus = record.pop(None, None)
-            if isinstance(surplus, list) and any(cell.strip() for cell in surplus):
-                faults.append(f"row {number}: more cells than columns; quote texts with commas")
-            if number == 1:
-                _check_columns(path, record)
-            faults += [
-                f"row {number}: {name} is not a text"
-                for name in COLUMNS
-                if not _is_text(record.get(name))
-            ]
-            yield {
-                name: "" if record.get(name) is None else str(record[name]).strip()
-                for name in COLUMNS
-            }
-    except OSError as fault:
-        raise OcclusionError(
-            f"{path}: cannot be read ({fault.strerror})", remedy="see to it that you may read it"
-        ) from fault
-    except UnicodeDecodeError as fault:
-        raise OcclusionError(
-            f"{path}: not UTF-8 (byte {fault.start})", remedy="save the table as UTF-8"
-        ) from fault
+    several = len(first) - len(texts)
+    notes = (
+        (f"{several} texts differ from their study's first; each counts as a study of its own",)
+        if several
+        else ()
+    )
+    return tuple(studies), {identity: at for at, identity in enumerate(first)}, notes
 
 
-def _is_text(value: object) -> bool:
-    """Whether a cell holds one value that can be written as UTF-8."""
-    if isinstance(value, str):
-        return value.isascii() or not HALF_CHARACTER.search(value)
-    return not isinstance(value, (bytes, list, tuple, dict))
+def _key_of_several(identity: Identity) -> str:
+    return f"{identity[0]}\x1f{settings_digest(list(identity))[:16]}"
 
 
-def _spelling(name: object) -> str:
-    return re.sub(r"[\W_]+", "", str(name)).casefold()
-
-
-def _check_columns(path: Path, record: Record) -> None:
-    missing = [name for name in REQUIRED if name not in record]
-    if not any(name in record for name in TEXT_COLUMNS):
-        missing.append("report")
-    if missing:
-        # Other names are not shown: without a header, the first row's cells are the names.
-        meant = {_spelling(name) for name in COLUMNS}
-        close = [repr(name) for name in record if _spelling(name) in meant and name not in COLUMNS]
-        raise OcclusionError(
-            f"{path}: missing columns {', '.join(missing)}"
-            + (f" (spelled otherwise: {', '.join(close)})" if close else ""),
-            remedy="a manifest has image, study_id and report (or findings/impression), and "
-            "optionally patient_id and view; the first line of a CSV table names them",
-        )
-
-
-def _read_csv(path: Path) -> Iterator[Record]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            for row in csv.DictReader(file, strict=True):
-                yield dict(row)
-        except csv.Error as fault:
-            raise OcclusionError(
-                f"{path}: not a CSV table ({fault})", remedy="quote texts that hold commas"
-            ) from fault
-
-
-def _read_json_lines(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as fault:  # endless digits, endless brackets
-                reason = getattr(fault, "msg", "beyond all bounds")
-                raise OcclusionError(
-                    f"{path}: line {number} is not JSON ({reason})",
-                    remedy="one JSON object per line",
-                ) from fault
-            if not isinstance(record, dict):
-                raise OcclusionError(
-                    f"{path}: line {number} is not a JSON object",
-                    remedy='one object per line: {"image": ..., "study_id": ..., "report": ...}',
-                )
-            yield record
-
-
-def _read_parquet(path: Path) -> Iterator[Record]:
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise OcclusionError(
-            f"{path}: reading Parquet needs pyarrow",
-            remedy='pip install "pytest-occlusion[parquet]"',
-        ) from None
-    try:
-        yield from parquet.read_table(path).to_pylist()
-    except (arrow.ArrowException, OSError) as fault:  # both, for damage of different kinds
-        raise OcclusionError(
-            f"{path}: not a Parquet file ({fault})", remedy="write the table again"
-        ) from fault
-
-
-def _empty_cells(rows: list[Row], path: Path) -> Iterator[str]:
+def _empty_cells(rows: Sequence[Row]) -> list[Fault]:
+    faults = []
     for number, row in enumerate(rows, start=1):
-        for name in REQUIRED:
-            if not row[name]:
-                yield f"row {number}: {name} is empty"
+        faults += [
+            Fault(number, name, f"{name} is empty", "fill it in, or leave the row out")
+            for name in REQUIRED
+            if not row[name]
+        ]
         if not any(row[name] for name in TEXT_COLUMNS):
-            yield f"row {number}: the report is empty"
+            remedy = "give a report, findings or an impression, or leave the row out"
+            faults.append(Fault(number, "report", "the report is empty", remedy))
+    return faults
 
 
-def _duplicate_images(rows: list[Row], path: Path) -> Iterator[str]:
+def _duplicate_images(rows: Sequence[Row], names: Sequence[str]) -> list[Fault]:
+    faults = []
     seen: dict[str, int] = {}
-    for number, row in enumerate(rows, start=1):
-        image = row["image"]
-        if image and image in seen:
-            yield f"row {number}: duplicate image, also in row {seen[image]}"
-        seen.setdefault(image, number)
+    for number, (row, name) in enumerate(zip(rows, names, strict=True), start=1):
+        spelled = os.path.normpath(name)
+        if row["image"] and spelled in seen:
+            problem = f"duplicate image, also in row {seen[spelled]}"
+            faults.append(Fault(number, "image", problem, "leave one of the two rows out"))
+        seen.setdefault(spelled, number)
+    return faults
 
 
-def _missing_files(rows: list[Row], path: Path) -> Iterator[str]:
-    for number, row in enumerate(rows, start=1):
-        if row["image"] and not is_file(_image_file(row, path)):
-            yield f"row {number}: its image file does not exist"
+def _file_faults(
+    rows: Sequence[Row],
+    names: Sequence[str],
+    files: Sequence[FileState | None],
+    folder: Path,
+    *,
+    outside: bool,
+) -> list[Fault]:
+    roots = {os.path.abspath(folder), os.path.realpath(folder)}  # noqa: PTH100 - as it is written
+    missing = "correct the path, which starts at the folder of the table, or fetch the file"
+    allow = "move the files there, or allow this: manifest:FILE?outside=allow"
+    faults = []
+    for number, (row, name, file) in enumerate(zip(rows, names, files, strict=True), start=1):
+        if not row["image"]:
+            continue
+        if file is None:
+            faults.append(Fault(number, "image", "its image file does not exist", missing))
+        elif not file.size:
+            faults.append(Fault(number, "image", "its image file is empty", missing))
+        elif not outside and not any(_is_inside(name, root) for root in roots):
+            problem = "its image file is outside the folder of the table"
+            faults.append(Fault(number, "image", problem, allow))
+    return faults
 
 
-def _disagreeing_patients(rows: list[Row], path: Path) -> Iterator[str]:
+def _unreadable(digests: Sequence[str | OSError]) -> list[Fault]:
+    return [
+        Fault(
+            number,
+            "image",
+            f"its image file cannot be read ({digest.strerror})",
+            "see to it that you may read it",
+        )
+        for number, digest in enumerate(digests, start=1)
+        if isinstance(digest, OSError)
+    ]
+
+
+def _is_inside(name: str, root: str) -> bool:
+    place = os.path.normpath(os.path.join(root, name))  # noqa: PTH118 - links are not followed
+    return place.startswith(os.path.join(root, ""))  # noqa: PTH118
+
+
+def _disagreeing_patients(rows: Sequence[Row]) -> list[Fault]:
+    faults = []
     first: dict[str, tuple[int, str]] = {}
     for number, row in enumerate(rows, start=1):
         earlier, patient = first.setdefault(row["study_id"], (number, row["patient_id"]))
         if row["study_id"] and row["patient_id"] != patient:
-            yield (
-                f"row {number}: patient_id differs from that of row {earlier}, which has the same "
-                "study_id"
-            )
-
-
-CHECKS: tuple[Callable[[list[Row], Path], Iterator[str]], ...] = (
-    _empty_cells,
-    _duplicate_images,
-    _missing_files,
-    _disagreeing_patients,
-)
+            problem = f"patient_id differs from that of row {earlier}, which has the same study_id"
+            faults.append(Fault(number, "patient_id", problem, "a study has one patient"))
+    return faults

@@ -13,14 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Step, Study
-from pytest_occlusion.corpora.contents import Memory
+from pytest_occlusion.corpora.contents import Memory, Say, image_digests
 from pytest_occlusion.corpora.images import open_radiograph
 from pytest_occlusion.corpora.mimic_choice import NAME, ROOT_REMEDY, VIEWS, Choice
-from pytest_occlusion.corpora.mimic_images import (
-    find_images,
-    image_digests,
-    refuse_missing,
-)
+from pytest_occlusion.corpora.mimic_images import find_images, refuse_missing
 from pytest_occlusion.corpora.mimic_reports import read_reports
 from pytest_occlusion.corpora.mimic_tables import Row, read_rows, read_views
 from pytest_occlusion.errors import MissingError
@@ -36,7 +32,7 @@ LATERAL = ("LATERAL", "LL", "XTABLE LATERAL")
 
 
 def load_mimic_cxr(
-    choice: Choice, *, memory: Memory | None = None, contents: bool = True
+    choice: Choice, *, memory: Memory | None = None, contents: bool = True, say: Say | None = None
 ) -> Corpus:
     """Read the studies of a split that have findings or an impression.
 
@@ -44,6 +40,7 @@ def load_mimic_cxr(
         choice: What to take.
         memory: Where digests of images are remembered.
         contents: Whether to digest images at all; without, the fingerprint means nothing.
+        say: Where progress lines go, if anywhere.
 
     Returns:
         Studies ordered by patient and study, radiographs by row, with the count of every step.
@@ -56,7 +53,7 @@ def load_mimic_cxr(
     if not is_folder(choice.root):
         raise MissingError(f"{choice.root}: no such folder", remedy=ROOT_REMEDY)
     with _no_collecting():
-        return _load(choice, memory, contents=contents)
+        return _load(choice, memory, contents=contents, say=say)
 
 
 @contextlib.contextmanager
@@ -71,7 +68,7 @@ def _no_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def _load(choice: Choice, memory: Memory | None, *, contents: bool) -> Corpus:
+def _load(choice: Choice, memory: Memory | None, *, contents: bool, say: Say | None) -> Corpus:
     rows = read_rows(choice)
     steps = [_step(f"in the {choice.split} split", rows)]
     views = read_views(choice, {row.dicom for row in rows})
@@ -79,7 +76,7 @@ def _load(choice: Choice, memory: Memory | None, *, contents: bool) -> Corpus:
     if kept_views is not None:
         rows = [row for row in rows if views.get(row.dicom, "") in kept_views]
         steps.append(_step(f"{choice.views} ({', '.join(kept_views)})", rows))
-    reports, without, headless = read_reports(choice, rows)
+    reports, without, headless = read_reports(choice, rows, say=say)
     listed_studies = len({row.study for row in rows})
     lacking = [row for row in rows if row.study in without]
     rows = [row for row in rows if row.study not in without]
@@ -99,7 +96,10 @@ def _load(choice: Choice, memory: Memory | None, *, contents: bool) -> Corpus:
     rows = [row for row in rows if row.dicom in files]
     steps.append(_step("with an image file", rows))
     states = [files[row.dicom] for row in rows]
-    digests = image_digests(choice.root, rows, states, memory) if contents else [""] * len(rows)
+    digests = [""] * len(rows)
+    if contents:
+        named = [f"row {row.number}" for row in rows]
+        digests = image_digests(choice.root, states, named, memory, say=say)
     position: dict[str, int] = {}
     studies: list[Study] = []
     radiographs: list[Radiograph] = []

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from pytest_occlusion.corpora.choices import may_be_missing
-from pytest_occlusion.corpora.contents import FileState, Memory, content_digests
+from pytest_occlusion.corpora.contents import FileState, file_states
 from pytest_occlusion.corpora.mimic_choice import IMAGES, Choice
 from pytest_occlusion.corpora.mimic_tables import Row
 from pytest_occlusion.errors import OcclusionError, listed
@@ -35,7 +31,7 @@ def find_images(
     faults: list[tuple[int, str]] = []
     for suffix in IMAGES[choice.images]:
         names = [f"files/{row.folder}/{row.dicom}{suffix}" for row in rows]
-        states = _states(choice.root, names)
+        states = file_states(choice.root, names)
         found = {
             row.dicom: state
             for row, state in zip(rows, states, strict=True)
@@ -53,27 +49,6 @@ def find_images(
 
         check_reader()
     return found, faults
-
-
-def _states(root: Path, names: Sequence[str]) -> list[FileState | None]:
-    prefix = str(root)
-
-    def look(piece: Sequence[str]) -> list[FileState | None]:
-        states: list[FileState | None] = []
-        for name in piece:
-            try:
-                entry = os.stat(f"{prefix}/{name}")  # noqa: PTH116 - half a million paths
-            except (OSError, ValueError):
-                states.append(None)
-                continue
-            regular = stat.S_ISREG(entry.st_mode)
-            states.append(FileState(name, entry.st_size, entry.st_mtime_ns) if regular else None)
-        return states
-
-    # Several at once: on a network drive each look takes a trip.
-    pieces = [names[at : at + 1024] for at in range(0, len(names), 1024)]
-    with ThreadPoolExecutor() as pool:
-        return [state for piece in pool.map(look, pieces) for state in piece]
 
 
 def refuse_missing(
@@ -108,34 +83,3 @@ def refuse_missing(
         remedy="finish the download, or say how many may be missing: "
         f"mimic-cxr:ROOT?missing={needed} (or a share below 1); rows are those of the split table",
     )
-
-
-def image_digests(
-    root: Path, rows: Sequence[Row], states: Sequence[FileState], memory: Memory | None
-) -> list[str]:
-    """Digest image files.
-
-    Args:
-        root: Folder of the collection.
-        rows: Rows of the split table, one for each file.
-        states: The files below the root.
-        memory: Where digests are remembered; ``None`` reads every file.
-
-    Returns:
-        For each file its SHA-256 (hex).
-
-    Raises:
-        OcclusionError: Files that cannot be read (listed by row).
-    """
-    digests = content_digests(root, states, memory)
-    faults = [
-        f"row {row.number}: its image file cannot be read ({digest.strerror})"
-        for row, digest in zip(rows, digests, strict=True)
-        if isinstance(digest, OSError)
-    ]
-    if faults:
-        raise OcclusionError(
-            f"{root}: {len(faults)} image files cannot be read:\n{listed(faults)}",
-            remedy="see to it that you may read them",
-        )
-    return [str(digest) for digest in digests]

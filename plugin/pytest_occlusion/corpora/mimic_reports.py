@@ -12,6 +12,7 @@ from pytest_occlusion.corpora.mimic_tables import Row
 from pytest_occlusion.corpora.sections import Sections, parse_sections
 from pytest_occlusion.errors import MissingError, OcclusionError, listed
 from pytest_occlusion.paths import is_file, is_folder
+from pytest_occlusion.progress import Progress
 
 REPORTS_ZIP = "mimic-cxr-reports.zip"
 REPORT_LIMIT = 1 << 20
@@ -22,7 +23,7 @@ Reader = Callable[[Row], bytes | None]
 
 
 def read_reports(
-    choice: Choice, rows: Sequence[Row]
+    choice: Choice, rows: Sequence[Row], *, say: Callable[[str], None] | None = None
 ) -> tuple[dict[str, tuple[str, Sections]], set[str], int]:
     """Read and parse the report of every study.
 
@@ -31,6 +32,7 @@ def read_reports(
     Args:
         choice: Where the reports lie.
         rows: Rows of the split table; a study that several name is read once.
+        say: Where progress lines go, if anywhere.
 
     Returns:
         Text and sections, by study, of the reports that have findings or an impression; the
@@ -45,8 +47,11 @@ def read_reports(
     without: set[str] = set()
     faults: list[str] = []
     headless = 0
+    studies = {row.study: row for row in reversed(rows)}.values()
+    progress = Progress("corpus: reading", len(studies), "reports", say or (lambda _: None))
     with _ReportSource(choice, rows) as read:
-        for row in {row.study: row for row in reversed(rows)}.values():
+        for row in studies:
+            progress.add(1)
             try:
                 payload = read(row)
             except (OSError, BadZipFile, EOFError, RuntimeError, zlib.error, ValueError) as fault:
