@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pytest_occlusion.corpora import open_i
+from pytest_occlusion.corpora import open_i, open_i_reports
 from pytest_occlusion.corpora.base import Corpus
-from pytest_occlusion.corpora.open_i import OpenIReport, load_open_i, views_from_captions
+from pytest_occlusion.corpora.open_i import load_open_i
+from pytest_occlusion.corpora.open_i_reports import (
+    OpenIReport,
+    read_reports,
+    views_from_captions,
+)
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion_fixtures.findings import BOTH, LEFT, RIGHT, Finding
 from pytest_occlusion_fixtures.open_i import study_from_mesh
@@ -55,7 +60,7 @@ def test_every_kept_study_has_a_text_and_a_picture(corpus: Corpus) -> None:
 
 
 def test_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_i, "find_spec", lambda name: None)
+    monkeypatch.setattr(open_i_reports, "find_spec", lambda name: None)
     with pytest.raises(OcclusionError, match=r'pip install "pytest-occlusion\[open-i\]"'):
         load_open_i()
 
@@ -64,7 +69,7 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     path = tmp_path / "NLMCXR_reports.tgz"
     path.write_bytes(b"not an archive")
     with pytest.raises(OcclusionError, match="damaged"):
-        list(open_i.read_reports(path))
+        list(read_reports(path))
 
 
 @pytest.fixture

@@ -31,8 +31,10 @@ def _embedded(asked: Request) -> Corpus:
 
 def _open_i(asked: Request) -> Corpus:
     from pytest_occlusion.corpora.open_i import load_open_i
+    from pytest_occlusion.corpora.open_i_files import parse_options
 
-    return load_open_i(asked.base / asked.place if asked.place else None)
+    root, options = parse_options(asked.place, asked.base)
+    return load_open_i(root, options, memory=asked.memory, contents=asked.contents, say=asked.say)
 
 
 def _manifest(asked: Request) -> Corpus:

@@ -1,208 +1,238 @@
-"""Open-i: 3,955 real reports of Indiana University, read from the torchxrayvision package.
+"""Open-i: 3,955 real reports of Indiana University, with their radiographs or with phantoms.
 
-The reports are CC BY-NC-ND 4.0: they are read where pip installed them and never copied. Their
-radiographs are not in the package; phantoms stand in for them, drawn from the MeSH codes that
-each report is indexed with, unless a folder with the real ones is given.
+The reports are CC BY-NC-ND 4.0: they are read where NLM's archive lies, or where pip installed
+the package torchxrayvision, which carries it, and never copied. Where the radiographs are not
+given, phantoms stand in for them, drawn from the MeSH codes that each report is indexed with.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import tarfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
-from pytest_occlusion.corpora.images import open_image
-from pytest_occlusion.digests import file_digest
-from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.corpora.base import Corpus, Radiograph, Step, Study
+from pytest_occlusion.corpora.contents import FileState, Memory, Say, image_digests
+from pytest_occlusion.corpora.images import DICOM, open_radiograph
+from pytest_occlusion.corpora.open_i_files import (
+    NAME,
+    VIEWS,
+    OpenIOptions,
+    find_files,
+    find_reports,
+    refuse_missing,
+)
+from pytest_occlusion.corpora.open_i_reports import OpenIReport, archive_path, read_reports
+from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-ARCHIVE = "data/NLMCXR_reports.tgz"
-SUFFIXES = (".png", ".jpg", ".jpeg")
-LICENCE = "Open-i reports (Indiana University): CC BY-NC-ND 4.0, read from torchxrayvision"
-_REMEDY = 'pip install "pytest-occlusion[open-i]"'
+LICENCE = "Open-i reports (Indiana University): CC BY-NC-ND 4.0"
 
 
-@dataclass(frozen=True)
-class OpenIReport:
-    """One report as the archive holds it.
+class Picture(NamedTuple):
+    """One radiograph that a report names.
 
     Attributes:
-        key: ``"CXR1001"`` and the like; every report is of a different patient.
-        findings: The Findings section or ``""``.
-        impression: The Impression section or ``""``.
-        codes: MeSH codes, e.g. ``"Opacity/lung/base/left"``.
-        images: Identifiers of its radiographs, e.g. ``"CXR1001_IM-0004-1001"``.
-        views: View of each image, from the caption: ``"PA"``, ``"AP"``, ``"frontal"``,
-            ``"lateral"`` or ``""``.
+        report: The report.
+        place: Its place among the report's radiographs.
     """
 
-    key: str
-    findings: str
-    impression: str
-    codes: tuple[str, ...]
-    images: tuple[str, ...]
-    views: tuple[str, ...]
+    report: OpenIReport
+    place: int
+
+    @property
+    def name(self) -> str:
+        """Identifier of the image."""
+        return self.report.images[self.place]
+
+    @property
+    def view(self) -> str:
+        """``"PA"``, ``"AP"``, ``"frontal"``, ``"lateral"`` or ``""``."""
+        return self.report.views[self.place]
 
 
-def load_open_i(images: Path | None = None, *, size: int = 128) -> Corpus:
+def load_open_i(
+    root: Path | None = None,
+    options: OpenIOptions | None = None,
+    *,
+    size: int = 128,
+    memory: Memory | None = None,
+    contents: bool = True,
+    say: Say | None = None,
+) -> Corpus:
     """Read the Open-i reports, with phantoms or with the real radiographs.
 
     Args:
-        images: Folder with the real radiographs, ``<image id>.png`` or ``.jpg``; ``None`` draws
-            phantoms from the MeSH codes.
+        root: Folder with the real radiographs as NLM distributes them, PNG or DICOM; ``None``
+            draws phantoms from the MeSH codes.
+        options: What to take, and where the reports lie.
         size: Side of a phantom in pixels.
+        memory: Where digests of images are remembered.
+        contents: Whether to digest images at all; without, the fingerprint means nothing.
+        say: Where progress lines go, if anywhere.
 
     Returns:
         The studies that have findings or an impression, and at least one radiograph.
 
     Raises:
-        OcclusionError: torchxrayvision is not installed or holds no reports; radiographs are
-            missing from the folder (listed).
+        OcclusionError: There are no reports, or damaged ones (listed); more radiographs or reports
+            are missing than were allowed (listed); radiographs that cannot be read (listed).
     """
-    reports = sorted(read_reports(archive_path()), key=lambda report: report.key)
-    kept = [r for r in reports if (r.findings or r.impression) and r.images]
-    studies = tuple(
-        Study(
-            key=report.key,
-            patient=report.key,
-            report="\n".join(text for text in (report.findings, report.impression) if text),
-            findings=report.findings,
-            impression=report.impression,
+    options = options or OpenIOptions()
+    own = find_reports(root, options)
+    reports = sorted(read_reports(own or archive_path()), key=lambda report: report.key)
+    if not reports:
+        raise OcclusionError(
+            f"{own}: holds no reports of Open-i",
+            remedy="name NLMCXR_reports.tgz, or the folder of its XML files, with reports=PATH",
         )
-        for report in kept
-    )
-    radiographs = _real(kept, images) if images else _phantoms(kept, size)
-    pictures = "their real radiographs" if images else "phantoms drawn from their MeSH codes"
+    pictures, steps = _chosen(reports, options)
+    files: dict[str, FileState] = {}
+    fields: dict[str, int | str] = {"images": "phantom"}
+    notes: list[str] = []
+    if root is not None:
+        pictures, files, fields, notes = _present(root, options, pictures, reports)
+        steps.append(_step("with an image file", pictures))
+    kept = list(dict.fromkeys(picture.report for picture in pictures))
+    position = {report.key: index for index, report in enumerate(kept)}
+    if root is None:
+        radiographs = _phantoms(pictures, position, size)
+    else:
+        digests = [""] * len(pictures)
+        if contents:
+            states = [files[picture.name] for picture in pictures]
+            names = [picture.name for picture in pictures]
+            digests = image_digests(root, states, names, memory, say=say)
+        radiographs = _real(pictures, position, root, files, digests, options.max_pixels)
+    drawn = "phantoms drawn from their MeSH codes" if root is None else "their real radiographs"
     return Corpus(
-        name="open-i",
-        studies=studies,
+        name=NAME,
+        studies=tuple(_study(report) for report in kept),
         radiographs=tuple(radiographs),
         notes=(
-            LICENCE,
+            LICENCE + ("" if own else ", read from torchxrayvision"),
             f"{len(kept):,} of {len(reports):,} reports kept (findings or impression, and a "
-            f"radiograph), with {pictures}",
+            f"radiograph), with {drawn}",
+            *notes,
         ),
         fields={
             "reports": len(reports),
             "with_findings": sum(bool(r.findings) for r in reports),
             "with_findings_or_impression": sum(bool(r.findings or r.impression) for r in reports),
-            "studies": len(studies),
+            "studies": len(kept),
             "radiographs": len(radiographs),
-            "patients": len(studies),
-            "images": "real" if images else "phantom",
+            "patients": len(kept),
+            **fields,
         },
+        steps=tuple(steps),
     )
 
 
-def archive_path() -> Path:
-    """Find the archive of reports in the installed torchxrayvision, without importing it."""
-    spec = find_spec("torchxrayvision")
-    if spec is None or spec.origin is None:
-        raise OcclusionError(
-            "corpus 'open-i' reads its reports from the package torchxrayvision, which is not "
-            "installed",
-            remedy=_REMEDY,
-        )
-    path = Path(spec.origin).parent / ARCHIVE
-    if not path.is_file():
-        raise OcclusionError(
-            f"the installed torchxrayvision holds no {ARCHIVE}",
-            remedy=f"install it from its wheel: {_REMEDY}",
-        )
-    return path
+def _chosen(
+    reports: Sequence[OpenIReport], options: OpenIOptions
+) -> tuple[list[Picture], list[Step]]:
+    """The radiographs to take, and what every filter left."""
+    pictures = [Picture(report, at) for report in reports for at in range(len(report.images))]
+    steps = [Step("in the collection", len(reports), len(pictures))]
+    pictures = [one for one in pictures if one.report.findings or one.report.impression]
+    steps += [
+        _step("  with findings", [one for one in pictures if one.report.findings]),
+        _step("  with impression", [one for one in pictures if one.report.impression]),
+        _step("with findings or impression", pictures),
+    ]
+    kept_views = VIEWS[options.views]
+    if kept_views is not None:
+        pictures = [one for one in pictures if one.view in kept_views]
+        steps.append(_step(f"{options.views} ({', '.join(kept_views)})", pictures))
+    return pictures, steps
 
 
-def read_reports(path: Path) -> Iterator[OpenIReport]:
-    """Yield every report of the archive, in the archive's order."""
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                file = archive.extractfile(member) if member.name.endswith(".xml") else None
-                if file is not None:
-                    # Python's parser resolves no external entities, and this file came with pip.
-                    yield _parse(ElementTree.fromstring(file.read()))  # noqa: S314
-    except (tarfile.TarError, EOFError, OSError, ElementTree.ParseError) as fault:
-        raise OcclusionError(
-            f"{path.name} of the installed torchxrayvision is damaged ({fault})",
-            remedy="pip install --force-reinstall --no-deps torchxrayvision",
-        ) from fault
-
-
-def _parse(root: ElementTree.Element) -> OpenIReport:
-    sections = {
-        section.get("Label", ""): " ".join((section.text or "").split())
-        for section in root.iter("AbstractText")
+def _present(
+    root: Path, options: OpenIOptions, wanted: Sequence[Picture], reports: Sequence[OpenIReport]
+) -> tuple[list[Picture], dict[str, FileState], dict[str, int | str], list[str]]:
+    """The radiographs that have a file, these files, and what to say of the others."""
+    found = find_files(root, options, [picture.name for picture in wanted])
+    unreported = sorted(found.cases - {report.key for report in reports})
+    refuse_missing(root, options, len(wanted), found.faults, len(reports), unreported)
+    pictures = [picture for picture in wanted if picture.name in found.files]
+    missing = len(wanted) - len(pictures)
+    dicom = any(file.name.lower().endswith(DICOM) for file in found.files.values())
+    fields: dict[str, int | str] = {
+        "images": "real",
+        "views": options.views,
+        "files": "dicom" if dicom else "png",
+        "missing_images": missing,
+        "missing_reports": len(unreported),
     }
-    identity = root.find("uId")
-    parents = root.findall("parentImage")
-    captions = [parent.findtext("caption") or "" for parent in parents]
-    return OpenIReport(
-        key=identity.get("id", "") if identity is not None else "",
-        findings=sections.get("FINDINGS", ""),
-        impression=sections.get("IMPRESSION", ""),
-        codes=tuple(term.text.strip() for term in root.iter("major") if term.text),
-        images=tuple(parent.get("id", "") for parent in parents),
-        views=views_from_captions(captions),
+    notes = []
+    if missing or unreported:
+        notes.append(
+            f"a partial download: {missing:,} of {len(wanted):,} image files and "
+            f"{len(unreported):,} of {len(reports) + len(unreported):,} reports are missing"
+        )
+    return pictures, found.files, fields, notes
+
+
+def _step(name: str, pictures: Sequence[Picture]) -> Step:
+    return Step(name, len({picture.report.key for picture in pictures}), len(pictures))
+
+
+def _study(report: OpenIReport) -> Study:
+    return Study(
+        key=report.key,
+        patient=report.key,
+        report="\n".join(text for text in (report.findings, report.impression) if text),
+        findings=report.findings,
+        impression=report.impression,
     )
 
 
-_LATERAL = re.compile(r"\blat(eral)?\b|frontal/lateral", re.IGNORECASE)
-_TWO_VIEWS = re.compile(r"\b(2|two)\b\W*(\(2\)\W*)?(-?\s*v(iew)?s?\b|xxxx)|\b2v\b", re.IGNORECASE)
-_AP = re.compile(r"\bAP\b|portable", re.IGNORECASE)
-_PA = re.compile(r"\bPA\b", re.IGNORECASE)
+def _real(
+    pictures: Sequence[Picture],
+    position: dict[str, int],
+    root: Path,
+    files: dict[str, FileState],
+    digests: Sequence[str],
+    max_pixels: int,
+) -> list[Radiograph]:
+    radiographs = []
+    for number, (picture, digest) in enumerate(zip(pictures, digests, strict=True), start=1):
+        where = f"radiograph {number}"
+        radiographs.append(
+            Radiograph(
+                key=picture.name,
+                study=position[picture.report.key],
+                view=picture.view,
+                content=digest,
+                where=where,
+                open=partial(open_radiograph, root, files[picture.name].name, where, max_pixels),
+            )
+        )
+    return radiographs
 
 
-def views_from_captions(captions: list[str]) -> tuple[str, ...]:
-    """Work out the view of every image of a study from what its captions say of the study.
-
-    A caption names the examination ("PA and lateral", "2 views"), not the image; images come with
-    the frontal one first. The table of View Positions is of no use: it calls both images frontal
-    in 1,219 studies, most of which say "2 views" here.
-
-    Args:
-        captions: One per image, in the order of the file.
-
-    Returns:
-        One view per image; ``""`` beyond the second of a study with a lateral view.
-    """
-    text = " ".join(captions)
-    frontal = "AP" if _AP.search(text) and not _PA.search(text) else ""
-    frontal = frontal or ("PA" if _PA.search(text) else "frontal")
-    if len(captions) < 2 or not (_LATERAL.search(text) or _TWO_VIEWS.search(text)):
-        return (frontal,) * len(captions)
-    return (frontal, "lateral", *("" for _ in captions[2:]))
-
-
-def _phantoms(reports: list[OpenIReport], size: int) -> list[Radiograph]:
+def _phantoms(pictures: Sequence[Picture], position: dict[str, int], size: int) -> list[Radiograph]:
     from pytest_occlusion_fixtures.digest import generator_digest
 
     digest = generator_digest()
-    radiographs: list[Radiograph] = []
-    for position, report in enumerate(reports):
+    radiographs = []
+    for number, (report, index) in enumerate(pictures, start=1):
         views = tuple(view if view in ("AP", "lateral") else "PA" for view in report.views)
-        for index, image in enumerate(report.images):
-            identity = f"{digest}/{report.key}/{report.codes}/{views}/{index}/{size}"
-            radiographs.append(
-                Radiograph(
-                    key=image,
-                    study=position,
-                    view=views[index],
-                    content=hashlib.sha256(identity.encode()).hexdigest(),
-                    where=f"radiograph {len(radiographs) + 1}",
-                    open=partial(draw_indexed, report.key, report.codes, views, index, size=size),
-                )
+        identity = f"{digest}/{report.key}/{report.codes}/{views}/{index}/{size}"
+        radiographs.append(
+            Radiograph(
+                key=report.images[index],
+                study=position[report.key],
+                view=report.views[index],
+                content=hashlib.sha256(identity.encode()).hexdigest(),
+                where=f"radiograph {number}",
+                open=partial(draw_indexed, report.key, report.codes, views, index, size=size),
             )
+        )
     return radiographs
 
 
@@ -217,38 +247,3 @@ def draw_indexed(
 
     study = study_from_mesh(key, codes, views)
     return Image.fromarray(draw_radiograph(study, view_index, size))
-
-
-def _real(reports: list[OpenIReport], folder: Path) -> list[Radiograph]:
-    if not folder.is_dir():
-        raise OcclusionError(
-            f"{folder}: no such folder",
-            remedy="write open-i:FOLDER with the folder that holds the Open-i PNG files",
-        )
-    wanted = [(at, i) for at, report in enumerate(reports) for i in range(len(report.images))]
-    present = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
-    files = [present.get(reports[at].images[i]) for at, i in wanted]
-    missing = [
-        reports[at].images[i] for (at, i), file in zip(wanted, files, strict=True) if file is None
-    ]
-    if missing:
-        raise OcclusionError(
-            f"{folder}: {len(missing)} of {len(wanted)} radiographs are missing:\n"
-            f"{listed(missing)}",
-            remedy=f"name each file after its image ({', '.join(SUFFIXES)}), all in one folder",
-        )
-    with ThreadPoolExecutor() as pool:
-        contents = list(pool.map(file_digest, cast("list[Path]", files)))
-    return [
-        Radiograph(
-            key=reports[at].images[i],
-            study=at,
-            view=reports[at].views[i],
-            content=content,
-            where=f"radiograph {number}",
-            open=partial(open_image, cast("Path", file)),
-        )
-        for number, ((at, i), file, content) in enumerate(
-            zip(wanted, files, contents, strict=True), start=1
-        )
-    ]
