@@ -6,11 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.settings import TOLERANCE
 from pytest_occlusion.validation import SETTINGS
+
+if TYPE_CHECKING:
+    from pytest_occlusion.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,11 +46,28 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("name", nargs="?", metavar="FAMILY[:VARIANT]", help="none: list them")
     fetch.add_argument("--folder", type=Path, metavar="DIR", help="keep it there instead")
     fetch.set_defaults(run=_fetch)
-    corpus = commands.add_parser("corpus", help="count what a corpus holds, filter by filter")
-    corpus.add_argument("spec", metavar="SPEC", help="as --occlusion-corpus, e.g. mimic-cxr:ROOT")
-    corpus.add_argument("--split", default="", metavar="NAME", help="train, validate or test")
-    corpus.add_argument("--text-rule", choices=TEXT_RULES, default=SETTINGS["text-rule"].default)
-    corpus.add_argument("--candidates", choices=CANDIDATES, default=SETTINGS["candidates"].default)
+    corpus = commands.add_parser(
+        "corpus",
+        help="count what a corpus holds, filter by filter",
+        description="Count studies, radiographs and texts, filter by filter; with a suite also "
+        "how many texts each of its models' tokenizers would truncate.",
+    )
+    corpus.add_argument(
+        "spec",
+        nargs="?",
+        metavar="SPEC",
+        help="as --occlusion-corpus, e.g. mimic-cxr:ROOT; without, the suite's",
+    )
+    corpus.add_argument(
+        "--suite",
+        metavar="NAME|FILE",
+        help="as --occlusion-suite: its models open their tokenizers and count truncated texts, "
+        "and what is not given here is the suite's",
+    )
+    corpus.add_argument("--models", metavar="LIST", help="only these models of the suite")
+    corpus.add_argument("--split", metavar="NAME", help="train, validate or test")
+    corpus.add_argument("--text-rule", choices=TEXT_RULES)
+    corpus.add_argument("--candidates", choices=CANDIDATES)
     corpus.add_argument(
         "--fingerprint", action="store_true", help="read every image that is new, and say it"
     )
@@ -91,21 +112,70 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _corpus(options: argparse.Namespace) -> int:
     from pytest_occlusion.corpora import load_corpus
-    from pytest_occlusion.corpora.summary import summary_lines
+    from pytest_occlusion.corpora.summary import summary_lines, task_of
     from pytest_occlusion.store import Store, default_root
 
+    suite = _suite_of_corpus(options)
+    rule = suite.text_rule if suite else options.text_rule or SETTINGS["text-rule"].default
+    candidates = suite.candidates if suite else options.candidates or SETTINGS["candidates"].default
     corpus = load_corpus(
-        options.spec,
-        split=options.split,
+        suite.corpus if suite else options.spec,
+        base=suite.base if suite else None,
+        split=suite.split if suite else options.split or "",
         memory=Store(default_root()),
         contents=options.fingerprint,
         say=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
     )
-    for line in summary_lines(corpus, text_rule=options.text_rule, candidates=options.candidates):
+    for line in summary_lines(corpus, text_rule=rule, candidates=candidates):
         print(line)  # noqa: T201
+    task = task_of(corpus, rule, candidates)
+    if suite and task:
+        from pytest_occlusion.truncation import count_truncated, truncation_lines
+
+        models = [suite.model(name) for name in suite.grid.models]
+        print()  # noqa: T201
+        for line in truncation_lines(count_truncated(task.texts, models)):
+            print(line, flush=True)  # noqa: T201
     if options.fingerprint:
         print(f"fingerprint {corpus.fingerprint}")  # noqa: T201
     return 0
+
+
+def _suite_of_corpus(options: argparse.Namespace) -> Settings | None:
+    """The suite whose texts are counted, with what the command line gives in place of its own."""
+    from pytest_occlusion.merge import build_settings
+    from pytest_occlusion.suites import find_suite
+
+    if options.suite is None:
+        if options.models:
+            raise OcclusionError("--models without --suite", remedy="name the suite of the models")
+        if options.spec is None:
+            raise OcclusionError(
+                "neither a corpus nor a suite is named",
+                remedy="for example corpus manifest:reports.csv, or corpus --suite paper",
+            )
+        return None
+    given = {
+        "corpus": options.spec,
+        "split": options.split,
+        "text-rule": options.text_rule,
+        "candidates": options.candidates,
+    }
+    found = find_suite(options.suite, Path.cwd())
+    suite = build_settings(
+        found.table,
+        origin=found.origin,
+        base=found.base,
+        command_line={name: value for name, value in given.items() if value is not None},
+        selected=[name.strip() for name in options.models.split(",")] if options.models else None,
+    )
+    if suite.corpus_missing:
+        names = ", ".join(f"${name}" for name in suite.corpus_missing)
+        raise OcclusionError(
+            f"the suite's corpus needs the environment variable {names}, which is not set",
+            remedy="export it, or name another corpus: corpus SPEC --suite SUITE",
+        )
+    return suite
 
 
 def _fetch(options: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ SETTING_OPTIONS: tuple[tuple[str, type | None, str], ...] = (
     ("occluders", str, "block, patches, pixels, center, border"),
     ("fill", None, "black, white, mean or noise"),
     ("seed", int, "mask seed; several are pooled, e.g. 0,1,2"),
-    ("corpus", None, "embedded, open-i[:FOLDER], manifest:FILE, mimic-cxr:ROOT"),
+    ("corpus", None, "embedded, open-i[:ROOT], manifest:FILE, mimic-cxr:ROOT"),
     ("candidates", None, "texts (distinct reports) or studies"),
     ("text-rule", None, "findings+impression, longest, impression, findings or full"),
     ("direction", None, "image-to-text or both"),

@@ -526,7 +526,14 @@ def test_the_command_counts(
     assert main(["corpus", f"mimic-cxr:{root}"]) == 0
     out = capsys.readouterr().out
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert lines == [
+    assert max(map(len, out.splitlines())) < 80
+    last = lines.index("this selection 10 17") + 1
+    assert " ".join(lines[last:]) == (
+        "The counts differ by -984 studies and -1,753 radiographs: the paper does not say which "
+        "views, which sections or which part of the split it kept. Numbers of this corpus are not "
+        "those of the paper's table."
+    )
+    assert lines[:last] == [
         "corpus mimic-cxr, split validate, views all",
         f"note: {mimic_cxr.LICENCE}",
         "",
@@ -546,9 +553,6 @@ def test_the_command_counts(
         "",
         "Deanda et al. 2025, validate 994 1,770",
         "this selection 10 17",
-        "The counts differ by -984 studies and -1,753 radiographs: the paper does not say which "
-        "views, which sections or which part of the split it kept. Numbers of this corpus are not "
-        "those of the paper's table.",
     ]
     assert not shown_secrets(out)
     assert main(["corpus", f"mimic-cxr:{root}", "--split", "test", "--fingerprint"]) == 0

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 
 from pytest_occlusion.corpora.base import Corpus, Step
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.errors import OcclusionError
+
+WIDTH = 79
+"""Columns of a terminal that nobody has widened."""
 
 
 def summary_lines(corpus: Corpus, *, text_rule: str, candidates: str) -> Iterator[str]:
@@ -19,11 +23,15 @@ def summary_lines(corpus: Corpus, *, text_rule: str, candidates: str) -> Iterato
     """
     named = [name for name in ("split", "views") if name in corpus.fields]
     yield ", ".join([f"corpus {corpus.name}", *(f"{name} {corpus.fields[name]}" for name in named)])
-    yield from (f"note: {note}" for note in corpus.notes)
+    for note in corpus.notes:
+        yield from wrap(f"note: {note}", WIDTH, subsequent_indent="  ")
     yield ""
     yield f"{'':<32}{'studies':>10}{'radiographs':>13}"
-    yield from (_line(step) for step in _steps(corpus))
-    task = _task(corpus, text_rule, candidates)
+    sections = any(study.findings or study.impression for study in corpus.studies)
+    for step in _steps(corpus):
+        if sections or step.radiographs:
+            yield _line(step)
+    task = task_of(corpus, text_rule, candidates)
     yield ""
     yield f"{'patients':<32}{len({study.patient for study in corpus.studies}):>10,}"
     if "without_headings" in corpus.fields:
@@ -58,7 +66,8 @@ def _steps(corpus: Corpus) -> Iterator[Step]:
         yield Step(name, len(kept), sum(images[at] for at in kept))
 
 
-def _task(corpus: Corpus, text_rule: str, candidates: str) -> Task | None:
+def task_of(corpus: Corpus, text_rule: str, candidates: str) -> Task | None:
+    """The task of a corpus, or ``None`` where no study has a text."""
     try:
         return build_task(corpus, text_rule=text_rule, candidates=candidates)
     except OcclusionError:
@@ -79,9 +88,10 @@ def _paper_lines(corpus: Corpus) -> Iterator[str]:
     if ours == (studies, radiographs):
         yield "The counts agree."
     else:
-        yield (
+        yield from wrap(
             f"The counts differ by {ours[0] - studies:+,} studies and "
             f"{ours[1] - radiographs:+,} radiographs: the paper does not say which views, which "
             "sections or which part of the split it kept. Numbers of this corpus are not those of "
-            "the paper's table."
+            "the paper's table.",
+            WIDTH,
         )
