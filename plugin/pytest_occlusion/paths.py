@@ -29,6 +29,6 @@ def is_folder(path: Path) -> bool:
 def expanded(text: str) -> Path:
     """The path with ``~`` replaced, or as it is where nobody has that home."""
     path = Path(text)
-    with contextlib.suppress(RuntimeError):
+    with contextlib.suppress(RuntimeError, ValueError):
         path = path.expanduser()
     return path

@@ -389,6 +389,26 @@ def test_a_jpeg_for_print(tmp_path: Path) -> None:
     assert np.abs(opened(path).astype(int) - RAMP[:, :, None]).max() <= 4
 
 
+def test_whatever_a_decoder_raises_is_a_fault(tmp_path: Path) -> None:
+    """Found by fuzzing: the DDS reader raises NotImplementedError."""
+    path = saved(Image.fromarray(RAMP), tmp_path / "hushed.dds")
+    data = bytearray(path.read_bytes())
+    data[80:84] = bytes(4)
+    path.write_bytes(bytes(data))
+    assert fault(path).reason == "cannot be decoded (NotImplementedError)"
+
+
+def test_a_drawing_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    path = saved(Image.fromarray(RAMP), tmp_path / "a.eps").rename(tmp_path / "hushed.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", refuse)
+    assert "a drawing, not a picture" in fault(path).reason
+
+
 def test_an_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "hushed.png"
     path.touch()

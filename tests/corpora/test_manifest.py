@@ -444,6 +444,7 @@ def test_a_table_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPa
         ({"image": "hush-image " * 60}, "row 2: its image file does not exist"),
         ({"image": "~hush-patient/a.png"}, "row 2: its image file does not exist"),
         ({"image": "a\0.png"}, "row 2: its image file does not exist"),
+        ({"image": "~nobody\0/a.png"}, "row 2: its image file does not exist"),
         (
             {"study_id": "s1", "patient_id": "hush-patient"},
             "row 2: patient_id differs from that of row 1, which has the same study_id",

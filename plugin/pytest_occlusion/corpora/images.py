@@ -41,6 +41,9 @@ DEPTHS = (8, 10, 12, 14, 16)
 DICOM = (".dcm", ".dicom")
 """Endings of files that :mod:`pytest_occlusion.corpora.dicom` reads."""
 
+DRAWINGS = ("EPS", "WMF", "EMF")
+"""Formats for which Pillow would run another program on what the file says."""
+
 LARGEST = 200_000_000
 """Pixels. Radiographs have up to 20 million; a header that claims more would fill the memory."""
 
@@ -69,7 +72,6 @@ def open_image(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     from PIL import Image, ImageOps
 
     _follow(max_pixels)
-    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -80,13 +82,15 @@ def open_image(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
                 )
             if not width * height:
                 raise ValueError("it has no pixels")
+            if image.format in DRAWINGS:
+                raise ValueError("a drawing, not a picture")
             image.load()
             return _eight_bit(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise ImageFault(
             f"{path}: no such file", remedy="correct the path", reason="no such file"
         ) from None
-    except (OSError, ValueError, SyntaxError, *bombs) as fault:
+    except Exception as fault:  # decoders are many, and so are their exceptions
         reason = _without_name(fault, path)
         raise ImageFault(
             f"{path}: cannot be decoded ({reason})",
@@ -131,11 +135,18 @@ def _follow(max_pixels: int) -> None:
         Image.MAX_IMAGE_PIXELS = max_pixels
 
 
+def _bombs() -> tuple[type[Exception], ...]:
+    from PIL import Image
+
+    return Image.DecompressionBombError, Image.DecompressionBombWarning
+
+
 def _without_name(fault: Exception, path: Path) -> str:
     """What the fault says, without the name of the file."""
     if isinstance(fault, OSError) and fault.strerror:
         return fault.strerror
-    text = str(fault)
+    told = isinstance(fault, (OSError, ValueError, SyntaxError, _bombs()))
+    text = str(fault) if told else ""
     for name in (repr(str(path)), repr(path), str(path)):
         text = text.replace(name, "")
     return text.strip(" '\"") or type(fault).__name__
