@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_occlusion.reporting.terminal import _overview
+from pytest_occlusion.reporting.terminal import _curve_lines, _overview
 
 
 def cell(model: str, ratio: float, recall: float, **changes: Any) -> dict[str, Any]:
@@ -45,3 +45,19 @@ def test_one_model_needs_no_overview_and_every_occluder_has_its_own() -> None:
         "all models - block, report to image: R@10 in multiples of chance",
         "all models - center, report to image: R@10 in multiples of chance",
     ]
+
+
+def test_a_curve_near_chance_is_not_measured_by_what_it_retains() -> None:
+    first = cell("clip", 0.0, 0.02)
+    curve = {
+        **first, "recalls": [0.02, 0.01], "area": 0.9, "half_ratio": 0.23, "r_squared": 0.1,
+    }  # fmt: skip
+
+    def lines(flags: list[str]) -> list[str]:
+        results: Any = {"curves": [{**curve, "flags": flags}]}
+        return [line.text for line in _curve_lines(results, first, (5, 10), unicode=False)]
+
+    assert lines([])[0].endswith("area under retention 0.90; half gone at 23 %; linear R2 0.10")
+    near = lines(["near-chance"])
+    assert "retention" not in near[0]
+    assert near[1] == "flags: near chance at 0 %"

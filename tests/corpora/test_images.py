@@ -302,7 +302,7 @@ def test_a_decompression_bomb(tmp_path: Path, limit: int) -> None:
     path = saved(Image.fromarray(RAMP), tmp_path / "hushed.png")
     with pytest.raises(ImageFault, match="cannot be decoded") as caught:
         open_image(path, max_pixels=limit)
-    assert "decompression bomb" in caught.value.reason
+    assert f"more than max-pixels={limit}" in caught.value.reason
     assert "hushed" not in caught.value.reason
 
 
@@ -312,7 +312,7 @@ def test_a_warning_that_was_made_an_error_is_a_refusal(
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
     path = saved(Image.fromarray(RAMP), tmp_path / "hushed.png")
-    with pytest.raises(ImageFault, match="decompression bomb"):
+    with pytest.raises(ImageFault, match=f"more than max-pixels={limit}"):
         open_image(path, max_pixels=limit)
 
 
@@ -446,5 +446,5 @@ def test_a_radiograph_is_called_by_its_row(tmp_path: Path, name: str) -> None:
 def test_a_radiograph_has_the_limit_of_its_corpus(tmp_path: Path) -> None:
     saved(Image.fromarray(RAMP), tmp_path / "a.png")
     assert open_radiograph(tmp_path, "a.png", "row 1", RAMP.size).mode == "L"
-    with pytest.raises(ImageFault, match="more than the 47 that max-pixels allows"):
+    with pytest.raises(ImageFault, match="more than max-pixels=47"):
         open_radiograph(tmp_path, "a.png", "row 1", RAMP.size - 1)

@@ -558,7 +558,7 @@ def test_faulty_options(folder: Path, spec: str, said: str) -> None:
 def test_the_limit_of_pixels_reaches_the_decoder(folder: Path) -> None:
     path = write_csv(folder, [row()])
     corpus = load_corpus(f"manifest:{path}?max-pixels=15")
-    with pytest.raises(ImageFault, match=r"row 1: .* more than the 15 that max-pixels allows"):
+    with pytest.raises(ImageFault, match=r"row 1: .* more than max-pixels=15"):
         corpus.radiographs[0].open()
 
 

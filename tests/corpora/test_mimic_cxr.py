@@ -397,7 +397,7 @@ def test_an_unreadable_image(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_limit_to_the_size_of_pictures(root: Path) -> None:
     small = next(one for one in load(root, "?max-pixels=7").radiographs if one.where == "row 1")
-    with pytest.raises(ImageFault, match=r"row 1: .* more than the 7 that max-pixels allows"):
+    with pytest.raises(ImageFault, match=r"row 1: .* more than max-pixels=7"):
         small.open()
 
 

@@ -204,11 +204,13 @@ def _curve_lines(results: Results, cells: Sequence[Cell], *, unicode: bool) -> I
         if curve["k"] != focus or any(curve[name] != first[name] for name in same):
             continue
         parts = [f"R@{focus} {sparkline(curve['recalls'], unicode=unicode)}"]
-        if curve["area"] is not None:
+        # Where nothing stands above chance, shares of it are those of noise.
+        told = "near-chance" not in curve["flags"]
+        if told and curve["area"] is not None:
             parts.append(f"area under retention {curve['area']:.2f}")
-        if curve["half_ratio"] is not None:
+        if told and curve["half_ratio"] is not None:
             parts.append(f"half gone at {100 * curve['half_ratio']:.0f} %")
-        if curve["r_squared"] is not None:
+        if told and curve["r_squared"] is not None:
             parts.append(f"linear R2 {curve['r_squared']:.2f}")
         yield Line("; ".join(parts))
         if curve["flags"]:
