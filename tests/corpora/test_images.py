@@ -297,7 +297,7 @@ def pillows_limit(monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.mark.usefixtures("pillows_limit")
 @pytest.mark.parametrize("limit", [RAMP.size - 1, RAMP.size // 3, 1])
-@pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_decompression_bomb(tmp_path: Path, limit: int) -> None:
     path = saved(Image.fromarray(RAMP), tmp_path / "hushed.png")
     with pytest.raises(ImageFault, match="cannot be decoded") as caught:
