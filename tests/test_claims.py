@@ -177,6 +177,15 @@ def test_what_a_suite_cannot_say(name: str, chosen: Settings, reason: str) -> No
         CLAIMS[name].judge(evidence(straight, chosen=chosen))
 
 
+@pytest.mark.parametrize("name", ["best", "second"])
+def test_nobody_leads_where_every_model_is_near_chance(name: str) -> None:
+    def recall(cell: Cell) -> float:
+        return CHANCE * (2 if cell.model == "cxr-clip" else 1)
+
+    with pytest.raises(UnaskableError, match="every model is near chance at 0 %"):
+        CLAIMS[name].judge(evidence(recall))
+
+
 def test_a_model_at_chance_has_nothing_to_retain() -> None:
     def recall(cell: Cell) -> float:
         return CHANCE if cell.model == "medclip" else straight(cell)

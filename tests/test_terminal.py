@@ -55,7 +55,7 @@ def test_a_curve_near_chance_is_not_measured_by_what_it_retains() -> None:
 
     def lines(flags: list[str]) -> list[str]:
         results: Any = {"curves": [{**curve, "flags": flags}]}
-        return [line.text for line in _curve_lines(results, first, (5, 10), unicode=False)]
+        return [line.text for line in _curve_lines(results, [first], unicode=False)]
 
     assert lines([])[0].endswith("area under retention 0.90; half gone at 23 %; linear R2 0.10")
     near = lines(["near-chance"])

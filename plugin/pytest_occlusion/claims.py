@@ -171,6 +171,11 @@ class Evidence:
         """Whether a model clears the band around chance at ratio 0: others have none to lose."""
         return interval(self.whole(model)[1:])[0] > NEAR * self.chance(model)
 
+    def needs_sight(self) -> None:
+        """UnaskableError where every model is near chance at 0 %: who leads there is luck."""
+        if self.grid.ratios[0] == 0:
+            self.seeing()
+
     def seeing(self) -> tuple[list[str], tuple[str, ...]]:
         """Models with recall to lose, and a note on the others."""
         known = self.others()
@@ -240,6 +245,7 @@ def _finding(
 
 def _best(evidence: Evidence) -> Finding:
     leader = evidence.role(CXR_CLIP)
+    evidence.needs_sight()
     others = np.stack([evidence.everywhere(model) for model in evidence.others(CXR_CLIP)])
     leads = (evidence.everywhere(leader) > others.max(0)).mean(0)
     count = others.shape[1]
@@ -248,6 +254,7 @@ def _best(evidence: Evidence) -> Finding:
 
 def _second(evidence: Evidence) -> Finding:
     first, second = evidence.role(CXR_CLIP), evidence.role(REPAIR)
+    evidence.needs_sight()
     rest = np.stack([evidence.everywhere(m) for m in evidence.others(CXR_CLIP, REPAIR)])
     own = evidence.everywhere(second)
     comes_second = ((own < evidence.everywhere(first)) & (own > rest.max(0))).mean(0)
