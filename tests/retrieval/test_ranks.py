@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.retrieval.ranks import Ranks, _distinct_rows, rank_candidates, rank_groups
+from pytest_occlusion.retrieval import ranks as module
+from pytest_occlusion.retrieval.ranks import Ranks, _counter, rank_candidates, rank_groups
 from pytest_occlusion.retrieval.recall import chance_recall, hit_probability, recall_at_k
+from pytest_occlusion.retrieval.rows import distinct_rows
 
 Whole = NDArray[np.int64]
 
@@ -170,7 +175,7 @@ def test_copies_tie_for_a_single_query_too(candidates: int, dimensions: int) -> 
 @given(st.data(), dtypes)
 def test_distinct_rows_equal_a_set(data: st.DataObject, dtype: torch.dtype) -> None:
     table = data.draw(whole_tables(3))
-    rows, row_of, copies = _distinct_rows(torch.tensor(table, dtype=dtype))
+    rows, row_of, copies = distinct_rows(torch.tensor(table, dtype=dtype))
     assert rows[row_of].tolist() == table.tolist()
     wanted = {tuple(row) for row in table.tolist()}
     assert {tuple(row) for row in rows.tolist()} == wanted
@@ -181,7 +186,7 @@ def test_distinct_rows_equal_a_set(data: st.DataObject, dtype: torch.dtype) -> N
 
 def test_minus_zero_is_zero() -> None:
     candidates = torch.tensor([[1.0, 0.0], [1.0, -0.0]])
-    assert len(_distinct_rows(candidates)[0]) == 1
+    assert len(distinct_rows(candidates)[0]) == 1
     assert columns(rank_candidates(torch.tensor([[1.0, 1.0]]), candidates, [0])) == [[0, 1, 1, 1]]
 
 
@@ -238,6 +243,67 @@ def test_tiles_do_not_show(tile_bytes: int) -> None:
     wanted = np.arange(37) % 7
     tiled = rank_groups(queries, candidates, wanted, groups, tile_bytes=tile_bytes)
     assert columns(tiled) == columns(rank_groups(queries, candidates, wanted, groups))
+
+
+@given(st.data(), st.sampled_from([torch.float32, torch.float64]))
+def test_counts_equal_sums_of_booleans(data: st.DataObject, score_type: torch.dtype) -> None:
+    width = data.draw(st.integers(1, 9))
+    copies = torch.tensor(data.draw(st.lists(st.integers(1, 4), min_size=width, max_size=width)))
+    value = st.lists(st.integers(-2, 2), min_size=width, max_size=width)
+    scores = torch.tensor(data.draw(st.lists(value, min_size=1, max_size=7)), dtype=score_type)
+    best = scores[:, :1].clone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK_BYTES", data.draw(st.sampled_from([1, 100, 1 << 20])))
+        higher, level = _counter(copies, score_type)(scores, best)
+    assert higher.tolist() == ((scores > best) * copies).sum(dim=1).tolist()
+    assert level.tolist() == ((scores == best) * copies).sum(dim=1).tolist()
+
+
+def test_counts_beyond_what_float32_holds_are_exact() -> None:
+    """2**24 + 1 is no float32: a table with more copies than that is counted in float64."""
+    copies = torch.tensor([1 << 24, 1, 1])
+    higher, level = _counter(copies, torch.float32)(
+        torch.tensor([[2.0, 2.0, 1.0]]), torch.tensor([[1.0]])
+    )
+    assert (higher.tolist(), level.tolist()) == ([(1 << 24) + 1], [1])
+
+
+def test_embeddings_that_carry_gradients_are_ranked() -> None:
+    table = torch.eye(3, requires_grad=True)
+    assert rank_candidates(table, table, [0, 1, 1]).best.tolist() == [1, 1, 2]
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+import numpy as np, torch
+from pytest_occlusion.retrieval.ranks import rank_groups
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+torch.set_num_threads(1)
+table = torch.randn(12000, 8)
+groups = np.zeros(12000, dtype=np.int64)
+
+def rank(queries):
+    rank_groups(table[:queries], table[:3000], groups[:queries], groups[:3000], tile_bytes=1 << 20)
+
+rank(1000)
+before = peak()
+rank(12000)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_queries_times_candidates() -> None:
+    """Every candidate is a positive of every query: nothing is kept for them all at once either."""
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert int(run.stdout) < 12_000 * 3000 / 3  # bytes: a twelfth of the scores
 
 
 # What is refused ---------------------------------------------------------------------------------

@@ -2,11 +2,15 @@
 
 One pass over the scores gives numbers from which recall at every k, reciprocal and median rank, and
 every interval follow. Nothing of size queries x candidates is ever held.
+
+The two directions are two passes. One pass could count down the columns of a tile as it counts
+along its rows, but the best positive of a column may lie in another tile, whose product may round
+differently: ties would then depend on the size of the tiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.retrieval.rows import check_rows, distinct_rows
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +26,10 @@ if TYPE_CHECKING:
 IntArray = NDArray[np.int64]
 
 TILE_BYTES = 32 << 20
-"""Upper bound of one tile of scores. Larger tiles were not faster on CPU, smaller ones were."""
+"""Upper bound of one tile of scores. On a CPU larger ones are no faster, smaller ones slower."""
+
+BLOCK_BYTES = 1 << 20
+"""Scores that are compared at once on a CPU: they and what is found stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -118,78 +126,89 @@ def rank_groups(
     """
     import torch
 
-    _check("query", queries)
-    _check("candidate", candidates)
+    queries, candidates = queries.detach(), candidates.detach()
+    check_rows("query", queries)
+    check_rows("candidate", candidates)
     if queries.shape[1] != candidates.shape[1]:
         raise OcclusionError(
             f"queries have {queries.shape[1]} dimensions, candidates {candidates.shape[1]}",
             remedy="embed both with the same encoder",
         )
     positive_rows, counts = _positive_rows(query_groups, candidate_groups)
-    rows, row_of, copies = _distinct_rows(candidates)
+    rows, row_of, copies = distinct_rows(candidates)
     device = queries.device
     score_type = torch.float64 if queries.dtype == torch.float64 else torch.float32
     table = rows.to(score_type).T
-    positive_table = row_of[torch.from_numpy(positive_rows).to(device)]
-    filled = torch.arange(positive_rows.shape[1], device=device) < torch.from_numpy(counts).to(
-        device
-    ).reshape(-1, 1)
-    repeated = bool((copies != 1).any())
+    count = _counter(copies, score_type)
     tile = max(1, tile_bytes // (table.element_size() * max(1, table.shape[1])))
-    above, tied, tied_positives = [], [], []
+    space = table.new_empty(min(tile, len(queries)), table.shape[1])
+    # Small results kept among large temporaries would leave the heap in pieces that never fit.
+    above, tied, tied_positives = torch.empty(
+        3, len(queries), dtype=torch.int64, device=device
+    ).unbind()
     for start in range(0, len(queries), tile):
         part = slice(start, start + tile)
-        scores = queries[part].to(score_type) @ table
+        asked = queries[part].to(score_type)
+        scores = torch.mm(asked, table, out=space[: len(asked)])
+        places, filled = positive_rows(part)
         # Copied columns may round differently inside one product, so equal candidates were made
         # one column above, and the positive's score is read from the very tile it is compared in.
-        own = scores.gather(1, positive_table[part]).masked_fill(~filled[part], -torch.inf)
+        own = scores.gather(1, row_of[torch.from_numpy(places).to(device)])
+        own = own.masked_fill(~torch.from_numpy(filled).to(device), -torch.inf)
         best = own.amax(dim=1, keepdim=True)
-        higher, equal = scores > best, scores == best
-        if repeated:
-            above.append((higher * copies).sum(dim=1))
-            level = (equal * copies).sum(dim=1)
-        else:
-            above.append(higher.sum(dim=1))
-            level = equal.sum(dim=1)
-        at_best = (own == best).sum(dim=1)
-        tied.append(level - at_best)
-        tied_positives.append(at_best)
+        above[part], level = count(scores, best)
+        tied_positives[part] = (own == best).sum(dim=1)
+        tied[part] = level - tied_positives[part]
     return Ranks(
-        above=torch.cat(above).cpu().numpy(),
-        tied=torch.cat(tied).cpu().numpy(),
-        tied_positives=torch.cat(tied_positives).cpu().numpy(),
+        above=above.cpu().numpy(),
+        tied=tied.cpu().numpy(),
+        tied_positives=tied_positives.cpu().numpy(),
         positives=counts,
         candidates=len(candidates),
     )
 
 
-def _check(kind: str, embeddings: torch.Tensor) -> None:
-    """Refuse what would rank silently wrong: NaN compares false and so looks like a perfect hit."""
-    plural = {"query": "queries", "candidate": "candidates"}[kind]
-    if embeddings.ndim != 2 or len(embeddings) == 0:
-        raise OcclusionError(
-            f"the embeddings of the {plural} have shape {tuple(embeddings.shape)}",
-            remedy="embeddings are [rows, dimensions] with at least one row",
-        )
-    sums = embeddings.abs().sum(dim=1)
-    for name, bad in (("not finite", ~sums.isfinite()), ("zero", sums == 0)):
-        found = bad.nonzero().flatten().tolist()
-        if found:
-            places = ", ".join(str(row) for row in found[:20])
-            more = f" and {len(found) - 20} more" if len(found) > 20 else ""
-            raise OcclusionError(
-                f"{len(found)} of {len(embeddings)} {kind} embeddings are {name}: rows "
-                f"{places}{more}",
-                remedy="the checkpoint or its precision is at fault; look at its weights before "
-                "trusting any number it gives",
-            )
+def _counter(
+    copies: torch.Tensor, score_type: torch.dtype
+) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """A function from scores ``[t, U]`` and best ``[t, 1]`` to the counts above and at the best.
+
+    Comparisons are written as ones and zeros of the scores' own type: summing booleans would first
+    widen each to eight bytes, which cost more than the product itself.
+    """
+    import torch
+
+    repeated = bool((copies != 1).any())
+    # float32 adds whole numbers exactly, in any order, while the sum stays below 2**24.
+    number_type = torch.float64 if int(copies.sum()) >= 1 << 24 else score_type
+    weights = copies.to(number_type)
+    rows = max(1, BLOCK_BYTES // (weights.element_size() * len(copies)))
+
+    def count(scores: torch.Tensor, best: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        step = rows if scores.device.type == "cpu" else len(scores)
+        space = weights.new_empty(min(step, len(scores)), len(weights))
+        counts: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+        for part, bar in zip(torch.split(scores, step), torch.split(best, step), strict=True):
+            for compare, found in zip((torch.gt, torch.eq), counts, strict=True):
+                ones = compare(part, bar, out=space[: len(part)])
+                if repeated:
+                    ones *= weights
+                found.append(ones.sum(dim=1))
+        higher, level = (torch.cat(found).to(torch.int64) for found in counts)
+        return higher, level
+
+    return count
 
 
 def _positive_rows(
     query_groups: NDArray[np.integer], candidate_groups: NDArray[np.integer]
-) -> tuple[IntArray, IntArray]:
-    """Candidates of each query's group: ``[N, most]`` padded with the first one, and counts."""
-    order = np.argsort(candidate_groups, kind="stable")
+) -> tuple[Callable[[slice], tuple[IntArray, NDArray[np.bool_]]], IntArray]:
+    """Candidates of each query's group, for a slice of the queries at a time, and their counts.
+
+    The table of a slice is padded with each group's last candidate to ``[t, most]``; the second
+    array is false there. For all queries at once it could be as large as all the scores.
+    """
+    order = np.argsort(candidate_groups, kind="stable").astype(np.int64)
     in_order = np.asarray(candidate_groups)[order]
     first = np.searchsorted(in_order, query_groups, side="left")
     counts = (np.searchsorted(in_order, query_groups, side="right") - first).astype(np.int64)
@@ -200,37 +219,10 @@ def _positive_rows(
             + listed([f"query {row}" for row in without]),
             remedy="every radiograph needs its own report among the candidates",
         )
-    steps = np.minimum(np.arange(counts.max()), counts[:, None] - 1)
-    return order[first[:, None] + steps].astype(np.int64), counts
 
+    def rows(part: slice) -> tuple[IntArray, NDArray[np.bool_]]:
+        held = counts[part, None]
+        steps = np.arange(held.max())
+        return order[first[part, None] + np.minimum(steps, held - 1)], steps < held
 
-def _distinct_rows(
-    candidates: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Distinct rows ``[U, D]``, the row of each candidate ``[M]``, and how often each occurs.
-
-    Rows are compared bit by bit through a 64-bit hash per row, then verified: equal hashes with
-    different bytes would merge candidates, so in that (never seen) case nothing is merged.
-    """
-    import torch
-
-    plain = candidates + 0.0  # -0.0 becomes 0.0: equal scores must mean equal bits
-    bits = plain.contiguous().view(torch.uint8).reshape(len(plain), -1)
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randint(-(1 << 62), 1 << 62, (bits.shape[1],), generator=generator) | 1
-    weights = weights.to(candidates.device)
-    hashes = torch.cat(
-        [(piece.to(torch.int64) * weights).sum(dim=1) for piece in torch.split(bits, 2048)]
-    )
-    _, row_of, copies = torch.unique(hashes, return_inverse=True, return_counts=True)
-    everyone = torch.arange(len(plain), device=candidates.device)
-    if len(copies) == len(plain):
-        return plain, everyone, torch.ones_like(everyone)
-    first = torch.full_like(copies, len(plain)).scatter_reduce(0, row_of, everyone, "amin")
-    rows = plain[first]
-    agree = all(
-        bool((rows[row_of[piece]] == plain[piece]).all()) for piece in torch.split(everyone, 2048)
-    )
-    if not agree:  # pragma: no cover - a 64-bit collision
-        return plain, everyone, torch.ones_like(everyone)
-    return rows, row_of, copies
+    return rows, counts
