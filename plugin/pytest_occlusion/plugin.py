@@ -53,6 +53,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(XdistHooks(settings), "occlusion-xdist")
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Answer ``-n auto`` with one worker per GPU; asked before :func:`pytest_configure`."""
+    if not in_use(config):
+        return None
+    from pytest_occlusion.scheduling import auto_workers
+
+    with usage_errors():
+        return auto_workers(settings_of(config))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize tests that ask for a cell, a curve, a model or a claim."""
     asked = [name for name in (CELL, CURVE, MODEL) if name in metafunc.fixturenames]

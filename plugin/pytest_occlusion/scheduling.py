@@ -6,6 +6,7 @@ are silently ignored (xdist issue 1386): the group is written where pytest no lo
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -15,6 +16,20 @@ from xdist.workermanage import parse_tx_spec_config
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.grid import cells, scope_of
 from pytest_occlusion.settings import Grid, Settings
+
+
+def auto_workers(settings: Settings) -> int | None:
+    """Workers that ``-n auto`` comes to: one per GPU; ``None`` on a CPU, where xdist knows best.
+
+    More workers on one GPU would each hold a model in its memory and wait for one another.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:  # the user's word, which xdist reads
+        return None
+    from pytest_occlusion.encoders.devices import visible_gpus
+
+    if settings.device.startswith("cuda:"):
+        return 1
+    return (visible_gpus() or None) if settings.device in ("auto", "cuda") else None
 
 
 class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from pytest_occlusion.encoders.devices import exact_matmul, resolve_device, worker_number
+from pytest_occlusion.encoders import devices
+from pytest_occlusion.encoders.devices import (
+    exact_matmul,
+    resolve_device,
+    visible_gpus,
+    worker_number,
+)
 from pytest_occlusion.errors import OcclusionError
 
 
@@ -34,6 +41,16 @@ def test_workers_share_out_the_gpus(
     assert resolve_device("auto") == torch.device("cuda", index)
     assert resolve_device("cuda") == torch.device("cuda", index)
     assert resolve_device("cuda:0") == torch.device("cuda", 0)
+
+
+def test_gpus_are_counted_where_there_is_a_driver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(devices, "DRIVER_TRACES", [str(tmp_path / "none"), str(tmp_path)])
+    assert visible_gpus() == 3
+    monkeypatch.setattr(devices, "DRIVER_TRACES", [str(tmp_path / "none")])
+    assert visible_gpus() == 0
 
 
 def test_worker_number(monkeypatch: pytest.MonkeyPatch) -> None:

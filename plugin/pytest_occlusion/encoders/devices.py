@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.errors import OcclusionError
@@ -16,11 +17,27 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "bf16", "fp16")
 """Arithmetic of the forward pass: exact float32, or autocast to one of the half formats."""
 
+DRIVER_TRACES = ("/proc/driver/nvidia", "/dev/kfd", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")
+"""What GPU drivers leave: NVIDIA's and AMD's on Linux, that of WSL, NVIDIA's on Windows."""
+
 
 def worker_number() -> int:
     """The number of this pytest-xdist worker (``gw3`` -> 3); 0 in a serial run."""
     found = re.fullmatch(r"gw(\d+)", os.environ.get("PYTEST_XDIST_WORKER", ""))
     return int(found[1]) if found else 0
+
+
+def visible_gpus() -> int:
+    """GPUs that torch may use here: those of ``CUDA_VISIBLE_DEVICES``, or all.
+
+    Torch is imported only where there is a driver at all, so that the question costs nothing on
+    machines without one. No GPU is initialised: workers are still to be started.
+    """
+    if not any(Path(trace).exists() for trace in DRIVER_TRACES):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def resolve_device(name: str = "auto") -> torch.device:

@@ -1,0 +1,74 @@
+"""``-n auto``: one worker per GPU where there are any, and xdist's own answer everywhere else."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from xdist.plugin import pytest_xdist_auto_num_workers
+
+GPUS = """
+import pytest_occlusion.encoders.devices as devices
+devices.visible_gpus = lambda: {count}
+"""
+
+SUITE = """
+suite = "mine"
+[models.a]
+family = "clip"
+checkpoint = "a.pt"
+"""
+
+OWN: int = pytest_xdist_auto_num_workers(
+    SimpleNamespace(option=SimpleNamespace(numprocesses="auto"))
+)
+MANY = OWN + 2
+
+CONFTEST = """
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    print("WORKERS", config.option.numprocesses)
+    config.option.numprocesses, config.option.tx, config.option.dist = 0, [], "no"
+"""
+
+
+def workers(pytester: pytest.Pytester, *args: str, count: int, pin: str | None = None) -> int:
+    """What ``-n auto`` comes to; the workers themselves are not started."""
+    pytester.makeconftest(GPUS.format(count=count) + CONFTEST)
+    pytester.makefile(".toml", suite=SUITE)
+    pytester.makepyfile("def test_nothing(): pass")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
+        if pin is not None:
+            patch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", pin)
+        result = pytester.runpytest_subprocess("-n", "auto", "-s", "-p", "no:benchmark", *args)
+    line = next(line for line in result.outlines if line.startswith("WORKERS"))
+    return int(line.split()[1])
+
+
+SUITE_ARGS = ("--occlusion-suite", "suite.toml")
+
+
+@pytest.mark.parametrize(("device", "count", "expected"), [
+    ("auto", MANY, MANY),
+    ("cuda", MANY, MANY),
+    ("auto", 1, 1),
+    ("cuda:1", MANY, 1),
+    ("auto", 0, OWN),
+    ("cpu", MANY, OWN),
+])  # fmt: skip
+def test_one_worker_per_gpu(
+    pytester: pytest.Pytester, device: str, count: int, expected: int
+) -> None:
+    given = (*SUITE_ARGS, "--occlusion-device", device)
+    assert workers(pytester, *given, count=count) == expected
+
+
+def test_the_users_variable_is_the_last_word(pytester: pytest.Pytester) -> None:
+    assert workers(pytester, *SUITE_ARGS, count=MANY, pin="3") == 3
+
+
+def test_other_projects_keep_their_number(pytester: pytest.Pytester) -> None:
+    assert workers(pytester, count=MANY) == OWN
