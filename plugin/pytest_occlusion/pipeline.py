@@ -148,7 +148,7 @@ def measure(job: Job) -> dict[Want, Measured]:
 
 
 def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]:
-    from pytest_occlusion.encoders.devices import exact_matmul
+    from pytest_occlusion.encoders.devices import exact_matmul, peak_bytes
     from pytest_occlusion.occlusion import achieved_area
 
     radiographs = [job.corpus.radiographs[row] for row in job.task.radiographs]
@@ -163,6 +163,8 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
             **text_fields,
             **image_fields,
             "draw_seconds": drawn_seconds,
+            "radiographs": len(radiographs),
+            "peak_bytes": peak_bytes(encoder.device),
             "pass": uuid.uuid4().hex[:12],
             "device": _device_name(encoder.device),
         }
@@ -326,7 +328,7 @@ def _images(
     total = sum(len(shard) for shard in shards) * len(conditions)
     progress = Progress(f"{job.label}: encoding", total, "occluded radiographs", job.say)
     limit = _BatchLimit(job.batch_size)
-    seconds, encoded = 0.0, 0
+    seconds, waited, encoded = 0.0, 0.0, 0
     rows: dict[Condition, list[torch.Tensor]] = {condition: [] for condition in conditions}
     for shard, read in zip(shards, canvases, strict=True):
         keys = {condition: _embedding_key(job.record, condition, shard) for condition in conditions}
@@ -339,17 +341,22 @@ def _images(
                 progress.add(len(shard))
         missing = [condition for condition in conditions if condition not in done]
         if missing:
+            asked = time.perf_counter()
+            shown = read()
             start = time.perf_counter()
-            done |= _encode(encoder, read(), shard, missing, limit, threads, progress)
-            seconds += time.perf_counter() - start
+            done |= _encode(encoder, shown, shard, missing, limit, threads, progress)
+            arrays = {condition: done[condition].cpu().numpy() for condition in missing}
+            end = time.perf_counter()  # on a GPU the copy to the host is what ends the work
             encoded += len(shard) * len(missing)
-            for condition in missing:
-                array = done[condition].cpu().numpy()
+            for condition, array in arrays.items():
                 job.store.write("embeddings", keys[condition], {"embeddings": array})
+            seconds += end - start
+            waited += start - asked + time.perf_counter() - end
         for condition in conditions:
             rows[condition].append(done[condition])
     fields = {
         "encode_seconds": seconds,
+        "wait_seconds": waited,
         "encoded_images": encoded,
         "images_per_second": encoded / seconds if seconds else None,
         "batch_size": limit.size,

@@ -239,3 +239,17 @@ def test_identifiers_and_texts_stay_inside(project: Project, parallel: tuple[str
     assert len(files) > 8
     outputs += [path.read_bytes().decode("latin-1") for path in files]
     assert not [text for text in outputs if "secret" in text]
+
+
+@BOTH_WAYS
+def test_speed_is_shown_and_written(project: Project, parallel: tuple[str, ...]) -> None:
+    args = ("--occlusion-json", "results.json", *parallel)
+    result = project.run(*args)
+    result.stdout.fnmatch_lines(["speed of what*", "good: canvases */s, *encoded */s, *ranked*"])
+    found = json.loads((project.path / "results.json").read_text())["timings"]
+    assert {one["model"] for one in found} == {"good", "other"}
+    for one in found:
+        assert one["radiographs"] == 60
+        assert one["ranked"] == one["encoded_images"] == 4 * 60
+        assert min(one["encode_seconds"], one["rank_seconds"], one["wait_seconds"]) > 0
+    assert "speed of what" not in project.run(*args).stdout.str()

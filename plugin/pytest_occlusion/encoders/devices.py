@@ -84,6 +84,22 @@ def resolve_device(name: str = "auto") -> torch.device:
     return torch.device("cuda", index)
 
 
+def peak_bytes(device: torch.device) -> int | None:
+    """Most memory that torch held on a GPU, or that this process held at all; in bytes.
+
+    ``None`` where the system does not say.
+    """
+    if device.type == "cuda":  # pragma: no cover - needs a GPU
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")  # getrusage would count what the parent held at the fork
+    if not status.exists():
+        return None
+    lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+
+
 def check_precision(name: str) -> str:
     """Return ``name`` when it is one of :data:`PRECISIONS`; raise OcclusionError otherwise."""
     if name not in PRECISIONS:

@@ -59,6 +59,7 @@ TIMING_DEFAULTS: Mapping[str, Any] = {
     "fresh": False,
     "images_per_second": None,
     "encoded_images": 0,
+    **dict.fromkeys(("wait_seconds", "radiographs", "ranked", "peak_bytes")),
 }
 
 CURVE_NUMBERS = ("area", "half_ratio", "slope", "r_squared")

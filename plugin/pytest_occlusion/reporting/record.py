@@ -14,6 +14,7 @@ from pytest_occlusion.checks import ClaimCheck
 from pytest_occlusion.claims import CLAIMS
 from pytest_occlusion.pipeline import Measured
 from pytest_occlusion.provenance import Provenance
+from pytest_occlusion.reporting.timings import merged, timing_records
 from pytest_occlusion.results import CellResult
 from pytest_occlusion.retrieval.degradation import degradation
 from pytest_occlusion.retrieval.significance import holm
@@ -25,8 +26,6 @@ from pytest_occlusion.verdicts import Verdict, drift
 SCHEMA = 1
 PROPERTY = "occlusion"
 """Name of the user property under which a test report carries its record."""
-
-TIMINGS = ("draw_seconds", "text_seconds", "encode_seconds", "rank_seconds", "images_per_second")
 
 Record = dict[str, Any]
 
@@ -87,7 +86,7 @@ def cell_record(
         "model": _model_record(session, cell.model, origin, measured),
         "corpus": _corpus_record(session),
         "damaged": list(session.store.damaged),
-        "timings": [_timing(cell.model, one) for one in measured],
+        "timings": timing_records(cell, measured),
     }
 
 
@@ -125,11 +124,6 @@ def _corpus_record(session: Session) -> Record:
         "notes": list(corpus.notes),
         **corpus.fields,
     }
-
-
-def _timing(model: str, measured: Measured) -> Record:
-    fields = {name: measured.fields.get(name) for name in (*TIMINGS, "encoded_images", "pass")}
-    return {"model": model, "fresh": bool(measured.fresh), **fields}
 
 
 def claim_record(check: ClaimCheck) -> Record:
@@ -172,14 +166,13 @@ def document(
     models: dict[str, Record] = {}
     corpus: Record = {}
     baselines: dict[str, Record] = {}
-    timings: dict[tuple[Any, ...], Record] = {}
+    timings: list[Record] = []
     for record in records:
         cells[record["cell"]["id"]] = dict(record["cell"])
         models[record["cell"]["model"]] = dict(record["model"])
         corpus = dict(record["corpus"])
         baselines.update(record["baseline"] or {})
-        for timing in record["timings"]:
-            timings[timing["model"], timing["pass"]] = dict(timing)
+        timings += record["timings"]
     ordered = sorted(cells.values(), key=_order)
     _adjust_p_values(ordered)
     return {
@@ -192,7 +185,7 @@ def document(
         "cells": ordered,
         "curves": curves_of(ordered),
         "claims": sorted(map(dict, claims), key=lambda claim: CLAIM_NAMES.index(claim["claim"])),
-        "timings": [timings[key] for key in sorted(timings, key=str)],
+        "timings": merged(timings),
     }
 
 

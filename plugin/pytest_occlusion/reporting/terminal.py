@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_occlusion.claims import told
+from pytest_occlusion.reporting.timings import speed_lines
 from pytest_occlusion.reporting.views import baseline_recall, curve_groups, focus_k, ks_of
 from pytest_occlusion.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
 
@@ -61,6 +62,9 @@ def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]
     lines += _overview(results["cells"], width)
     if results.get("claims"):
         lines += [Line(), *_claims(results["claims"])]
+    if speeds := list(speed_lines(results["timings"])):
+        lines += [Line(), Line("speed of what was measured in this run", BOLD)]
+        lines += [Line(speed) for speed in speeds]
     lines += [Line(note, YELLOW) for note in notes]
     lines += [Line(), *_verdicts(results["cells"])]
     return [part for line in lines for part in _wrapped(line, width)]
@@ -205,12 +209,12 @@ def _curve_lines(results: Results, cells: Sequence[Cell], *, unicode: bool) -> I
             continue
         parts = [f"R@{focus} {sparkline(curve['recalls'], unicode=unicode)}"]
         # Where nothing stands above chance, shares of it are those of noise.
-        told = "near-chance" not in curve["flags"]
-        if told and curve["area"] is not None:
+        stands = "near-chance" not in curve["flags"]
+        if stands and curve["area"] is not None:
             parts.append(f"area under retention {curve['area']:.2f}")
-        if told and curve["half_ratio"] is not None:
+        if stands and curve["half_ratio"] is not None:
             parts.append(f"half gone at {100 * curve['half_ratio']:.0f} %")
-        if told and curve["r_squared"] is not None:
+        if stands and curve["r_squared"] is not None:
             parts.append(f"linear R2 {curve['r_squared']:.2f}")
         yield Line("; ".join(parts))
         if curve["flags"]:
