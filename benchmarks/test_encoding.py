@@ -17,6 +17,15 @@ IMAGES = 64
 ROUNDS = 5
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Name pytest-benchmark's fixture: ``--benchmark-only`` skips tests that do not ask for it."""
+    config = metafunc.config
+    if "timer" not in metafunc.fixturenames or not config.pluginmanager.hasplugin("benchmark"):
+        return
+    if config.getoption("benchmark_only"):
+        metafunc.fixturenames.append("benchmark")
+
+
 @pytest.fixture
 def timer(request: pytest.FixtureRequest) -> Any:
     """pytest-benchmark's fixture, where timings were asked for and can be had."""

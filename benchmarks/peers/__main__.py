@@ -13,7 +13,7 @@ from typing import Any
 
 from peers.forward import precision, sweep
 from peers.growth import growth
-from peers.ranking import ranking
+from peers.ranking import WAYS, ranking
 from peers.whole import pipeline
 from pytest_occlusion.parallel import usable_cores
 
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--queries", type=int, default=10_000, help="for the part `ranking`")
     parser.add_argument("--ks", type=_numbers, default=(1, 5, 10), help="for the part `ranking`")
+    parser.add_argument("--ways", type=_names, default=tuple(WAYS), help="for the part `ranking`")
     parser.add_argument("--images", type=int, default=64, help="for `sweep` and `precision`")
     parser.add_argument("--occluders", type=_names, default=("block", "patches"), help="of `sweep`")
     chosen = parser.parse_args()

@@ -6,6 +6,7 @@ small problem loads (libraries, their buffers) are counted to nobody.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import statistics
 import subprocess
@@ -51,7 +52,9 @@ class Run:
 def ranking(chosen: Any) -> None:
     """Print seconds, memory and ratios of every way that is installed, and whether they agree."""
     ks, count = chosen.ks, chosen.queries
-    runs: dict[str, list[Run]] = {name: [] for name in WAYS if _installed(name)}
+    runs: dict[str, list[Run]] = {
+        name: [] for name in WAYS if _installed(name) and name in chosen.ways
+    }
     for _ in range(chosen.rounds):
         for name, found in runs.items():
             found.append(_fresh(name, count, ks))
@@ -176,7 +179,12 @@ def report(name: str, count: int, ks: Sequence[int]) -> None:
 
 
 def _reset_peak() -> int:
-    """Forget the peak so far and give the memory in use: the warm-up's peak is nobody's."""
+    """Forget the peak so far and give the memory in use: the warm-up's peak is nobody's.
+
+    What the allocator has kept of it goes back first, or a way could work in that unseen.
+    """
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
     forget = Path("/proc/self/clear_refs")
     if forget.exists():
         forget.write_text("5", encoding="ascii")

@@ -28,8 +28,10 @@ IntArray = NDArray[np.int64]
 TILE_BYTES = 32 << 20
 """Upper bound of one tile of scores. On a CPU larger ones are no faster, smaller ones slower."""
 
-BLOCK_BYTES = 1 << 20
-"""Scores that are compared at once on a CPU: they and what is found stay in its cache."""
+BLOCK_BYTES = (1 << 17) - 1
+"""Scores that are compared at once on a CPU: they stay in its cache, and are fewer than torch would
+share out to threads, which for thousands of blocks costs more than it saves, and much more where
+other processes hold the cores."""
 
 
 @dataclass(frozen=True)
