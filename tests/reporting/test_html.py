@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.reporting import html, views
 from pytest_occlusion.reporting.files import as_html, headline
+from pytest_occlusion.reporting.page.tables import HEAT
 from tests.plugin.conftest import Project, project, workers  # noqa: F401 - a fixture
 from tests.reporting.fabricated import results
 
@@ -217,7 +219,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("place", [0, 1], ids=["light", "dark"])
 def test_contrast(place: int) -> None:
     theme = colours("style")[place]
-    for step in range(html.HEAT):
+    for step in range(HEAT):
         text = theme["low"] if step < 6 else theme["high"]
         assert contrast(text, theme[f"h{step}"]) >= 4.5, step
     for name in ("text", "faint", "link", "good", "bad", "warn"):
@@ -225,7 +227,7 @@ def test_contrast(place: int) -> None:
             assert contrast(theme[name], theme[ground]) >= 4.5, (name, ground)
     for series in range(8):
         assert contrast(theme[f"s{series}"], theme["bg"]) >= 3, series
-    steps = [luminance(theme[f"h{step}"]) for step in range(html.HEAT)]
+    steps = [luminance(theme[f"h{step}"]) for step in range(HEAT)]
     ordered = sorted(steps, reverse=place == 0)
     assert steps == ordered, "lightness alone orders the heat scale, whatever colours one sees"
 
@@ -246,7 +248,7 @@ def test_the_same_bytes_from_the_same_document(document: dict[str, Any]) -> None
             capture_output=True,
             text=True,
             check=True,
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
         for seed in ("1", "2")
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def test_the_same_bytes_every_time(tmp_path: Path) -> None:
             [sys.executable, "-m", "pytest_occlusion", "plot", path, "--out", str(out)],
             check=True,
             capture_output=True,
-            env={"PYTHONHASHSEED": seed, "MPLCONFIGDIR": str(style)},
+            env={**os.environ, "PYTHONHASHSEED": seed, "MPLCONFIGDIR": str(style)},
         )
         content.append({one.name: one.read_bytes() for one in out.iterdir()})
     assert content[0] == content[1]
