@@ -87,7 +87,7 @@ def cell_record(
         "model": _model_record(session, cell.model, origin, measured),
         "corpus": _corpus_record(session),
         "damaged": list(session.store.damaged),
-        "timings": [_timing(cell.model, one) for one in measured],
+        "timings": [timing_record(cell.model, one) for one in measured],
     }
 
 
@@ -127,7 +127,8 @@ def _corpus_record(session: Session) -> Record:
     }
 
 
-def _timing(model: str, measured: Measured) -> Record:
+def timing_record(model: str, measured: Measured) -> Record:
+    """What the pass behind a measurement took."""
     fields = {name: measured.fields.get(name) for name in (*TIMINGS, "encoded_images", "pass")}
     return {"model": model, "fresh": bool(measured.fresh), **fields}
 
@@ -159,6 +160,7 @@ def claim_record(check: ClaimCheck) -> Record:
 def document(
     records: Iterable[Mapping[str, Any]],
     claims: Iterable[Mapping[str, Any]] = (),
+    maps: Iterable[Mapping[str, Any]] = (),
     *,
     suite: str,
     protocol: Mapping[str, Any],
@@ -180,9 +182,13 @@ def document(
         baselines.update(record["baseline"] or {})
         for timing in record["timings"]:
             timings[timing["model"], timing["pass"]] = dict(timing)
+    mapped = {record["map"]["model"]: dict(record["map"]) for record in maps}
+    for record in maps:
+        for timing in record["timings"]:
+            timings.setdefault((timing["model"], timing["pass"]), dict(timing))
     ordered = sorted(cells.values(), key=_order)
     _adjust_p_values(ordered)
-    return {
+    found = {
         "schema": SCHEMA,
         "suite": suite,
         "corpus": corpus,
@@ -194,6 +200,9 @@ def document(
         "claims": sorted(map(dict, claims), key=lambda claim: CLAIM_NAMES.index(claim["claim"])),
         "timings": [timings[key] for key in sorted(timings, key=str)],
     }
+    if mapped:
+        found["maps"] = [mapped[name] for name in sorted(mapped)]
+    return found
 
 
 def _adjust_p_values(cells: Sequence[Record]) -> None:
