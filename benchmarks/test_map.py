@@ -1,4 +1,4 @@
-"""Where each model looks: a tile slides over the radiographs. Measured with ``--occlusion-map N``."""
+"""Where each model looks: a tile slides over the radiographs (``--occlusion-map N``)."""
 
 from __future__ import annotations
 

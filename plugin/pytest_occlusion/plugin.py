@@ -244,7 +244,7 @@ def occlusion_map(request: pytest.FixtureRequest) -> SensitivityMap:
     The map goes into the summary and the result files; it is there for assertions of your own.
     """
     from pytest_occlusion.errors import OcclusionError
-    from pytest_occlusion.reporting.maps import map_record
+    from pytest_occlusion.reporting.map_record import map_record
 
     session = _session(request.config)
     try:

@@ -20,6 +20,7 @@ from pytest_occlusion.reporting.page.curves import (
     robustness_section,
 )
 from pytest_occlusion.reporting.page.data import data_section, packed
+from pytest_occlusion.reporting.page.maps import maps_section
 from pytest_occlusion.reporting.page.provenance import provenance_section, timings_section
 from pytest_occlusion.reporting.page.summary import summary_section
 from pytest_occlusion.reporting.page.tables import cells_section, tables_section
@@ -33,6 +34,7 @@ SECTIONS = {
     "tables": "Recall per model",
     "retention": "Retention",
     "robustness": "Accuracy and robustness",
+    "maps": "Where the models look",
     "verdicts": "Verdicts",
     "cells": "All cells",
     "claims": "Claims",
@@ -40,7 +42,7 @@ SECTIONS = {
     "provenance": "Provenance",
     "data": "Data",
 }
-"""Id -> heading, in the order of the page."""
+"""Id -> heading, in the order of the page; ``maps`` only where the run measured some."""
 
 
 def as_html(results: Results) -> str:
@@ -58,6 +60,7 @@ def as_html(results: Results) -> str:
         "tables": tables_section,
         "retention": retention_section,
         "robustness": robustness_section,
+        "maps": maps_section,
         "verdicts": verdicts_section,
         "cells": cells_section,
         "claims": claims_section,
@@ -65,15 +68,17 @@ def as_html(results: Results) -> str:
         "provenance": provenance_section,
         "data": data_section,
     }
+    headings = {name: text for name, text in SECTIONS.items() if name != "maps" or document["maps"]}
     sections = [
         f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{heading}</h2>'
         f"{''.join(makers[name](document))}</section>"
-        for name, heading in SECTIONS.items()
+        for name, heading in headings.items()
     ]
-    links = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in SECTIONS.items())
+    links = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in headings.items())
+    images = "img-src data:; " if document["maps"] else ""
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"{images}base-uri 'none'; form-action 'none'"
     )
     lines = [
         "<!DOCTYPE html>",

@@ -182,6 +182,7 @@ def document(
         baselines.update(record["baseline"] or {})
         for timing in record["timings"]:
             timings[timing["model"], timing["pass"]] = dict(timing)
+    maps = list(maps)
     mapped = {record["map"]["model"]: dict(record["map"]) for record in maps}
     for record in maps:
         for timing in record["timings"]:

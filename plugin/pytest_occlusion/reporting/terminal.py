@@ -61,6 +61,13 @@ def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]
     lines += _overview(results["cells"], width)
     if results.get("claims"):
         lines += [Line(), *_claims(results["claims"])]
+    if results.get("maps"):
+        from pytest_occlusion.reporting.maps import summary_lines
+
+        lines.append(Line())
+        lines += [
+            Line(text, BOLD if head else None) for text, head in summary_lines(results["maps"])
+        ]
     lines += [Line(note, YELLOW) for note in notes]
     lines += [Line(), *_verdicts(results["cells"])]
     return [part for line in lines for part in _wrapped(line, width)]
