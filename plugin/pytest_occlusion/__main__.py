@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all is well, 1 when a checkpoint would not load or a comparison is red, 2 for any
         fault that is explained.
     """
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         code: int = options.run(options)
     except OcclusionError as fault:
@@ -30,6 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return 130
     return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; result files may stand before and after options.
+
+    argparse fills an optional or repeated positional at the first place where any stands, and
+    refuses what comes after an option.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    files: list[Path] | None = getattr(options, "files", None)
+    if rest and (files is None or any(one.startswith("-") for one in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if files is not None:
+        files += map(Path, rest)
+        if len(files) > 2:
+            parser.error(f"one result file, or two; {len(files)} were given")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,8 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     corpus.set_defaults(run=_corpus)
     compare = commands.add_parser("compare", help="set two runs side by side")
-    compare.add_argument("before", type=Path, metavar="A.json", help="results, or the only ones")
-    compare.add_argument("after", type=Path, nargs="?", metavar="B.json", help="later results")
+    compare.add_argument(
+        "files", type=Path, nargs="+", metavar="A.json [B.json]", help="results, and later ones"
+    )
     compare.add_argument("--against", type=Path, metavar="DIR", help="compare A with baselines")
     compare.add_argument("--models", metavar="OLD=NEW", help="compare model OLD of A with NEW of B")
     compare.add_argument("--tolerance", type=float, default=TOLERANCE, help="queries, or a share")
@@ -70,10 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     page.set_defaults(run=_html)
     plot = commands.add_parser("plot", help="draw figures for papers (needs matplotlib)")
     plot.add_argument(
-        "results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it"
-    )
-    plot.add_argument(
-        "second", type=Path, nargs="?", metavar="RESULTS2.json", help="to lay over it"
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="RESULTS.json [RESULTS2.json]",
+        help="--occlusion-json wrote it; a second is laid over it",
     )
     plot.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     plot.add_argument("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")
@@ -126,17 +146,17 @@ def _compare(options: argparse.Namespace) -> int:
     from pytest_occlusion.reporting import compare as comparison
     from pytest_occlusion.reporting.reading import read_results
 
-    if (options.after is None) == (options.against is None):
+    if (len(options.files) == 1) == (options.against is None):
         raise OcclusionError(
             "compare needs a second result file or --against DIR, and not both",
             remedy="compare A.json B.json, or compare A.json --against benchmarks/baselines",
         )
-    first = read_results(options.before)
+    first = read_results(options.files[0])
     if options.against is not None:
         old, new = comparison.against_baselines(first, options.against), first["cells"]
         same = True
     else:
-        second = read_results(options.after)
+        second = read_results(options.files[1])
         old, new = first["cells"], second["cells"]
         same = first["corpus"]["fingerprint"] == second["corpus"]["fingerprint"]
     if options.models:
@@ -171,7 +191,7 @@ def _plot(options: argparse.Namespace) -> int:
     from pytest_occlusion.reporting.plots import plot
     from pytest_occlusion.reporting.reading import read_checked
 
-    paths = [path for path in (options.results, options.second) if path is not None]
+    paths: list[Path] = options.files
     formats = [name for item in options.formats.split(",") if (name := item.strip().lower())]
     names = [path.stem for path in paths]
     labels = names if len(set(names)) == len(names) else ("first", "second")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.reporting.plots.maps import map_figures
 from pytest_occlusion.reporting.plots.overlay import overlays
 from pytest_occlusion.reporting.plots.single import figures
 from pytest_occlusion.reporting.plots.style import fixed_style, rendered, require_matplotlib
@@ -47,8 +48,10 @@ def plot(
     require_matplotlib()
     runs = [completed(run) for run in runs]
     with fixed_style():
-        two = len(runs) == 2
-        drawn = dict(overlays(runs[0], runs[1], labels) if two else figures(runs[0]))
+        if len(runs) == 2:
+            drawn = dict(overlays(runs[0], runs[1], labels))
+        else:
+            drawn = {**dict(figures(runs[0])), **dict(map_figures(runs[0]))}
         if not drawn:
             raise OcclusionError(
                 "there is nothing to draw: one blocked share makes no curve, and without ratio 0 "

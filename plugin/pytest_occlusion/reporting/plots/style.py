@@ -104,20 +104,18 @@ def panels(count: int, legend_rows: int) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def legend_rows(entries: int) -> int:
+def legend_rows(entries: int, columns: int = LEGEND_COLUMNS) -> int:
     """Rows that a legend of so many entries takes."""
-    return -(-entries // LEGEND_COLUMNS)
+    return -(-entries // columns)
 
 
-def legend(figure: Figure, axes: Sequence[Axes]) -> None:
+def legend(figure: Figure, axes: Sequence[Axes], columns: int = LEGEND_COLUMNS) -> None:
     """One legend below all panels, with whatever is in any of them."""
     entries: dict[str, Any] = {}
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(
-        list(entries.values()), list(entries), loc="outside lower center", ncols=LEGEND_COLUMNS
-    )
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
 
 
 def _columns(count: int) -> int:
