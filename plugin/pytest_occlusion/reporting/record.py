@@ -189,7 +189,7 @@ def document(
             timings.setdefault((timing["model"], timing["pass"]), dict(timing))
     ordered = sorted(cells.values(), key=_order)
     _adjust_p_values(ordered)
-    found = {
+    return {
         "schema": SCHEMA,
         "suite": suite,
         "corpus": corpus,
@@ -200,10 +200,8 @@ def document(
         "curves": curves_of(ordered),
         "claims": sorted(map(dict, claims), key=lambda claim: CLAIM_NAMES.index(claim["claim"])),
         "timings": [timings[key] for key in sorted(timings, key=str)],
+        "maps": [mapped[name] for name in sorted(mapped)],
     }
-    if mapped:
-        found["maps"] = [mapped[name] for name in sorted(mapped)]
-    return found
 
 
 def _adjust_p_values(cells: Sequence[Record]) -> None:
