@@ -552,6 +552,6 @@ def test_maps_and_their_further_tile_sizes() -> None:
     found = build({**SUITE, "map": 8, "map-ratios": [0.25, 0.09]})
     assert (found.map_grid, found.map_ratios) == (8, (0.09, 0.25))
     assert build({**SUITE, "map-ratios": "all"}).map_ratios == RATIOS[1:]
-    narrowed = build(map=4, **{"map-ratios": ["all"], "ratios": [0.0, 0.5]})
+    narrowed = build(map=4, map_ratios=["all"], ratios=[0.0, 0.5])
     assert (narrowed.map_grid, narrowed.map_ratios) == (4, (0.5,))
     assert narrowed.ad_hoc == (), "a map changes no number that has a baseline"

@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         "results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it"
     )
     page.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="file to write")
+    page.add_argument(
+        "--gallery",
+        type=Path,
+        metavar="SHEET.png",
+        help="put a sheet that 'gallery' drew into the page: it SHOWS RADIOGRAPHS OF PATIENTS, to "
+        "everybody who gets the page",
+    )
     page.set_defaults(run=_html)
     plot = commands.add_parser("plot", help="draw figures for papers (needs matplotlib)")
     plot.add_argument(
@@ -98,6 +105,23 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     plot.add_argument("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")
     plot.set_defaults(run=_plot)
+    shown = commands.add_parser(
+        "gallery",
+        help="draw what an encoder is shown; the picture SHOWS RADIOGRAPHS OF PATIENTS",
+        description="Draw radiographs of the corpus under every occluder at every ratio, as the "
+        "encoder is shown them. The picture SHOWS RADIOGRAPHS OF PATIENTS: keep it where the data "
+        "may be kept.",
+    )
+    shown.add_argument("--out", type=Path, required=True, metavar="SHEET.png", help="file to write")
+    shown.add_argument("--suite", metavar="NAME|FILE", help="as --occlusion-suite")
+    shown.add_argument("--corpus", metavar="SPEC", help="as --occlusion-corpus")
+    shown.add_argument("--model", metavar="NAME", help="whose preprocessing (default: the first)")
+    shown.add_argument("--occluders", metavar="LIST", help="default: the suite's")
+    shown.add_argument("--ratios", metavar="LIST", help="default: the suite's")
+    shown.add_argument("--key", action="append", default=[], metavar="KEY", help="this radiograph")
+    shown.add_argument("--count", type=int, default=2, metavar="N", help="else N chosen at random")
+    shown.add_argument("--seed", type=int, default=0, metavar="N", help="seed of that choice")
+    shown.set_defaults(run=_gallery)
     return parser
 
 
@@ -173,12 +197,15 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _html(options: argparse.Namespace) -> int:
-    from pytest_occlusion.reporting.files import write_results
+    from pytest_occlusion.reporting.html import as_html, read_sheet
     from pytest_occlusion.reporting.reading import read_checked
+    from pytest_occlusion.store import write_atomically
 
     results = read_checked(options.results)
+    sheet = None if options.gallery is None else read_sheet(options.gallery)
     try:
-        write_results({"html": options.out}, results)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.out, as_html(results, sheet).encode())
     except OSError as fault:
         raise OcclusionError(
             f"{options.out}: {fault.strerror}", remedy="give another file with --out"
@@ -197,6 +224,45 @@ def _plot(options: argparse.Namespace) -> int:
     labels = names if len(set(names)) == len(names) else ("first", "second")
     for path in plot([read_checked(path) for path in paths], options.out, formats, labels):
         print(path)  # noqa: T201
+    return 0
+
+
+def _gallery(options: argparse.Namespace) -> int:
+    from io import BytesIO
+
+    from pytest_occlusion.gallery import chosen_rows, gallery
+    from pytest_occlusion.merge import build_settings
+    from pytest_occlusion.options import parse_list
+    from pytest_occlusion.session import Session
+    from pytest_occlusion.store import default_root, write_atomically
+    from pytest_occlusion.suites import find_suite
+
+    suite = find_suite(options.suite, Path.cwd())
+    given: dict[str, object] = {"corpus": options.corpus} if options.corpus else {}
+    if options.occluders:
+        given["occluders"] = parse_list(options.occluders, str)
+    if options.ratios:
+        given["ratios"] = parse_list(options.ratios, float)
+    settings = build_settings(
+        suite.table,
+        origin=suite.origin,
+        base=suite.base,
+        command_line=given,
+        selected=[options.model] if options.model else None,
+        store=default_root(),
+    )
+    session = Session(settings, say=lambda line: None)
+    rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
+    picture = BytesIO()
+    gallery(session, settings.grid.models[0], rows).save(picture, format="png")
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.out, picture.getvalue(), mode=0o600)
+    except OSError as fault:
+        raise OcclusionError(
+            f"{options.out}: {fault.strerror}", remedy="give another file with --out"
+        ) from None
+    print(options.out)  # noqa: T201
     return 0
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Iterator
 from functools import cache
 from html import escape
 from importlib.resources import files as package_files
+from pathlib import Path
 
+from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.reporting.page.claims import claims_section
 from pytest_occlusion.reporting.page.curves import (
     curves_section,
@@ -20,7 +23,6 @@ from pytest_occlusion.reporting.page.curves import (
     robustness_section,
 )
 from pytest_occlusion.reporting.page.data import data_section, packed
-from pytest_occlusion.reporting.page.maps import maps_section
 from pytest_occlusion.reporting.page.provenance import provenance_section, timings_section
 from pytest_occlusion.reporting.page.summary import summary_section
 from pytest_occlusion.reporting.page.tables import cells_section, tables_section
@@ -45,37 +47,41 @@ SECTIONS = {
 """Id -> heading, in the order of the page; ``maps`` only where the run measured some."""
 
 
-def as_html(results: Results) -> str:
+def as_html(results: Results, sheet: bytes | None = None) -> str:
     """The page.
 
     Args:
         results: A results document, as a run makes it or :func:`reading.read_results` returns it.
+        sheet: A gallery (PNG) to put at the end; it shows radiographs, the results never do.
     """
     document = completed(results)
     style, script = _asset("page.css").replace("/*DARK*/", _asset("dark.css")), _asset("page.js")
     title = f"Occlusion suite {document['suite']}"
-    makers = {
+    makers: dict[str, Callable[[Results], Iterator[str]]] = {
         "summary": summary_section,
         "curves": curves_section,
         "tables": tables_section,
         "retention": retention_section,
         "robustness": robustness_section,
-        "maps": maps_section,
+        "maps": _maps_section,
         "verdicts": verdicts_section,
         "cells": cells_section,
         "claims": claims_section,
         "timings": timings_section,
         "provenance": provenance_section,
         "data": data_section,
+        "gallery": lambda _: _sheet_section(sheet or b""),
     }
     headings = {name: text for name, text in SECTIONS.items() if name != "maps" or document["maps"]}
+    if sheet is not None:
+        headings["gallery"] = "What the encoder was shown"
     sections = [
         f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{heading}</h2>'
         f"{''.join(makers[name](document))}</section>"
         for name, heading in headings.items()
     ]
     links = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in headings.items())
-    images = "img-src data:; " if document["maps"] else ""
+    images = "img-src data:; " if document["maps"] or sheet is not None else ""
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         f"{images}base-uri 'none'; form-action 'none'"
@@ -106,6 +112,42 @@ def as_html(results: Results) -> str:
         "</html>",
     ]
     return "\n".join(lines) + "\n"
+
+
+def read_sheet(path: Path) -> bytes:
+    """Read a gallery.
+
+    Raises:
+        OcclusionError: No such file, or no PNG.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as fault:
+        raise OcclusionError(
+            f"{path}: {fault.strerror}", remedy="draw it with python -m pytest_occlusion gallery"
+        ) from None
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise OcclusionError(
+            f"{path}: not a PNG file", remedy="draw it with python -m pytest_occlusion gallery"
+        )
+    return content
+
+
+def _maps_section(document: Results) -> Iterator[str]:
+    from pytest_occlusion.reporting.page.maps import maps_section  # only where there are maps
+
+    return maps_section(document)
+
+
+def _sheet_section(sheet: bytes) -> Iterator[str]:
+    data = base64.b64encode(sheet).decode()
+    yield (
+        '<p class="note">This picture shows radiographs of the corpus. Whoever gets this page gets '
+        "them too.</p>"
+        '<div class="scroll" role="region" tabindex="0" aria-label="Gallery">'
+        '<img class="sheet" alt="Radiographs under every occluder at every ratio, as the encoder '
+        f'is shown them" src="data:image/png;base64,{data}"></div>'
+    )
 
 
 @cache

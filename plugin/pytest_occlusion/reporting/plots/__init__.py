@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.reporting.plots.maps import map_figures
 from pytest_occlusion.reporting.plots.overlay import overlays
 from pytest_occlusion.reporting.plots.single import figures
 from pytest_occlusion.reporting.plots.style import fixed_style, rendered, require_matplotlib
@@ -51,7 +50,11 @@ def plot(
         if len(runs) == 2:
             drawn = dict(overlays(runs[0], runs[1], labels))
         else:
-            drawn = {**dict(figures(runs[0])), **dict(map_figures(runs[0]))}
+            drawn = dict(figures(runs[0]))
+            if runs[0]["maps"]:
+                from pytest_occlusion.reporting.plots.maps import map_figures
+
+                drawn.update(map_figures(runs[0]))
         if not drawn:
             raise OcclusionError(
                 "there is nothing to draw: one blocked share makes no curve, and without ratio 0 "
