@@ -145,6 +145,12 @@ def test_scopes_of_whole_models() -> None:
     assert scope("clip-block", 2, "clip", "other") == "occlusion clip"
 
 
+def test_a_map_goes_where_its_model_goes() -> None:
+    assert scope("clip", 2, "clip", "other") == "occlusion clip"
+    alone = "benchmarks/test_recall.py::test_recall[clip]"
+    assert scope("clip", 3, "clip", "other") == alone, "workers to spare"
+
+
 def test_scopes_of_split_models() -> None:
     assert scope("clip-block-r49-k005", 3, "clip", "other") == "occlusion clip r49"
     assert scope("clip-block-r12p5-k1000-t2i", 3, "clip", "other") == "occlusion clip r12p5"

@@ -80,6 +80,21 @@ def test_the_warm_path_needs_no_torch() -> None:
     assert not found & set(ENGINES)
 
 
+def test_a_run_without_a_map_imports_nothing_of_it() -> None:
+    code = (
+        "import sys, pytest_occlusion.plugin, pytest_occlusion.collector\n"
+        "import pytest_occlusion.session, pytest_occlusion.checks, pytest_occlusion.scheduling\n"
+        "import pytest_occlusion.reporting.record, pytest_occlusion.reporting.terminal\n"
+        "import pytest_occlusion.reporting.html, pytest_occlusion.reporting.plots\n"
+        "import pytest_occlusion.__main__\n"
+        "print(*(n for n in sys.modules if n.startswith('pytest_occlusion')))"
+    )
+    found = set(python("-c", code).split())
+    assert "pytest_occlusion.session" in found
+    ends = ("maps", "map_record", "mapsvg", "sensitivity", "gallery", "contact_sheet")
+    assert not {name for name in found if name.rpartition(".")[2] in ends}
+
+
 def test_public_names_come_when_asked_for() -> None:
     code = (
         "import sys, pytest_occlusion as package\n"

@@ -18,6 +18,7 @@ from pytest_occlusion.encoders import Encoder
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.models import ModelRecord
 from pytest_occlusion.occlusion import occlude
+from pytest_occlusion.occlusion.tiles import tile_ratio, tiles
 from pytest_occlusion.pipeline import Condition, Job, measure
 from pytest_occlusion.store import Store
 from tests.plugin import toy_family
@@ -210,3 +211,76 @@ def test_constant_embeddings_score_exactly_chance(tmp_path: Path) -> None:
     for measured in measure(job(flat)).values():
         for k, recall in recall_at_k(measured.ranks, [1, 5, 10]).items():
             assert recall == pytest.approx(chance_recall(measured.ranks, k), abs=1e-12)
+
+
+def tile_job(encoder: Encoder, root: Path | None = None) -> Job:
+    shown = [Condition("none", 0.0, "none", 0)]
+    shown += [Condition(one.name, tile_ratio(3), "noise", 0) for one in tiles(3)]
+    return replace(job(encoder, root=root), conditions=shown, directions=WAYS[:1], similarity=True)
+
+
+def test_similarities_of_tiles_equal_the_straightforward_loop(encoder: Encoder) -> None:
+    work = tile_job(encoder)
+    for (condition, _), measured in measure(work).items():
+        rows = []
+        for radiograph in work.corpus.radiographs:
+            canvas = torch.from_numpy(np.array(encoder.canvas.draw(radiograph.open())))[None]
+            if condition.ratio:
+                name, keys = condition.occluder, [radiograph.key]
+                canvas = occlude(canvas, ratio=1 / 9, occluder=name, fill="noise", keys=keys)
+            rows.append(encoder.embed_canvases(canvas))
+        texts = torch.cat([encoder.embed_texts([text]) for text in work.task.texts])
+        scores = (torch.cat(rows) @ texts.T).numpy()
+        own = scores[np.arange(len(scores)), work.task.radiograph_group]
+        assert measured.similarity is not None
+        np.testing.assert_allclose(measured.similarity, own, atol=1e-6)
+
+
+def test_similarities_come_back_from_the_store(encoder: Encoder, tmp_path: Path) -> None:
+    work = tile_job(encoder, tmp_path)
+    plain = replace(work, similarity=False)
+    assert all(one.similarity is None for one in measure(plain).values())
+    first = measure(work)
+    assert all(one.fresh for one in first.values()), "what was stored has no similarities"
+    assert sum(one.fields["encoded_images"] for one in first.values()) == 0, "embeddings are kept"
+    again = measure(work)
+    assert not any(one.fresh for one in again.values())
+    for want, one in again.items():
+        np.testing.assert_array_equal(one.similarity, first[want].similarity)
+    assert not any(one.fresh for one in measure(plain).values())
+
+
+def test_an_interrupted_map_goes_on_where_it_stopped(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "SHARD", 10)
+    left, shown = [25], []
+
+    def embed(canvases: torch.Tensor) -> torch.Tensor:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        shown.append(len(canvases))
+        return encoder.embed_canvases(canvases)
+
+    work = replace(tile_job(encoder, tmp_path), batch_size=10)
+    watched = replace(work, encoder=lambda: replace(encoder, embed_canvases=embed))
+    monkeypatch.setattr("pytest_occlusion.parallel.usable_cores", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        measure(watched)
+    left[0], before = 10_000, len(shown)
+    found = measure(watched)
+    total = len(work.conditions) * -(-len(work.corpus.radiographs) // 10)
+    assert len(shown) - before < total, "shards that were finished are not encoded again"
+    plain = measure(tile_job(encoder))
+    for want, one in found.items():
+        np.testing.assert_array_equal(one.ranks.above, plain[want].ranks.above)
+
+
+def test_canvases_of_a_job_come_in_order(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "SHARD", 7)
+    work = job(encoder)
+    rows, canvases = zip(*pipeline.canvas_shards(work), strict=True)
+    assert np.concatenate(rows).tolist() == list(range(len(work.corpus.radiographs)))
+    drawn = [encoder.canvas.draw(one.open()) for one in work.corpus.radiographs]
+    np.testing.assert_array_equal(np.concatenate(canvases), np.stack(drawn))

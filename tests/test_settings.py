@@ -347,6 +347,13 @@ def test_several_changes_are_all_named() -> None:
         ("batch-size", 0, "is not a positive whole number"),
         ("batch-size", 2.5, "is not a positive whole number"),
         ("batch-size", True, "is not a positive whole number"),
+        ("map", 1, "is 1: a map has 2 to 64 places per side, or 0 for none"),
+        ("map", 65, "is 65: a map has 2 to 64 places"),
+        ("map", True, "is True: a map has 2 to 64 places"),
+        ("map", 8.5, "is 8.5: a map has 2 to 64 places"),
+        ("map-ratios", "some", "is not a list of numbers; or say all"),
+        ("map-ratios", [0.25, 1.0], "holds 1.0, outside [0, 1)"),
+        ("map-ratios", [0.0, 0.25], "holds 0, which blocks nothing"),
     ],
 )
 def test_faults_of_settings(name: str, value: Any, words: str) -> None:
@@ -546,3 +553,14 @@ def test_only_our_errors_escape(suite: dict[str, Any], command_line: dict[str, A
             assert found.suite
             assert found.gated(*CELL) in (True, False)
             assert found.protocol()
+
+
+def test_maps_and_their_further_tile_sizes() -> None:
+    found = build()
+    assert (found.map_grid, found.map_ratios) == (0, ())
+    found = build({**SUITE, "map": 8, "map-ratios": [0.25, 0.09]})
+    assert (found.map_grid, found.map_ratios) == (8, (0.09, 0.25))
+    assert build({**SUITE, "map-ratios": "all"}).map_ratios == RATIOS[1:]
+    narrowed = build(map=4, map_ratios=["all"], ratios=[0.0, 0.5])
+    assert (narrowed.map_grid, narrowed.map_ratios) == (4, (0.5,))
+    assert narrowed.ad_hoc == (), "a map changes no number that has a baseline"

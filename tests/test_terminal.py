@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_occlusion.reporting.maps import summary_lines
 from pytest_occlusion.reporting.terminal import _curve_lines, _overview
+from tests.reporting.fabricated import map_record
 
 
 def cell(model: str, ratio: float, recall: float, **changes: Any) -> dict[str, Any]:
@@ -61,3 +63,19 @@ def test_a_curve_near_chance_is_not_measured_by_what_it_retains() -> None:
     near = lines(["near-chance"])
     assert "retention" not in near[0]
     assert near[1] == "flags: near chance at 0 %"
+
+
+def test_maps_fit_into_80_columns() -> None:
+    maps = [
+        map_record(number, f"model-number-{number}", grid) for number, grid in ((0, 4), (1, 64))
+    ]
+    lines = [text for text, _ in summary_lines(maps)]
+    assert max(map(len, lines)) <= 80
+    assert lines[:5] == [
+        "model-number-0 - map: 4 x 4 places, 6.2 % of the image each",
+        "PA, 1,200 radiographs, most is lost at",
+        "  row 3, column 2   similarity lost: 0.050 [0.044, 0.056]",
+        "  row 3, column 2   places lost in the ranking: 21.0 [18.4, 23.6]",
+        "  row 3, column 2   R@10 lost, points: 11.0 [9.6, 12.4]",
+    ]
+    assert "R@10 50.0 % whole; 25 % blocked: 25.0 on average, 5.0 [3.0, 7.0] at worst" in lines

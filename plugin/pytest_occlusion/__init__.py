@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_occlusion.occlusion import occlude
     from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
     from pytest_occlusion.retrieval.recall import recall_at_k
+    from pytest_occlusion.sensitivity import SensitivityMap
 
 __all__ = [
     "CellCheck",
@@ -26,6 +27,7 @@ __all__ = [
     "Encoder",
     "OcclusionError",
     "Ranks",
+    "SensitivityMap",
     "load_corpus",
     "load_encoder",
     "occlude",
@@ -41,6 +43,7 @@ _HOMES = {
     "Encoder": "encoders",
     "OcclusionError": "errors",
     "Ranks": "retrieval.ranks",
+    "SensitivityMap": "sensitivity",
     "load_corpus": "corpora",
     "load_encoder": "encoders",
     "occlude": "occlusion",

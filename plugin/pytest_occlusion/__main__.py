@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all is well, 1 when a checkpoint would not load or a comparison is red, 2 for any
         fault that is explained.
     """
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         code: int = options.run(options)
     except OcclusionError as fault:
@@ -34,6 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return 130
     return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; result files may stand before and after options.
+
+    argparse fills an optional or repeated positional at the first place where any stands, and
+    refuses what comes after an option.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    files: list[Path] | None = getattr(options, "files", None)
+    if rest and (files is None or any(one.startswith("-") for one in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if files is not None:
+        files += map(Path, rest)
+        if len(files) > 2:
+            parser.error(f"one result file, or two; {len(files)} were given")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,8 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     corpus.set_defaults(run=_corpus)
     compare = commands.add_parser("compare", help="set two runs side by side")
-    compare.add_argument("before", type=Path, metavar="A.json", help="results, or the only ones")
-    compare.add_argument("after", type=Path, nargs="?", metavar="B.json", help="later results")
+    compare.add_argument(
+        "files", type=Path, nargs="+", metavar="A.json [B.json]", help="results, and later ones"
+    )
     compare.add_argument("--against", type=Path, metavar="DIR", help="compare A with baselines")
     compare.add_argument("--models", metavar="OLD=NEW", help="compare model OLD of A with NEW of B")
     compare.add_argument("--tolerance", type=float, default=TOLERANCE, help="queries, or a share")
@@ -88,17 +107,42 @@ def _parser() -> argparse.ArgumentParser:
         "results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it"
     )
     page.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="file to write")
+    page.add_argument(
+        "--gallery",
+        type=Path,
+        metavar="SHEET.png",
+        help="put a sheet that 'gallery' drew into the page: it SHOWS RADIOGRAPHS OF PATIENTS, to "
+        "everybody who gets the page",
+    )
     page.set_defaults(run=_html)
     plot = commands.add_parser("plot", help="draw figures for papers (needs matplotlib)")
     plot.add_argument(
-        "results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it"
-    )
-    plot.add_argument(
-        "second", type=Path, nargs="?", metavar="RESULTS2.json", help="to lay over it"
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="RESULTS.json [RESULTS2.json]",
+        help="--occlusion-json wrote it; a second is laid over it",
     )
     plot.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     plot.add_argument("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")
     plot.set_defaults(run=_plot)
+    shown = commands.add_parser(
+        "gallery",
+        help="draw what an encoder is shown; the picture SHOWS RADIOGRAPHS OF PATIENTS",
+        description="Draw radiographs of the corpus under every occluder at every ratio, as the "
+        "encoder is shown them. The picture SHOWS RADIOGRAPHS OF PATIENTS: keep it where the data "
+        "may be kept.",
+    )
+    shown.add_argument("--out", type=Path, required=True, metavar="SHEET.png", help="file to write")
+    shown.add_argument("--suite", metavar="NAME|FILE", help="as --occlusion-suite")
+    shown.add_argument("--corpus", metavar="SPEC", help="as --occlusion-corpus")
+    shown.add_argument("--model", metavar="NAME", help="whose preprocessing (default: the first)")
+    shown.add_argument("--occluders", metavar="LIST", help="default: the suite's")
+    shown.add_argument("--ratios", metavar="LIST", help="default: the suite's")
+    shown.add_argument("--key", action="append", default=[], metavar="KEY", help="this radiograph")
+    shown.add_argument("--count", type=int, default=2, metavar="N", help="else N chosen at random")
+    shown.add_argument("--seed", type=int, default=0, metavar="N", help="seed of that choice")
+    shown.set_defaults(run=_gallery)
     return parser
 
 
@@ -197,17 +241,17 @@ def _compare(options: argparse.Namespace) -> int:
     from pytest_occlusion.reporting import compare as comparison
     from pytest_occlusion.reporting.reading import read_results
 
-    if (options.after is None) == (options.against is None):
+    if (len(options.files) == 1) == (options.against is None):
         raise OcclusionError(
             "compare needs a second result file or --against DIR, and not both",
             remedy="compare A.json B.json, or compare A.json --against benchmarks/baselines",
         )
-    first = read_results(options.before)
+    first = read_results(options.files[0])
     if options.against is not None:
         old, new = comparison.against_baselines(first, options.against), first["cells"]
         same = True
     else:
-        second = read_results(options.after)
+        second = read_results(options.files[1])
         old, new = first["cells"], second["cells"]
         same = first["corpus"]["fingerprint"] == second["corpus"]["fingerprint"]
     if options.models:
@@ -224,12 +268,15 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _html(options: argparse.Namespace) -> int:
-    from pytest_occlusion.reporting.files import write_results
+    from pytest_occlusion.reporting.html import as_html, read_sheet
     from pytest_occlusion.reporting.reading import read_checked
+    from pytest_occlusion.store import write_atomically
 
     results = read_checked(options.results)
+    sheet = None if options.gallery is None else read_sheet(options.gallery)
     try:
-        write_results({"html": options.out}, results)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.out, as_html(results, sheet).encode())
     except OSError as fault:
         raise OcclusionError(
             f"{options.out}: {fault.strerror}", remedy="give another file with --out"
@@ -242,12 +289,51 @@ def _plot(options: argparse.Namespace) -> int:
     from pytest_occlusion.reporting.plots import plot
     from pytest_occlusion.reporting.reading import read_checked
 
-    paths = [path for path in (options.results, options.second) if path is not None]
+    paths: list[Path] = options.files
     formats = [name for item in options.formats.split(",") if (name := item.strip().lower())]
     names = [path.stem for path in paths]
     labels = names if len(set(names)) == len(names) else ("first", "second")
     for path in plot([read_checked(path) for path in paths], options.out, formats, labels):
         print(path)  # noqa: T201
+    return 0
+
+
+def _gallery(options: argparse.Namespace) -> int:
+    from io import BytesIO
+
+    from pytest_occlusion.gallery import chosen_rows, gallery
+    from pytest_occlusion.merge import build_settings
+    from pytest_occlusion.options import parse_list
+    from pytest_occlusion.session import Session
+    from pytest_occlusion.store import default_root, write_atomically
+    from pytest_occlusion.suites import find_suite
+
+    suite = find_suite(options.suite, Path.cwd())
+    given: dict[str, object] = {"corpus": options.corpus} if options.corpus else {}
+    if options.occluders:
+        given["occluders"] = parse_list(options.occluders, str)
+    if options.ratios:
+        given["ratios"] = parse_list(options.ratios, float)
+    settings = build_settings(
+        suite.table,
+        origin=suite.origin,
+        base=suite.base,
+        command_line=given,
+        selected=[options.model] if options.model else None,
+        store=default_root(),
+    )
+    session = Session(settings, say=lambda line: None)
+    rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
+    picture = BytesIO()
+    gallery(session, settings.grid.models[0], rows).save(picture, format="png")
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.out, picture.getvalue(), mode=0o600)
+    except OSError as fault:
+        raise OcclusionError(
+            f"{options.out}: {fault.strerror}", remedy="give another file with --out"
+        ) from None
+    print(options.out)  # noqa: T201
     return 0
 
 

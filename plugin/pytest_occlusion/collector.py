@@ -23,6 +23,7 @@ class Collector:
         self.config = config
         self.records: list[Record] = []
         self.claims: list[Record] = []
+        self.maps: list[Record] = []
         self.skipped = 0
 
     def results(self) -> Record | None:
@@ -33,7 +34,11 @@ class Collector:
 
         settings = settings_of(self.config)
         return document(
-            self.records, self.claims, suite=settings.suite, protocol=settings.protocol()
+            self.records,
+            self.claims,
+            self.maps,
+            suite=settings.suite,
+            protocol=settings.protocol(),
         )
 
     def notes(self) -> list[str]:
@@ -45,6 +50,8 @@ class Collector:
                 f"no baseline applies: the command line changed {', '.join(settings.ad_hoc)}. To "
                 "gate such a run, write it as a suite of its own."
             )
+        if settings.map_grid and not self.maps:
+            notes.append("no map: no test that asks for occlusion_map was run, or none passed")
         return list(dict.fromkeys(notes))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -58,6 +65,8 @@ class Collector:
                 self.records.append(value)
             if name == "occlusion_claim" and isinstance(value, dict):
                 self.claims.append(value)
+            if name == "occlusion_map" and isinstance(value, dict):
+                self.maps.append(value)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -77,6 +86,13 @@ class Collector:
                 terminalreporter.section("occlusion")
                 terminalreporter.write_line(
                     "no cell was executed: everything it needs is missing on this machine", red=True
+                )
+            elif self.maps:
+                terminalreporter.section("occlusion")
+                terminalreporter.write_line(
+                    "maps were measured, but no cell: result files and summary need cells too, "
+                    "which the store makes quick",
+                    yellow=True,
                 )
             return
         from pytest_occlusion.reporting.terminal import summary

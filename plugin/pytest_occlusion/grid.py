@@ -111,13 +111,15 @@ def scope_of(nodeid: str, grid: Grid, workers: int) -> str:
         workers: Number of xdist workers.
 
     Returns:
-        The model, or the model with its ratio; for a test that is no cell, the id itself.
+        The model, or the model with its ratio; for a test of neither, the id itself.
     """
     bracket = re.search(r"\[([^\[\]]+)\]$", nodeid)
     if bracket is None:
         return nodeid
     if bracket[1] in CLAIM_NAMES:
         return "occlusion claims"  # they look at the same cells, which one worker looks up once
+    if bracket[1] in grid.models and takes_whole_models(grid, workers):
+        return f"occlusion {bracket[1]}"  # its encoder is open there
     for model in sorted(grid.models, key=len, reverse=True):
         if not bracket[1].startswith(f"{model}-"):
             continue

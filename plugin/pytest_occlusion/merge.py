@@ -251,11 +251,18 @@ def _merge(
         allow_missing=False,
         outputs={},
         claims=dict(given.get("claims", {})),
+        map_grid=merged["map"],
+        map_ratios=_map_ratios(merged["map-ratios"], grid),
     )
 
 
 def _kind(corpus: str) -> str:
     return _expand(corpus)[0].partition(":")[0]
+
+
+def _map_ratios(value: list[Any] | str, grid: Grid) -> tuple[float, ...]:
+    chosen = grid.ratios if value in ("all", ["all"]) else value
+    return tuple(sorted(float(ratio) for ratio in chosen if ratio))
 
 
 def _expand(text: str) -> tuple[str, tuple[str, ...]]:

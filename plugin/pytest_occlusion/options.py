@@ -31,6 +31,12 @@ SETTING_OPTIONS: tuple[tuple[str, type | None, str], ...] = (
     ("device", None, "auto, cpu, cuda or cuda:N"),
     ("precision", None, "fp32, bf16 or fp16"),
     ("batch-size", None, "radiographs per forward pass"),
+    (
+        "map",
+        None,
+        "slide a tile over N x N places: where does retrieval suffer? costs N^2 passes",
+    ),
+    ("map-ratios", float, "further tile sizes for the worst placement: blocked shares, or all"),
 )
 
 OUTPUTS = ("json", "csv", "markdown", "html")
@@ -146,7 +152,7 @@ def _given(config: pytest.Config) -> dict[str, Any]:
             continue
         if kind is not None:
             given[name] = parse_list(text, kind)
-        elif name in ("tolerance", "batch-size"):
+        elif name in ("tolerance", "batch-size", "map"):
             value = parse_list(text, int)[0]
             given[name] = parse_list(text, float)[0] if isinstance(value, str) else value
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,11 +80,14 @@ class Measured:
         ranks: Of all queries, in corpus order.
         fields: Plain data: ``truncated`` texts, ``images_per_second`` ..., ``device``.
         fresh: Whether it was computed in this run and not read from the store.
+        similarity: float32 ``[N]``, similarity (cosine) of each query with its positive, where the
+            job asked for it.
     """
 
     ranks: Ranks
     fields: Mapping[str, Any]
     fresh: bool
+    similarity: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Job:
         batch_size: Canvases per forward pass.
         say: Where progress lines go.
         decoders: Where radiographs are decoded.
+        similarity: Whether the similarity of each radiograph with its own text is wanted as well.
     """
 
     label: str
@@ -115,6 +120,7 @@ class Job:
     batch_size: int
     say: Callable[[str], None]
     decoders: Decoders = field(default_factory=Decoders)
+    similarity: bool = False
 
 
 Want = tuple[Condition, str]
@@ -129,7 +135,7 @@ def measure(job: Job) -> dict[Want, Measured]:
     """
     wants = [(condition, way) for condition in job.conditions for way in job.directions]
     keys = {want: _ranks_key(job, *want) for want in wants}
-    found = {want: kept for want in wants if (kept := _read_ranks(job.store, keys[want]))}
+    found = {want: kept for want in wants if (kept := _kept(job, keys[want], want))}
     if len(found) == len(wants):
         return found
     with contextlib.ExitStack() as locks:
@@ -137,7 +143,7 @@ def measure(job: Job) -> dict[Want, Measured]:
         for key in sorted({keys[want] for want in wants if want not in found}):
             locks.enter_context(job.store.lock(key))
         for want in wants:
-            if want not in found and (kept := _read_ranks(job.store, keys[want])):
+            if want not in found and (kept := _kept(job, keys[want], want)):
                 found[want] = kept
         missing = [want for want in wants if want not in found]
         if missing:
@@ -148,6 +154,8 @@ def measure(job: Job) -> dict[Want, Measured]:
 
 
 def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]:
+    import torch
+
     from pytest_occlusion.encoders.devices import exact_matmul, peak_bytes
     from pytest_occlusion.occlusion import achieved_area
 
@@ -188,9 +196,29 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
                 condition.occluder, condition.ratio, encoder.canvas.height, encoder.canvas.width
             )
             own = {"rank_seconds": seconds, "achieved": area}
-            return want, Measured(ranks, {**fields, **own}, fresh=True)
+            similarity = None
+            if job.similarity and direction != REVERSE:
+                positives = candidates[torch.from_numpy(job.task.radiograph_group)]
+                similarity = (queries * positives).sum(dim=1).float().cpu().numpy()
+            return want, Measured(ranks, {**fields, **own}, fresh=True, similarity=similarity)
 
         yield from threaded_map(rank, wants, threads=threads)
+
+
+def canvas_shards(job: Job) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """What a job's encoder is shown with nothing blocked, a shard at a time.
+
+    Yields:
+        int64 ``[n]`` rows of the task's radiographs, and their canvases uint8 ``[n, C, H, W]``.
+
+    Raises:
+        OcclusionError: Radiographs that cannot be decoded, all at once.
+    """
+    radiographs = [job.corpus.radiographs[row] for row in job.task.radiographs]
+    ready, _ = _draw_all(job, job.encoder().canvas, _shards(radiographs))
+    rows = np.arange(len(radiographs))
+    for number, read in enumerate(ready):
+        yield rows[number * SHARD : (number + 1) * SHARD], read()
 
 
 def _shards(radiographs: Sequence[Radiograph]) -> list[Sequence[Radiograph]]:
@@ -426,6 +454,7 @@ def _encode_batch(
     batch = torch.from_numpy(np.array(canvases)).to(encoder.device, non_blocking=True)
     keys = [radiograph.key for radiograph in radiographs]
     prepared: dict[tuple[str, str, int], Occlusion] = {}
+    left = Counter((one.occluder, one.fill, one.seed) for one in conditions if one.ratio)
     for condition in conditions:
         canvas = batch
         if condition.ratio:
@@ -439,6 +468,9 @@ def _encode_batch(
                     seed=condition.seed,
                 )
             canvas = prepared[how].at(condition.ratio)
+            left[how] -= 1
+            if not left[how]:  # a map has hundreds of occluders, each with noise of its own
+                del prepared[how]
         yield encoder.embed_canvases(canvas)
 
 
@@ -480,6 +512,13 @@ def _ranks_key(job: Job, condition: Condition, direction: str) -> str:
     )
 
 
+def _kept(job: Job, key: str, want: Want) -> Measured | None:
+    """What the store has, if that is all that the job asks for."""
+    found = _read_ranks(job.store, key)
+    asked = job.similarity and want[1] != REVERSE
+    return None if found and asked and found.similarity is None else found
+
+
 def _read_ranks(store: Store, key: str) -> Measured | None:
     entry = store.read("ranks", key)
     if entry is None:
@@ -492,7 +531,7 @@ def _read_ranks(store: Store, key: str) -> Measured | None:
         },
         candidates=fields.pop("candidates"),
     )
-    return Measured(ranks, fields, fresh=False)
+    return Measured(ranks, fields, fresh=False, similarity=entry.arrays.get("similarity"))
 
 
 def _write_ranks(store: Store, key: str, measured: Measured) -> None:
@@ -501,4 +540,6 @@ def _write_ranks(store: Store, key: str, measured: Measured) -> None:
         name: getattr(ranks, name).astype(np.int32)
         for name in ("above", "tied", "tied_positives", "positives")
     }
+    if measured.similarity is not None:
+        arrays["similarity"] = measured.similarity
     store.write("ranks", key, arrays, {**measured.fields, "candidates": ranks.candidates})

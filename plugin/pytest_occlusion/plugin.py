@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from pytest_occlusion.checks import CellCheck, ClaimCheck, CurveCheck
     from pytest_occlusion.grid import Cell
     from pytest_occlusion.reporting.record import Record
+    from pytest_occlusion.sensitivity import SensitivityMap
     from pytest_occlusion.session import Session
 
-CELL, CURVE, MODEL, CLAIM = (
+CELL, CURVE, MODEL, CLAIM, MAP = (
     "occlusion_cell",
     "occlusion_curve",
     "occlusion_model",
     "occlusion_claim",
+    "occlusion_map",
 )
-"""Fixtures that are parametrized over the cells, curves, models of the suite, and the claims."""
+"""Fixtures that are parametrized over the cells, curves, models of the suite, the claims, and the
+models again for their maps."""
 
 SESSION_KEY: pytest.StashKey[Session] = pytest.StashKey()
 
@@ -64,9 +67,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return auto_workers(settings_of(config))
 
 
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what a map costs before anything long starts."""
+    if not in_use(config) or not settings_of(config).map_grid:
+        return None
+    from pytest_occlusion.maps import map_cost
+
+    return f"occlusion: {map_cost(settings_of(config))}"
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrize tests that ask for a cell, a curve, a model or a claim."""
-    asked = [name for name in (CELL, CURVE, MODEL) if name in metafunc.fixturenames]
+    """Parametrize tests that ask for a cell, a curve, a model, a claim or a map."""
+    asked = [name for name in (CELL, CURVE, MODEL, MAP) if name in metafunc.fixturenames]
     if CLAIM in metafunc.fixturenames:
         from pytest_occlusion.settings import CLAIM_NAMES
 
@@ -78,10 +90,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     try:
         grid = settings_of(metafunc.config).grid
+        mapped = settings_of(metafunc.config).map_grid
     except OcclusionError as fault:
         raise pytest.Collector.CollectError(str(fault)) from None
     for name in asked:
-        if name == MODEL:
+        if name == MAP and not mapped:
+            reason = pytest.mark.skip(reason="maps are measured with --occlusion-map N")
+            metafunc.parametrize(name, [pytest.param(None, marks=reason)], ids=["none"])
+            continue
+        if name in (MODEL, MAP):
             metafunc.parametrize(name, grid.models, ids=grid.models, indirect=True)
             continue
         items: list[Any] = cells(grid) if name == CELL else list(curves(grid))
@@ -93,7 +110,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     wanted: list[Cell] = [p[CELL] for item in session.items if CELL in (p := _params(item))]
     claims: list[str] = [p[CLAIM] for item in session.items if CLAIM in (p := _params(item))]
-    if not (wanted or claims) or config.option.collectonly:
+    mapped: list[str] = [p[MAP] for item in session.items if (p := _params(item)).get(MAP)]
+    if not (wanted or claims or mapped) or config.option.collectonly:
         return
     work = _session(config)
     if claims:
@@ -101,7 +119,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
         wanted = list(dict.fromkeys([*wanted, *cells_of(work.settings, claims)]))
     work.wanted = wanted
-    models = list(dict.fromkeys(cell.model for cell in wanted))
+    models = list(dict.fromkeys([*(cell.model for cell in wanted), *mapped]))
     if is_controller(config) or work.settings.allow_missing:
         with usage_errors():
             absent = work.preflight(models)
@@ -122,7 +140,7 @@ def _model_of(item: pytest.Item) -> str | None:
     for name in (CELL, CURVE):
         if name in params:
             return str(params[name].model)
-    return str(params[MODEL]) if MODEL in params else None
+    return next((str(params[name]) for name in (MODEL, MAP) if params.get(name)), None)
 
 
 def _session(config: pytest.Config) -> Session:
@@ -231,6 +249,24 @@ def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
 
 
 @pytest.fixture
+def occlusion_map(request: pytest.FixtureRequest) -> SensitivityMap:
+    """Where one model of the suite looks; parametrized, and skipped without ``--occlusion-map``.
+
+    The map goes into the summary and the result files; it is there for assertions of your own.
+    """
+    from pytest_occlusion.errors import OcclusionError
+    from pytest_occlusion.reporting.map_record import map_record
+
+    session = _session(request.config)
+    try:
+        found, measured = session.sensitivity(request.param)
+    except OcclusionError as fault:
+        raise pytest.fail.Exception(str(fault), pytrace=False) from None
+    request.node.user_properties.append(("occlusion_map", map_record(session, found, measured)))
+    return found
+
+
+@pytest.fixture
 def occlusion_model(request: pytest.FixtureRequest) -> str:
     """Name of one model of the suite; parametrized."""
     return str(request.param)
@@ -253,7 +289,7 @@ def _accept(config: pytest.Config, model: str) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Show our verdicts and errors as they are written, without a traceback."""
-    if {CELL, CURVE, MODEL, CLAIM} & set(getattr(item, "fixturenames", ())):
+    if {CELL, CURVE, MODEL, CLAIM, MAP} & set(getattr(item, "fixturenames", ())):
         from pytest_occlusion.checks import UnacceptedError
         from pytest_occlusion.errors import OcclusionError
 

@@ -72,6 +72,8 @@ class XdistHooks:
 
         brackets = {nodeid.rpartition("[")[2].rstrip("]") for nodeid in ids if "[" in nodeid}
         models = {cell.model for cell in cells(self.settings.grid) if cell.id in brackets}
+        if self.settings.map_grid:
+            models |= brackets & set(self.settings.grid.models)
         if models:
             try:
                 Session(self.settings).preflight(sorted(models))

@@ -7,7 +7,7 @@ selected cells of that model need, and the others look it up.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,8 +37,11 @@ from pytest_occlusion.settings import Settings
 from pytest_occlusion.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_occlusion.calibration import Variation
     from pytest_occlusion.encoders.base import Encoder
+    from pytest_occlusion.sensitivity import SensitivityMap
 
 
 @dataclass
@@ -186,6 +189,24 @@ class Session:
             self._sampled[cell] = sampled_recall(self.measured(cell), cell.k, patients)
         return self._sampled[cell]
 
+    def sensitivity(self, model: str) -> tuple[SensitivityMap, Mapping[Condition, Measured]]:
+        """The sensitivity map of one model, and what was measured for it.
+
+        Raises:
+            OcclusionError: Whatever stops the model from being measured.
+        """
+        from pytest_occlusion.maps import map_cost, measured_map
+
+        told: list[str] = []
+
+        def encoder() -> Encoder:
+            if not told:  # only where something is missing in the store
+                told.append(f"{model}: {map_cost(self.settings)}")
+                self.say(told[0])
+            return self.encoder(model)
+
+        return measured_map(replace(self._job_of(model), encoder=encoder), self.settings)
+
     def record(self, model: str) -> ModelRecord:
         """What a model is, opened only if no earlier run has seen it."""
         if model not in self._records:
@@ -319,15 +340,22 @@ class Session:
 
     def _job(self, cells: Sequence[Cell]) -> Job:
         """What has to be measured for cells of one model."""
-        model = cells[0].model
+        return replace(
+            self._job_of(cells[0].model),
+            conditions=list(dict.fromkeys(c for one in cells for c in self._conditions(one))),
+            directions=list(dict.fromkeys(one.direction for one in cells)),
+        )
+
+    def _job_of(self, model: str) -> Job:
+        """A model's job, so far without anything to measure."""
         return Job(
             label=model,
             record=self.record(model),
             encoder=lambda: self.encoder(model),
             corpus=self.corpus,
             task=self.task,
-            conditions=list(dict.fromkeys(c for one in cells for c in self._conditions(one))),
-            directions=list(dict.fromkeys(one.direction for one in cells)),
+            conditions=(),
+            directions=(),
             store=self.store,
             batch_size=self.settings.batch_size,
             say=self.say,

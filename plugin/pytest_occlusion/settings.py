@@ -120,6 +120,8 @@ class Settings:
         calibrate: How many times to repeat every model with what must not matter changed.
         show_queries: Whether failures may name radiographs and studies.
         claims: Claim -> outcome that the suite expects; see :mod:`pytest_occlusion.claims`.
+        map_grid: Placements per side of the sensitivity map; 0 draws none.
+        map_ratios: Further shares that its tile blocks, for the curve of the worst placement.
     """
 
     suite: str
@@ -148,6 +150,8 @@ class Settings:
     calibrate: int = 0
     show_queries: bool = False
     claims: Mapping[str, str] = field(default_factory=dict)
+    map_grid: int = 0
+    map_ratios: tuple[float, ...] = ()
 
     def model(self, name: str) -> ModelSettings:
         """The settings of one model."""

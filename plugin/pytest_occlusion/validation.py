@@ -85,6 +85,25 @@ def _check_batch_size(value: object) -> str | None:
     return None if whole and value > 0 else "is not a positive whole number"  # type: ignore[operator]
 
 
+LARGEST_MAP = 64
+"""Placements per side of a map: 4,096 forward passes per radiograph are a slip of the finger."""
+
+
+def _check_map(value: object) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not (value == 0 or 2 <= value <= LARGEST_MAP):  # type: ignore[operator]
+        return f"is {value!r}: a map has 2 to {LARGEST_MAP} places per side, or 0 for none"
+    return None
+
+
+def _check_map_ratios(value: object) -> str | None:
+    if value in ([], "all", ["all"]):
+        return None
+    if wrong := _check_ratios(value):
+        return f"{wrong}; or say all"
+    return "holds 0, which blocks nothing" if 0 in value else None  # type: ignore[operator]
+
+
 def check_tolerance(value: object) -> str | None:
     """What is wrong with a tolerance, or ``None``; patterns and models have some of their own."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -126,5 +145,7 @@ SETTINGS: dict[str, Setting] = {
     "device": Setting("auto", _check_text),
     "precision": Setting("fp32", _one_of(PRECISIONS)),
     "batch-size": Setting(64, _check_batch_size),
+    "map": Setting(0, _check_map),
+    "map-ratios": Setting([], _check_map_ratios),
 }
 """Setting -> default, check, and whether it belongs to the protocol."""

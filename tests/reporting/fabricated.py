@@ -14,6 +14,8 @@ KS = (5, 10, 20, 30, 50, 100)
 OCCLUDERS = ("block", "patches", "pixels", "center", "border")
 NAMES = ("clip", "cxr-repair", "medclip", "cxr-clip")
 QUERIES, CANDIDATES = 1770, 858
+LATER = ("claims", "baselines", "maps")
+"""What the first version did not write."""
 HURTS = {"block": 1.0, "patches": 0.75, "pixels": 0.6, "center": 1.25, "border": 0.7}
 
 
@@ -25,11 +27,13 @@ def results(
     ks: Sequence[int] = KS,
     baselines: bool = True,
     claims: bool = True,
+    maps: int = 0,
 ) -> dict[str, Any]:
     """A document as a run would write it.
 
     With baselines, the second model has new weights and lost recall, the third gained some, the
-    fourth runs under newer libraries and is the same, and the fifth never had a baseline.
+    fourth runs under newer libraries and is the same, and the fifth never had a baseline. The
+    first ``maps`` models have sensitivity maps.
     """
     names = [NAMES[i] if i < len(NAMES) else f"model-{i:02}" for i in range(models)]
     cells = [
@@ -71,6 +75,59 @@ def results(
         "curves": curves_of(cells),
         "claims": claim_records() if claims else [],
         "timings": [timing(number, name) for number, name in enumerate(names)],
+        "maps": [map_record(number, name) for number, name in enumerate(names[:maps])],
+    }
+
+
+def map_record(number: int, name: str, grid: int = 4) -> dict[str, Any]:
+    """Most is lost at row 3, column 2 of the frontal view; the lateral one has no picture."""
+
+    def losses(scale: float, place: int) -> dict[str, list[float]]:
+        value = [scale * (math.sin(at + number) / 9) for at in range(grid * grid)]
+        value[place] = scale
+        return {
+            "value": value,
+            "low": [one - scale / 8 for one in value],
+            "high": [one + scale / 8 for one in value],
+        }
+
+    def spread(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+    grey = base64.b64encode(bytes(range(0, 240, 20)) * 8).decode()
+    return {
+        "model": name,
+        "direction": "image-to-text",
+        "grid": grid,
+        "ratio": 1 / grid**2,
+        "fill": "black",
+        "k": 10,
+        "whole": spread(0.5),
+        "views": [
+            {
+                "view": view,
+                "queries": queries,
+                "patients": queries - 3,
+                "picture": {"width": 12, "height": 8, "grey": grey} if view == "PA" else None,
+                "losses": {
+                    "similarity": losses(0.05, place),
+                    "rank": losses(21.0, place),
+                    "recall": losses(0.11, place),
+                },
+            }
+            for view, queries, place in (("PA", 1200, 2 * grid + 1), ("lateral", 25, 0))
+        ],
+        "placements": [
+            {
+                "ratio": ratio,
+                "achieved": ratio,
+                "mean": spread(0.5 - ratio),
+                "worst_similarity": spread(0.3 - ratio),
+                "worst_rank": spread(0.27 - ratio),
+                "gap": spread(0.2),
+            }
+            for ratio in (1 / grid**2, 0.25)
+        ],
     }
 
 
@@ -230,7 +287,11 @@ def earlier(document: dict[str, Any]) -> dict[str, Any]:
     """The same run as the first version wrote it: without claims, baselines' origins, Holm."""
     later = ("baseline_from", "p_adjusted", "tied", "drift", "written")
     return {
-        **{name: part for name, part in document.items() if name not in ("claims", "baselines")},
+        **{
+            name: part
+            for name, part in document.items()
+            if name not in ("claims", "baselines", "maps")
+        },
         "cells": [
             {name: value for name, value in one.items() if name not in later}
             for one in document["cells"]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.reporting import html, views
 from pytest_occlusion.reporting.files import as_html, headline
+from pytest_occlusion.reporting.maps import png_of
+from pytest_occlusion.reporting.page.tables import HEAT
 from tests.plugin.conftest import Project, project, workers  # noqa: F401 - a fixture
-from tests.reporting.fabricated import results
+from tests.reporting.fabricated import map_record, results
 
 VOID = {"meta", "input", "br", "path", "hr", "img", "link"}
 EVIL = "</script><script>alert('1')</script><img src=x onerror=alert(1)>\"'&"
@@ -85,11 +91,11 @@ def page(document: dict[str, Any]) -> Page:
 
 def test_every_section_is_there(page: Page, document: dict[str, Any]) -> None:
     sections = [attributes["id"] for attributes in page.every("section")]
-    assert sections == list(html.SECTIONS)
+    assert sections == [name for name in html.SECTIONS if name != "maps"]
     targets = [attributes["href"] for attributes in page.every("a")]
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
-    assert {f"#{name}" for name in html.SECTIONS} <= set(targets)
+    assert {f"#{name}" for name in sections} <= set(targets)
     assert all(str(target)[1:] in ids for target in targets)
     assert headline(document) in page.words
 
@@ -217,7 +223,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("place", [0, 1], ids=["light", "dark"])
 def test_contrast(place: int) -> None:
     theme = colours("style")[place]
-    for step in range(html.HEAT):
+    for step in range(HEAT):
         text = theme["low"] if step < 6 else theme["high"]
         assert contrast(text, theme[f"h{step}"]) >= 4.5, step
     for name in ("text", "faint", "link", "good", "bad", "warn"):
@@ -225,7 +231,7 @@ def test_contrast(place: int) -> None:
             assert contrast(theme[name], theme[ground]) >= 4.5, (name, ground)
     for series in range(8):
         assert contrast(theme[f"s{series}"], theme["bg"]) >= 3, series
-    steps = [luminance(theme[f"h{step}"]) for step in range(html.HEAT)]
+    steps = [luminance(theme[f"h{step}"]) for step in range(HEAT)]
     ordered = sorted(steps, reverse=place == 0)
     assert steps == ordered, "lightness alone orders the heat scale, whatever colours one sees"
 
@@ -246,7 +252,7 @@ def test_the_same_bytes_from_the_same_document(document: dict[str, Any]) -> None
             capture_output=True,
             text=True,
             check=True,
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
         for seed in ("1", "2")
     }
@@ -269,7 +275,7 @@ def test_twenty_models_stay_small() -> None:
 
 
 def evil_document() -> dict[str, Any]:
-    text = json.dumps(results(3, occluders=("block", "center"), ks=(5, 10)))
+    text = json.dumps(results(3, occluders=("block", "center"), ks=(5, 10), maps=2))
     document: dict[str, Any] = json.loads(text.replace("cxr-repair", json.dumps(EVIL)[1:-1]))
     document["suite"] = EVIL
     document["corpus"]["notes"] = [EVIL]
@@ -282,6 +288,8 @@ def evil_document() -> dict[str, Any]:
     document["claims"][0]["estimates"][0]["label"] = EVIL
     document["timings"][0].update({"pass": EVIL, "model": EVIL})
     document["curves"][0]["flags"] = [EVIL]
+    document["maps"][0].update(fill=EVIL)
+    document["maps"][0]["views"][0]["view"] = EVIL
     for cell in document["cells"]:
         if cell["occluder"] == "center":
             cell.update(occluder=EVIL, direction=EVIL, verdict=EVIL)
@@ -323,6 +331,7 @@ def test_nothing_of_this_machine(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"models": 1, "maps": 1, "ks": (7,)},
         {"models": 1},
         {"models": 1, "ratios": (0.0,)},
         {"models": 2, "ratios": (0.25, 0.5)},
@@ -366,6 +375,64 @@ def test_the_pareto_front_leaves_out_who_sees_nothing() -> None:
                 one.accuracy >= other.accuracy and one.robustness >= other.robustness
                 for one in front
             )
+
+
+@pytest.fixture(scope="module")
+def mapped() -> dict[str, Any]:
+    return results(3, occluders=("block",), ks=(5, 10), maps=2)
+
+
+def test_maps_over_the_mean_radiograph(mapped: dict[str, Any]) -> None:
+    text = as_html(mapped)
+    page = Page(text)
+    assert [a["id"] for a in page.every("section")] == list(html.SECTIONS)
+    charts = [a for a in page.every("svg") if a.get("class") == "map"]
+    assert len(charts) == 2 * 2 * 3, "two models, two views, three quantities"
+    images = [str(a["href"]) for a in page.every("image")]
+    assert len(images) == 2 * 3, "one view has too few patients to show"
+    assert all(one.startswith("data:image/png;base64,") for one in images)
+    assert "similarity lost, clip, PA: most at row 3, column 2, 0.050" in str(
+        charts[0]["aria-label"]
+    )
+    assert "nobody's radiograph" in page.words
+    assert "worst place by similarity" in page.words
+    policy = next(a["content"] for a in page.every("meta") if "http-equiv" in a)
+    assert "img-src data:;" in str(policy)
+    assert page.document() == mapped
+    assert as_html(json.loads(json.dumps(mapped))) == text
+
+
+def test_every_loss_of_a_map_is_in_a_table(mapped: dict[str, Any]) -> None:
+    words = Page(as_html(mapped)).words
+    for record in mapped["maps"]:
+        for view in record["views"]:
+            for value in view["losses"]["rank"]["value"]:
+                assert f" {value:.1f} " in words
+        for one in record["placements"]:
+            assert f"{100 * one['worst_rank']['value']:.1f}" in words
+    large = results(1, occluders=("block",))
+    large["maps"] = [map_record(0, "clip", grid=20)]
+    text = as_html(large)
+    assert "the 30 largest" in Page(text).words
+    assert len(text) < 1_200_000
+
+
+def test_the_mean_radiograph_is_a_png_of_its_grey_levels(mapped: dict[str, Any]) -> None:
+    picture = mapped["maps"][0]["views"][0]["picture"]
+    with Image.open(BytesIO(png_of(picture))) as found:
+        assert found.mode == "L"
+        assert found.size == (picture["width"], picture["height"])
+        assert found.tobytes() == base64.b64decode(picture["grey"])
+
+
+def test_a_map_of_nothing_and_of_help_only() -> None:
+    document = results(1, occluders=("block",), ks=(5, 10), maps=1)
+    losses = document["maps"][0]["views"][0]["losses"]
+    losses["rank"] = {name: [0.0] * 16 for name in ("value", "low", "high")}
+    losses["recall"] = {name: [-0.01] * 16 for name in ("value", "low", "high")}
+    text = as_html(document)
+    Page(text)
+    assert 'class="cold8"' in text
 
 
 @workers("0", "2")

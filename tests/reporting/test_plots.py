@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -38,12 +39,14 @@ def drawn(folder: Path, *runs: dict[str, Any], formats: tuple[str, ...] = ("svg"
 
 
 def test_every_figure_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = saved(tmp_path, "r.json", small(4, occluders=("block", "center")))
+    path = saved(tmp_path, "r.json", small(4, occluders=("block", "center"), maps=1))
     out = tmp_path / "figures"
     assert main(["plot", path, "--out", str(out)]) == 0
     figures = ("recall-block", "retention-block", "recall-center", "retention-center")
     expected = {
-        f"{name}.{kind}" for name in (*figures, "occluders", "accuracy") for kind in FORMATS
+        f"{name}.{kind}"
+        for name in (*figures, "occluders", "accuracy", "map-clip", "worst-place")
+        for kind in FORMATS
     }
     assert {one.name for one in out.iterdir()} == expected
     assert {Path(line).name for line in capsys.readouterr().out.splitlines()} == expected
@@ -56,7 +59,7 @@ def test_every_figure_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:
-    path = saved(tmp_path, "r.json", small(occluders=("block", "center")))
+    path = saved(tmp_path, "r.json", small(occluders=("block", "center"), maps=2))
     content = []
     for seed in ("1", "2"):
         out, style = tmp_path / seed, tmp_path / f"style{seed}"
@@ -67,7 +70,7 @@ def test_the_same_bytes_every_time(tmp_path: Path) -> None:
             [sys.executable, "-m", "pytest_occlusion", "plot", path, "--out", str(out)],
             check=True,
             capture_output=True,
-            env={"PYTHONHASHSEED": seed, "MPLCONFIGDIR": str(style)},
+            env={**os.environ, "PYTHONHASHSEED": seed, "MPLCONFIGDIR": str(style)},
         )
         content.append({one.name: one.read_bytes() for one in out.iterdir()})
     assert content[0] == content[1]
@@ -90,6 +93,31 @@ def test_two_runs_overlaid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         comments
     )
     assert "medclip" not in comments
+
+
+def test_files_may_stand_on_both_sides_of_options(tmp_path: Path) -> None:
+    first, second = saved(tmp_path, "a.json", small()), saved(tmp_path, "b.json", small())
+    out = tmp_path / "out"
+    assert main(["plot", first, "--out", str(out), second, "--formats", "svg"]) == 0
+    assert [one.name for one in out.iterdir()] == ["overlay-block.svg"]
+    assert main(["compare", first, "--format", "json", second]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["a", "b", "--out", "x", "c"], "one result file, or two; 3 were given"),
+        (["a", "--out", "x", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--out", "x"], "arguments are required"),
+    ],
+)
+def test_arguments_that_are_refused(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["plot", *arguments])
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err
 
 
 def test_both_directions(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ Document = dict[str, Any]
 
 @pytest.fixture
 def small() -> Document:
-    return results(2, occluders=("block",), ratios=(0.0, 0.25, 0.81), ks=(5, 10))
+    return results(2, occluders=("block",), ratios=(0.0, 0.25, 0.81), ks=(5, 10), maps=2)
 
 
 def written(folder: Path, document: Any) -> Path:
@@ -41,6 +41,7 @@ def test_what_earlier_versions_did_not_write_has_a_value(small: Document) -> Non
     found = completed(old)
     assert found["claims"] == []
     assert found["baselines"] == {}
+    assert found["maps"] == []
     assert {cell["baseline_from"] for cell in found["cells"]} == {None}
     assert {cell["p_adjusted"] for cell in found["cells"]} == {None}
     assert "claims" not in old, "the original is kept"
@@ -91,9 +92,35 @@ def part(name: str, value: Any) -> Callable[[Document], None]:
     return damage
 
 
+def mapped(*place: Any, value: Any) -> Callable[[Document], None]:
+    """Put a value into the second map."""
+
+    def damage(document: Document) -> None:
+        found = document["maps"][1]
+        for step in place[:-1]:
+            found = found[step]
+        found[place[-1]] = value
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
+        (part("maps", {}), "maps is not a list"),
+        (part("maps", [3]), "map 0 is not a table"),
+        (mapped("grid", value="x"), "map 1 has no model or no grid"),
+        (mapped("grid", value=5), "map 1 has no 5 x 5 numbers of its similarity"),
+        (mapped("k", value="x"), "map 1 has 'x' as its k"),
+        (mapped("whole", value=3), "a recall of map 1 is not a table"),
+        (mapped("views", value=3), "views is not a list"),
+        (mapped("views", 0, "queries", value=[]), "map 1 has [] as its queries"),
+        (mapped("views", 0, "losses", value={}), "map 1 has no 4 x 4 numbers of its similarity"),
+        (mapped("views", 0, "losses", "rank", "low", 0, value="x"), "numbers of its rank"),
+        (mapped("views", 0, "picture", "grey", value="!"), "map 1 has a picture that is none"),
+        (mapped("views", 0, "picture", "width", value=9), "map 1 has a picture that is none"),
+        (mapped("placements", 0, "mean", value={}), "map 1 has a recall without number"),
+        (mapped("placements", 0, value=3), "map 1 is not a table"),
         (part("cells", []), "it holds no cell"),
         (part("cells", ["x"]), "cell 0 is not a table"),
         (cell("recall", None), "cell 1 (clip-block-r00-k010) has no number as its recall"),

@@ -10,7 +10,7 @@ import torch
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.fills import FILL_VALUES
 from pytest_occlusion.occlusion.hashing import key_words
-from pytest_occlusion.occlusion.masks import MASKS, MaskAt
+from pytest_occlusion.occlusion.masks import MaskAt, Occluder, find_occluder
 from pytest_occlusion.occlusion.names import FILLS, OCCLUDERS
 
 
@@ -43,7 +43,8 @@ def prepare_occlusion(
     Args:
         canvases: uint8 (0..255) or float (0..1) tensor ``[N, C, H, W]`` on any device; masks are
             made there.
-        occluder: A name of :data:`OCCLUDERS`.
+        occluder: A name of :data:`OCCLUDERS`, or that of a tile
+            (:mod:`pytest_occlusion.occlusion.tiles`).
         fill: A name of :data:`FILLS`.
         keys: One radiograph key per canvas.
         seed: Mask seed.
@@ -61,12 +62,19 @@ def prepare_occlusion(
             f"{len(canvases)} canvases but {len(keys)} keys",
             remedy="give one key per canvas: the key decides where its mask lies",
         )
-    for kind, name, known in (("occluder", occluder, OCCLUDERS), ("fill", fill, FILLS)):
-        if name not in known:
-            raise OcclusionError(f"unknown {kind} {name!r}", remedy=f"known: {', '.join(known)}")
+    masks = _occluder(occluder)
+    if fill not in FILLS:
+        raise OcclusionError(f"unknown fill {fill!r}", remedy=f"known: {', '.join(FILLS)}")
     words = key_words(keys, occluder=occluder, seed=seed).to(canvases.device)
-    mask_at = MASKS[occluder](words, canvases.shape[2], canvases.shape[3])
+    mask_at = masks(words, canvases.shape[2], canvases.shape[3])
     return Occlusion(canvases, mask_at, FILL_VALUES[fill](canvases, words))
+
+
+def _occluder(name: str) -> Occluder:
+    found = find_occluder(name)
+    if found is None:
+        raise OcclusionError(f"unknown occluder {name!r}", remedy=f"known: {', '.join(OCCLUDERS)}")
+    return found
 
 
 def occlude(
@@ -106,5 +114,6 @@ def achieved_area(occluder: str, ratio: float, height: int, width: int) -> float
     """Share of a canvas that is really blocked; every radiograph has the same."""
     if ratio == 0:
         return 0.0
+    masks = _occluder(occluder)
     words = key_words([""], occluder=occluder, seed=0)
-    return float(MASKS[occluder](words, height, width)(ratio).double().mean())
+    return float(masks(words, height, width)(ratio).double().mean())

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 
 from pytest_occlusion.occlusion.hashing import position_words
+from pytest_occlusion.occlusion.tiles import Tile, parse_tile, tile_start
 
 MaskAt = Callable[[float], torch.Tensor]
 Occluder = Callable[[torch.Tensor, int, int], MaskAt]
@@ -90,6 +91,23 @@ def border(words: torch.Tensor, height: int, width: int) -> MaskAt:
     return mask_at
 
 
+def tile(place: Tile) -> Occluder:
+    """One rectangle of the canvas's own proportions at a named place, for every radiograph."""
+
+    def occluder(words: torch.Tensor, height: int, width: int) -> MaskAt:
+        corner = torch.zeros(len(words), dtype=torch.int64, device=words.device)
+
+        def mask_at(ratio: float) -> torch.Tensor:
+            rows, columns = _round(math.sqrt(ratio) * height), _round(math.sqrt(ratio) * width)
+            top = corner + tile_start(place.row, place.grid, height, rows)
+            left = corner + tile_start(place.column, place.grid, width, columns)
+            return _rectangle(top, left, rows, columns, height, width)
+
+        return mask_at
+
+    return occluder
+
+
 def _in_order(order: torch.Tensor, height: int, width: int) -> MaskAt:
     """Block the first ``ratio * H * W`` pixels of each canvas's own order.
 
@@ -140,3 +158,9 @@ MASKS: dict[str, Occluder] = {
     "border": border,
 }
 """Registry: a new occluder is one function, one line here and one in ``names.OCCLUDERS``."""
+
+
+def find_occluder(name: str) -> Occluder | None:
+    """The occluder of a name: one of :data:`MASKS`, or a tile at the place that it names."""
+    place = parse_tile(name)
+    return tile(place) if place else MASKS.get(name)

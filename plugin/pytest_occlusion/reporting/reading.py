@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -61,6 +62,8 @@ TIMING_DEFAULTS: Mapping[str, Any] = {
     "encoded_images": 0,
     **dict.fromkeys(("wait_seconds", "radiographs", "ranked", "peak_bytes")),
 }
+
+MAP_QUANTITIES = ("similarity", "rank", "recall")
 
 CURVE_NUMBERS = ("area", "half_ratio", "slope", "r_squared")
 
@@ -135,6 +138,7 @@ def completed(results: Mapping[str, Any]) -> dict[str, Any]:
         "curves": [_curve(number, one) for number, one in enumerate(_list(results, "curves"))],
         "claims": [_claim(number, one) for number, one in enumerate(_list(results, "claims"))],
         "timings": [_timing(number, one) for number, one in enumerate(_list(results, "timings"))],
+        "maps": [_map(number, one) for number, one in enumerate(_list(results, "maps"))],
     }
 
 
@@ -207,6 +211,51 @@ def _claim(number: int, claim: Any) -> dict[str, Any]:
         if not isinstance(estimate, dict) or not all(_is_number(estimate.get(n)) for n in numbers):
             raise _DamagedError(f"claim {number} ({found['claim']}) has an estimate without number")
     return {**found, "estimates": _list(found, "estimates"), "notes": _list(found, "notes")}
+
+
+def _map(number: int, record: Any) -> dict[str, Any]:
+    """A sensitivity map, every number of it looked at: pages draw what it says."""
+    name = f"map {number}"
+    found = _with({"direction": CELL_DEFAULTS["direction"], "fill": ""}, record, name)
+    grid = found.get("grid")
+    if not isinstance(found.get("model"), str) or not (isinstance(grid, int) and grid >= 2):
+        raise _DamagedError(f"{name} has no model or no grid")
+    _numbers(_with({"ratio": "", "k": ""}, record, name), ("ratio", "k"), name)
+    _spread(found.get("whole"), name)
+    for view in _list(found, "views"):
+        shown = _with({"view": "", "picture": None}, view, f"a view of {name}")
+        _numbers(_with({"queries": "", "patients": ""}, view, name), ("queries", "patients"), name)
+        losses = _table(shown, "losses")
+        for quantity in MAP_QUANTITIES:
+            numbers = _table(losses, quantity)
+            for part in ("value", "low", "high"):
+                values = _list(numbers, part)
+                if len(values) != grid**2 or not all(map(_is_number, values)):
+                    raise _DamagedError(f"{name} has no {grid} x {grid} numbers of its {quantity}")
+        if shown["picture"] is not None:
+            _check_picture(_table(shown, "picture"), name)
+    for one in _list(found, "placements"):
+        _numbers(_with({"ratio": ""}, one, name), ("ratio",), name)
+        for part in ("mean", "worst_similarity", "worst_rank"):
+            _spread(one.get(part), name)
+    found["views"] = [{"view": "", "picture": None, **view} for view in _list(found, "views")]
+    return {**found, "placements": _list(found, "placements")}
+
+
+def _spread(spread: Any, name: str) -> None:
+    parts = _with({}, spread, f"a recall of {name}")
+    if not all(_is_number(parts.get(part)) for part in ("value", "low", "high")):
+        raise _DamagedError(f"{name} has a recall without number")
+
+
+def _check_picture(picture: Mapping[str, Any], name: str) -> None:
+    try:
+        pixels = len(base64.b64decode(picture["grey"], validate=True))
+        whole = pixels == picture["width"] * picture["height"] > 0
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise _DamagedError(f"{name} has a picture that is none")
 
 
 def _with(defaults: Mapping[str, Any], given: Any, name: str) -> dict[str, Any]:

@@ -153,6 +153,7 @@ def claim_record(check: ClaimCheck) -> Record:
 def document(
     records: Iterable[Mapping[str, Any]],
     claims: Iterable[Mapping[str, Any]] = (),
+    maps: Iterable[Mapping[str, Any]] = (),
     *,
     suite: str,
     protocol: Mapping[str, Any],
@@ -173,6 +174,10 @@ def document(
         corpus = dict(record["corpus"])
         baselines.update(record["baseline"] or {})
         timings += record["timings"]
+    maps = list(maps)
+    mapped = {record["map"]["model"]: dict(record["map"]) for record in maps}
+    for record in maps:
+        timings += record["timings"]
     ordered = sorted(cells.values(), key=_order)
     _adjust_p_values(ordered)
     return {
@@ -186,6 +191,7 @@ def document(
         "curves": curves_of(ordered),
         "claims": sorted(map(dict, claims), key=lambda claim: CLAIM_NAMES.index(claim["claim"])),
         "timings": merged(timings),
+        "maps": [mapped[name] for name in sorted(mapped)],
     }
 
 

@@ -66,6 +66,7 @@ class Series:
         points: The curve, in percent.
         band: Lower and upper ends over the same x.
         ghost: The baseline's points.
+        model: Whether it is a model's, hidden and shown with the model.
     """
 
     number: int
@@ -73,6 +74,7 @@ class Series:
     points: Sequence[Point]
     band: Sequence[tuple[float, float]] = field(default=())
     ghost: Sequence[Point] = field(default=())
+    model: bool = True
 
 
 def number(value: float) -> str:
@@ -243,7 +245,8 @@ def _floors(frame: Frame, floors: Sequence[tuple[str, float]]) -> list[str]:
 def _group(series: Series, body: str, *, told: bool) -> str:
     title = f"<title>{escape(series.title)}</title>" if told else ""
     place = series.number
-    return f'<g class="s{place % COLOURS}" data-m="{place}">{title}{body}</g>' if body else ""
+    link = f' data-m="{place}"' if series.model else ""
+    return f'<g class="s{place % COLOURS}"{link}>{title}{body}</g>' if body else ""
 
 
 def _behind(frame: Frame, series: Series) -> str:

@@ -62,6 +62,13 @@ def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]
     lines += _overview(results["cells"], width)
     if results.get("claims"):
         lines += [Line(), *_claims(results["claims"])]
+    if results.get("maps"):
+        from pytest_occlusion.reporting.maps import summary_lines
+
+        lines.append(Line())
+        lines += [
+            Line(text, BOLD if head else None) for text, head in summary_lines(results["maps"])
+        ]
     if speeds := list(speed_lines(results["timings"])):
         lines += [Line(), Line("speed of what was measured in this run", BOLD)]
         lines += [Line(speed) for speed in speeds]

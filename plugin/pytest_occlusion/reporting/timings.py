@@ -30,17 +30,25 @@ def timing_records(cell: Cell, measured: Sequence[Measured]) -> list[Record]:
 
     ``of`` says which ranking of the pass it was: cells that differ in k alone share one.
     """
-    place = [cell.direction, cell.occluder, float(cell.ratio)]
-    return [
-        {
-            "model": cell.model,
-            "fresh": bool(one.fresh),
-            "of": [*place, number],
-            "ranked": len(one.ranks),
-            **{name: one.fields.get(name) for name in FIELDS},
-        }
-        for number, one in enumerate(measured)
-    ]
+    place: list[str | float] = [cell.direction, cell.occluder, float(cell.ratio)]
+    return [timing_record(cell.model, [*place, n], one) for n, one in enumerate(measured)]
+
+
+def timing_record(model: str, ranking: Sequence[str | float], measured: Measured) -> Record:
+    """What one ranking and the pass behind it cost; plain data.
+
+    Args:
+        model: Whose.
+        ranking: What tells it from the others of its pass.
+        measured: What was measured.
+    """
+    return {
+        "model": model,
+        "fresh": bool(measured.fresh),
+        "of": list(ranking),
+        "ranked": len(measured.ranks),
+        **{name: measured.fields.get(name) for name in FIELDS},
+    }
 
 
 def merged(records: Iterable[Mapping[str, Any]]) -> list[Record]:

@@ -1,0 +1,244 @@
+"""Sensitivity: which places of the radiograph retrieval depends on, and the worst place to block.
+
+A tile slides over a grid of placements (an occlusion map as of Zeiler and Fergus 2014, with the
+retrieval of the own report in place of a class score). From the ranks and similarities of every
+placement follow, per view, maps of the mean loss, and per radiograph the placement that hurts most.
+Deanda et al. 2025 (arXiv 2501.09134) name both questions and leave them open. Plain numpy; nothing
+here knows how anything was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples, resampled_means
+from pytest_occlusion.retrieval.ranks import Ranks
+from pytest_occlusion.retrieval.recall import FloatArray, hit_probability, middle_rank
+
+QUANTITIES: Mapping[str, str] = {
+    "similarity": "similarity of the own report (cosine)",
+    "rank": "rank of the own report (places)",
+    "recall": "recall (share of the radiographs)",
+}
+"""Name -> what is lost. All are per-query numbers, so their mean losses are paired and resampled
+alike. The rank's loss is the mean of the differences: the median over queries is 0 at most places,
+because a small tile leaves most ranks as they are, and reciprocal ranks weigh the head of the list,
+which recall@k does already."""
+
+UNKNOWN = "unknown"
+"""What radiographs without a recorded view are called."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one condition gave, query by query.
+
+    Attributes:
+        similarity: float64 ``[N]``, cosine of each query with its positive, in [-1, 1].
+        rank: float64 ``[N]``, 1-based; the middle of its ties.
+        hit: float64 ``[N]``, probability of a hit at k, in [0, 1].
+    """
+
+    similarity: FloatArray
+    rank: FloatArray
+    hit: FloatArray
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean with its 95 % interval, which resamples patients."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean loss per placement against nothing blocked, positive where blocking hurts.
+
+    Attributes:
+        value: float64 ``[G, G]``, row by row from the top left of the canvas.
+        low: float64 ``[G, G]``, lower ends of the 95 % intervals, which resample patients.
+        high: float64 ``[G, G]``, upper ends.
+    """
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+    @property
+    def peak(self) -> tuple[int, int]:
+        """(row, column) of the largest loss; the first of equal ones."""
+        row, column = np.unravel_index(int(np.argmax(self.value)), self.value.shape)
+        return int(row), int(column)
+
+
+@dataclass(frozen=True)
+class ViewMap:
+    """The map of one view.
+
+    Attributes:
+        view: As the corpus records it, or :data:`UNKNOWN`.
+        queries: Radiographs of that view.
+        patients: Their patients.
+        losses: Name of :data:`QUANTITIES` -> the map.
+        picture: uint8 ``[h, w]``, the mean radiograph as the encoder sees it; ``None`` where too
+            few patients stand behind it to show.
+    """
+
+    view: str
+    queries: int
+    patients: int
+    losses: Mapping[str, Losses]
+    picture: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Placements:
+    """Recall@k when one tile of a size is placed in different ways.
+
+    Attributes:
+        ratio: Share of the canvas that the tile blocks.
+        achieved: Share that it really blocks, in whole pixels.
+        mean: Over all placements: what a random one of them comes to.
+        worst_similarity: Each radiograph with the placement at which its report is least similar.
+        worst_rank: Each radiograph with the placement at which its report ranks lowest.
+        gap: ``mean`` less ``worst_similarity``, paired.
+    """
+
+    ratio: float
+    achieved: float
+    mean: Spread
+    worst_similarity: Spread
+    worst_rank: Spread
+    gap: Spread
+
+
+@dataclass(frozen=True)
+class SensitivityMap:
+    """Where one model looks, as far as blocking tells.
+
+    Attributes:
+        model: Its name.
+        grid: Placements per side ``G``.
+        ratio: Share of the canvas that the tile of the maps blocks.
+        k: Cut-off of recall.
+        whole: Recall@k with nothing blocked.
+        views: A map per view, by falling number of radiographs.
+        placements: Mean and worst placement, by rising ratio.
+    """
+
+    model: str
+    grid: int
+    ratio: float
+    k: int
+    whole: Spread
+    views: tuple[ViewMap, ...]
+    placements: tuple[Placements, ...]
+
+    def view(self, name: str) -> ViewMap:
+        """The map of one view; KeyError where the corpus has no such radiograph."""
+        found = {one.view: one for one in self.views}
+        return found[name]
+
+
+def sample_of(ranks: Ranks, similarity: NDArray[np.floating], k: int) -> Sample:
+    """Per-query numbers of one condition.
+
+    Args:
+        ranks: Of ``N`` queries.
+        similarity: ``[N]``, similarity of each with its positive.
+        k: Cut-off of recall, in [1, candidates].
+    """
+    return Sample(
+        np.asarray(similarity, dtype=np.float64), middle_rank(ranks), hit_probability(ranks, k)
+    )
+
+
+def view_maps(
+    whole: Sample,
+    tiles: Sequence[Sample],
+    *,
+    grid: int,
+    views: Sequence[str],
+    patients: Sequence[str],
+) -> list[ViewMap]:
+    """Mean losses per view and placement, with intervals.
+
+    Args:
+        whole: With nothing blocked, ``N`` queries.
+        tiles: With the tile at each placement, row by row, ``grid * grid`` of them.
+        grid: Placements per side.
+        views: The view of each query; ``""`` where unknown.
+        patients: The patient of each query, resampled for the intervals.
+
+    Returns:
+        A map per view, by falling number of queries, then by name.
+    """
+    lost = {
+        "similarity": np.stack([whole.similarity - tile.similarity for tile in tiles], axis=1),
+        "rank": np.stack([tile.rank - whole.rank for tile in tiles], axis=1),
+        "recall": np.stack([whole.hit - tile.hit for tile in tiles], axis=1),
+    }
+    named = np.asarray([view or UNKNOWN for view in views])
+    names, counts = np.unique(named, return_counts=True)
+    order = sorted(zip((-counts).tolist(), names.tolist(), strict=True))
+    found = []
+    for count, name in order:
+        rows = np.flatnonzero(named == name)
+        resamples = draw_resamples([patients[row] for row in rows.tolist()])
+        found.append(
+            ViewMap(
+                view=str(name),
+                queries=-count,
+                patients=resamples.weights.shape[1],
+                losses={
+                    quantity: _losses(values[rows], resamples, grid)
+                    for quantity, values in lost.items()
+                },
+            )
+        )
+    return found
+
+
+def _losses(values: FloatArray, resamples: Resamples, grid: int) -> Losses:
+    low, high = np.quantile(resampled_means(resamples, values), [0.025, 0.975], axis=0)
+    shape = (grid, grid)
+    return Losses(values.mean(axis=0).reshape(shape), low.reshape(shape), high.reshape(shape))
+
+
+def placements(
+    tiles: Sequence[Sample], *, ratio: float, achieved: float, resamples: Resamples
+) -> Placements:
+    """Recall with the tile at every placement, and at each radiograph's worst one.
+
+    The worst placement is chosen with the own report in sight, so it bounds from below what any
+    placement of the grid leaves; it is no estimate of what accidents cost.
+
+    Args:
+        tiles: Samples of one tile size, one per placement.
+        ratio: Share of the canvas that it blocks.
+        achieved: Share that it really blocks.
+        resamples: Of the queries' patients.
+    """
+    hits = np.stack([tile.hit for tile in tiles])
+    queries = np.arange(hits.shape[1])
+    least = np.argmin(np.stack([tile.similarity for tile in tiles]), axis=0)
+    last = np.argmax(np.stack([tile.rank for tile in tiles]), axis=0)
+    mean, by_similarity, by_rank = hits.mean(axis=0), hits[least, queries], hits[last, queries]
+    columns = np.stack([mean, by_similarity, by_rank, mean - by_similarity], axis=1)
+    return Placements(ratio, achieved, *spreads(columns, resamples))
+
+
+def spreads(columns: FloatArray, resamples: Resamples) -> list[Spread]:
+    """Mean and interval of every column of per-query numbers ``[N, K]``."""
+    low, high = np.quantile(resampled_means(resamples, columns), [0.025, 0.975], axis=0)
+    return [
+        Spread(float(value), float(one), float(other))
+        for value, one, other in zip(columns.mean(axis=0), low, high, strict=True)
+    ]

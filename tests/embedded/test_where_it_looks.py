@@ -1,0 +1,102 @@
+"""A map of phantoms whose finding lies in one lung base has its maximum in that lung base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import pytest_occlusion_fixtures
+from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
+from pytest_occlusion.corpora.embedded import draw_phantom
+from pytest_occlusion.corpora.task import build_task
+from pytest_occlusion.encoders import Encoder, load_encoder
+from pytest_occlusion.maps import measured_map
+from pytest_occlusion.merge import build_settings
+from pytest_occlusion.models import record_of
+from pytest_occlusion.pipeline import Job
+from pytest_occlusion.sensitivity import SensitivityMap
+from pytest_occlusion.store import Store
+from pytest_occlusion_fixtures.findings import LEFT, RIGHT, Finding
+from pytest_occlusion_fixtures.grammar import write_report
+from tests.embedded.specimens import specimen
+
+CHECKPOINTS = Path(pytest_occlusion_fixtures.__file__).parent / "checkpoints"
+PATIENTS, GRID = 32, 4
+
+BASAL = {
+    "small effusion": Finding("effusion", severity=1),
+    "consolidation": Finding("consolidation", site="lower lobe", severity=2),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@cache
+def encoder_of(model: str) -> Encoder:
+    options: dict[str, Any] = {"canvas-size": 64} if model == "cxr-repair" else {}
+    return load_encoder(model, checkpoint=CHECKPOINTS / model, device="cpu", **options)
+
+
+def corpus_of(finding: Finding) -> Corpus:
+    """One frontal radiograph each of patients who have this finding and nothing else."""
+    studies, radiographs = [], []
+    for number in range(PATIENTS):
+        study = replace(specimen(number, "PA", finding), compared=False)
+        written = write_report(study)
+        name = f"{number}"
+        studies.append(Study(name, name, written.text, written.findings, written.impression))
+        content = f"{finding.kind} {finding.side} {number}"
+        opened = partial(draw_phantom, study, 0, size=128)
+        radiographs.append(Radiograph(name, number, "PA", content, name, opened))
+    return Corpus("basal", tuple(studies), tuple(radiographs))
+
+
+def map_of(model: str, finding: Finding, folder: Path) -> SensitivityMap:
+    encoder, corpus = encoder_of(model), corpus_of(finding)
+    suite = {"suite": "basal", "models": {"m": {"family": model, "checkpoint": "m.pt"}}}
+    settings = build_settings(
+        suite, origin="here", base=folder, command_line={"map": GRID, "ks": [5]}
+    )
+    task = build_task(corpus, text_rule="findings+impression", candidates="texts")
+    job = Job(
+        label=model,
+        record=record_of(encoder),
+        encoder=lambda: encoder,
+        corpus=corpus,
+        task=task,
+        conditions=(),
+        directions=(),
+        store=Store(folder),
+        batch_size=32,
+        say=lambda line: None,
+    )
+    return measured_map(job, settings)[0]
+
+
+@pytest.mark.parametrize("side", [RIGHT, LEFT])
+@pytest.mark.parametrize("kind", BASAL)
+@pytest.mark.parametrize("model", ["cxr-repair", "cxr-clip"])
+def test_the_maximum_lies_in_that_lung_base(
+    model: str, kind: str, side: str, tmp_path: Path
+) -> None:
+    found = map_of(model, replace(BASAL[kind], side=side), tmp_path)
+    losses = found.view("PA").losses["similarity"]
+    row, column = losses.peak
+    assert row >= GRID // 2, losses.value
+    assert (column < GRID // 2) == (side == RIGHT), "the patient's right is on the left"
+    assert losses.low[row, column] > 0
+    picture = found.view("PA").picture
+    assert picture is not None
+    assert picture.shape == (64, 64)
