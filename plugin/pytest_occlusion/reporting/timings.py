@@ -103,5 +103,5 @@ def _rate(label: str, passes: Sequence[Mapping[str, Any]], items: str, seconds: 
 
 
 def _short(number: float) -> str:
-    """``1234`` -> ``1,234``; ``345678`` -> ``346k``."""
-    return f"{number:,.0f}" if number < 1e5 else f"{number / 1000:,.0f}k"
+    """``1234`` -> ``1,234``; ``34567`` -> ``35k``."""
+    return f"{number:,.0f}" if number < 1e4 else f"{number / 1000:,.0f}k"
