@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_occlusion.corpora import Corpus, load_corpus
     from pytest_occlusion.encoders import Encoder, load_encoder
     from pytest_occlusion.errors import OcclusionError
-    from pytest_occlusion.occlusion import occlude
+    from pytest_occlusion.occlusion import corrupt, occlude
     from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
     from pytest_occlusion.retrieval.recall import recall_at_k
 
@@ -26,6 +26,7 @@ __all__ = [
     "Encoder",
     "OcclusionError",
     "Ranks",
+    "corrupt",
     "load_corpus",
     "load_encoder",
     "occlude",
@@ -41,6 +42,7 @@ _HOMES = {
     "Encoder": "encoders",
     "OcclusionError": "errors",
     "Ranks": "retrieval.ranks",
+    "corrupt": "occlusion",
     "load_corpus": "corpora",
     "load_encoder": "encoders",
     "occlude": "occlusion",

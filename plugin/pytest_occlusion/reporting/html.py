@@ -16,7 +16,8 @@ from html import escape
 from importlib.resources import files as package_files
 from typing import Any
 
-from pytest_occlusion.reporting import svg, views
+from pytest_occlusion.occlusion.levels import axis_name, axis_title, axis_value, level_text
+from pytest_occlusion.reporting import levels, svg, views
 from pytest_occlusion.reporting.files import headline
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.terminal import FLAGS
@@ -39,7 +40,7 @@ ORDER = (REGRESSED, IMPROVED, NEW, WITHIN, SAME)
 
 SECTIONS = {
     "summary": "Summary",
-    "curves": "Recall against the blocked share",
+    "curves": "Recall curves",
     "tables": "Recall per model",
     "retention": "Retention",
     "robustness": "Accuracy and robustness",
@@ -151,10 +152,6 @@ def _columns(cells: Iterable[Cell]) -> list[str]:
 
 def _percent(share: float | None, digits: int = 1) -> str:
     return "" if share is None else f"{100 * share:.{digits}f}"
-
-
-def _blocked(ratio: float) -> str:
-    return f"{round(100 * ratio, 2):g}"
 
 
 def _p(value: float | None) -> str:
@@ -271,7 +268,7 @@ def _summary(document: Results) -> Iterator[str]:
         f"<p>{corpus['radiographs']:,} radiographs of {corpus['studies']:,} studies against "
         f"{corpus['candidates']:,} candidates; {_counted(len(document['models']), 'model')}, "
         f"{_counted(len(views.conditions(cells)), 'condition')}, "
-        f"{_counted(len({c['ratio'] for c in cells}), 'blocked share')}, "
+        f"{levels.counted(cells)}, "
         f"{_counted(len(views.ks_of(cells)), 'list length')}.</p>"
     )
     yield from (f'<p class="note">{escape(_plain(note))}</p>' for note in corpus["notes"])
@@ -316,7 +313,8 @@ def _curves(document: Results) -> Iterator[str]:
 
 def _curve_charts(document: Results, condition: Condition, cells: Sequence[Cell]) -> Iterator[str]:
     names = _numbers(document)
-    x_top = 100 * max((cell["ratio"] for cell in cells), default=0) or 100
+    name = condition.occluder
+    x_top = axis_value(name, max((cell["ratio"] for cell in cells), default=0) or 1)
     every = views.curves(cells)
     yield '<div class="charts">'
     for k in views.ks_of(cells):
@@ -327,20 +325,22 @@ def _curve_charts(document: Results, condition: Condition, cells: Sequence[Cell]
                 number=names[curve.model],
                 title=f"{curve.model}: "
                 + ", ".join(
-                    f"{_percent(c['recall'])} at {_blocked(c['ratio'])} %" for c in curve.cells
+                    f"{_percent(c['recall'])} at {level_text(name, c['ratio'])}"
+                    for c in curve.cells
                 ),
-                points=[(100 * c["ratio"], 100 * c["recall"]) for c in curve.cells],
+                points=[(axis_value(name, c["ratio"]), 100 * c["recall"]) for c in curve.cells],
                 band=[(100 * c["ci_low"], 100 * c["ci_high"]) for c in curve.cells],
-                ghost=[(100 * ratio, 100 * recall) for ratio, recall in curve.baseline],
+                ghost=[(axis_value(name, ratio), 100 * recall) for ratio, recall in curve.baseline],
             )
             for curve in chosen
         ]
         chart = svg.curve_chart(
-            f"Recall at {k} against the blocked share, {condition.title}; the numbers are in the "
-            "tables below",
+            f"Recall at {k} against the {levels.axis_words(name)}, {condition.title}; "
+            "the numbers are in the tables below",
             series,
             floors=[(name, 100 * first[name]) for name in ("chance", "constant")],
             x_top=x_top,
+            x_label=axis_title(name),
             y_label=f"R@{k}, %",
         )
         yield f"<figure>{chart}<figcaption>R@{k}</figcaption></figure>"
@@ -350,7 +350,7 @@ def _curve_charts(document: Results, condition: Condition, cells: Sequence[Cell]
 def _tables(document: Results) -> Iterator[str]:
     scale = "".join(f'<span class="h{step}">{10 * step}+</span>' for step in range(HEAT))
     yield (
-        f'<p class="key">Recall in percent, and below it the change against 0 % blocked. '
+        f'<p class="key">Recall in percent, and below it the change against the untouched picture. '
         f'<span class="scale" aria-hidden="true">{scale}</span> {SIGNS[REGRESSED]} regressed, '
         f"{SIGNS[IMPROVED]} improved against the baseline.</p>"
     )
@@ -367,13 +367,13 @@ def _heat_tables(document: Results, condition: Condition, cells: Sequence[Cell])
 
 
 def _heat_table(condition: Condition, model: str, cells: Sequence[Cell]) -> str:
-    by_place = {(cell["ratio"], cell["k"]): cell for cell in cells}
+    name, by_place = condition.occluder, {(cell["ratio"], cell["k"]): cell for cell in cells}
     ks, ratios = views.ks_of(cells), sorted({cell["ratio"] for cell in cells})
     head = "".join(f'<th scope="col" class="n">R@{k}</th>' for k in ks)
     rows = []
     for ratio in ratios:
         entries = "".join(_heat_cell(by_place, ratio, k) for k in ks)
-        rows.append(f'<tr><th scope="row" class="n">{_blocked(ratio)} %</th>{entries}</tr>')
+        rows.append(f'<tr><th scope="row" class="n">{level_text(name, ratio)}</th>{entries}</tr>')
     for floor in ("chance", "constant"):
         values = [by_place.get((ratios[0], k)) for k in ks]
         entries = "".join(f'<td class="n">{_percent(c[floor]) if c else ""}</td>' for c in values)
@@ -381,8 +381,9 @@ def _heat_table(condition: Condition, model: str, cells: Sequence[Cell]) -> str:
     return _scrolling(
         f"{model}, {condition.title}",
         f'<table class="heat"><caption>{escape(model)}<span class="sr">, {escape(condition.title)}'
-        ": recall in percent by blocked share and list length</span></caption><thead><tr>"
-        f'<th scope="col" class="n">blocked</th>{head}</tr></thead>'
+        f": recall in percent by {levels.axis_words(name)} and list length</span></caption>"
+        "<thead><tr>"
+        f'<th scope="col" class="n">{axis_name(name)}</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>",
     )
 
@@ -418,12 +419,13 @@ def _retention_charts(
     document: Results, condition: Condition, cells: Sequence[Cell]
 ) -> Iterator[str]:
     names = _numbers(document)
-    x_top = 100 * max((cell["ratio"] for cell in cells), default=0) or 100
+    occluder = condition.occluder
+    x_top = axis_value(occluder, max((cell["ratio"] for cell in cells), default=0) or 1)
     every = views.curves(cells)
     yield '<div class="multiples">'
     for model in views.models_of(cells):
         lines = [
-            (curve.k, [(100 * ratio, 100 * left) for ratio, left in curve.retention])
+            (curve.k, [(axis_value(occluder, x), 100 * left) for x, left in curve.retention])
             for curve in sorted(every, key=lambda one: one.k)
             if curve.model == model and curve.retention
         ]
@@ -433,7 +435,7 @@ def _retention_charts(
         else:
             ks = f"R@{lines[0][0]} to R@{lines[-1][0]}" if len(lines) > 1 else f"R@{lines[0][0]}"
             chart = svg.retention_chart(
-                f"Retention of {model}, {condition.title}, {ks}", lines, x_top
+                f"Retention of {model}, {condition.title}, {ks}", lines, x_top, axis_name(occluder)
             )
         yield (f'<figure data-m="{names[model]}">{chart}<figcaption>{name}</figcaption></figure>')
     yield "</div>"
@@ -472,7 +474,7 @@ def _scatter(document: Results, condition: Condition, cells: Sequence[Cell]) -> 
                 f"{svg.swatch(names[one.model])}{escape(one.model)}",
                 _percent(one.accuracy),
                 _percent(one.robustness, 0),
-                "" if half is None else f"{_percent(half, 0)} %",
+                levels.half_text(condition.occluder, half),
                 "" if fit is None else f"{fit:.2f}",
                 "on the front" if one.front else "",
                 escape(flags),
@@ -597,8 +599,8 @@ def _cells(document: Results) -> Iterator[str]:
         select("occluder", "Occluder", same(dict.fromkeys(c["occluder"] for c in cells))),
         select(
             "ratio",
-            "Blocked",
-            [(json.dumps(r), f"{_blocked(r)} %") for r in sorted({c["ratio"] for c in cells})],
+            "Severity or blocked" if levels.any_corrupted(cells) else "Blocked",
+            levels.choices(cells),
         ),
         select("k", "k", same(views.ks_of(cells))),
         select("verdict", "Verdict", same(kind for kind, _ in kinds)),
@@ -697,9 +699,8 @@ def _provenance(document: Results) -> Iterator[str]:
     yield "<h3>Corpus</h3>"
     yield _listing((name, _plain(value)) for name, value in corpus.items())
     yield "<h3>Protocol</h3>"
-    shares = sorted({cell["ratio"] for cell in document["cells"]})
     measured = {
-        "ratios": ", ".join(f"{_blocked(ratio)} %" for ratio in shares),
+        **levels.measured(document["cells"]),
         "ks": ", ".join(map(str, views.ks_of(document["cells"]))),
         "occluders": ", ".join(dict.fromkeys(cell["occluder"] for cell in document["cells"])),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.occlusion.levels import axis_title, axis_value, is_corruption
 from pytest_occlusion.reporting import views
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.views import Cell, Condition, Curve, Results
@@ -63,7 +64,6 @@ PANEL = (2.3, 2.0)
 
 COLUMNS = 3
 LEGEND_COLUMNS = 4
-BLOCKED = "blocked, % of the image"
 
 
 def plot(
@@ -162,12 +162,14 @@ def _figures(runs: Sequence[Results], labels: Sequence[str]) -> Iterator[tuple[s
             if any(curve.retention for curve in views.curves(own)):
                 yield f"retention-{name}", _per_k(own, _retention_panel)
     for direction in dict.fromkeys(one.direction for one in found):
-        occluders = [one.occluder for one in found if one.direction == direction]
+        every = [one.occluder for one in found if one.direction == direction]
         way = "" if direction == found[0].direction else f"-{direction}"
         own = [cell for cell in cells if cell["direction"] == direction]
-        if len(occluders) > 1 and len({cell["ratio"] for cell in own}) > 1:
-            yield f"occluders{way}", _occluders(own, occluders)
-        whole = [c for c in own if c["ratio"] == 0 and c["occluder"] == occluders[0]]
+        for name, corruptions in (("occluders", False), ("corruptions", True)):
+            kind = [one for one in every if is_corruption(one) == corruptions]
+            if len(kind) > 1 and len({cell["ratio"] for cell in own}) > 1:
+                yield f"{name}{way}", _occluders(own, kind)
+        whole = [c for c in own if c["ratio"] == 0 and c["occluder"] == every[0]]
         if whole:
             yield f"accuracy{way}", _accuracy(whole)
 
@@ -228,13 +230,15 @@ def _label(name: str) -> str:
     return f" {name}" if name.startswith("_") else name
 
 
-def _finish(panel: Axes, title: str, label: str, *, first: bool, last_row: bool) -> None:
+def _finish(
+    panel: Axes, title: str, label: str, occluder: str, *, first: bool, last_row: bool
+) -> None:
     panel.set_title(title)
     panel.set_ylim(bottom=0)
     if first:
         panel.set_ylabel(label)
     if last_row:
-        panel.set_xlabel(BLOCKED)
+        panel.set_xlabel(axis_title(occluder))
 
 
 def _in_grid(place: int, count: int) -> dict[str, bool]:
@@ -244,7 +248,8 @@ def _in_grid(place: int, count: int) -> dict[str, bool]:
 
 
 def _curve(panel: Axes, curve: Curve, look: Mapping[str, Any], label: str, *, band: bool) -> None:
-    xs = [100 * ratio for ratio in curve.ratios]
+    occluder = curve.cells[0]["occluder"]
+    xs = [axis_value(occluder, ratio) for ratio in curve.ratios]
     if band:
         panel.fill_between(
             xs,
@@ -273,7 +278,7 @@ def _per_k(cells: Sequence[Cell], draw: Panel) -> Figure:
     figure, axes = _panels(len(ks), _legend_rows(len(models) + 2))
     for place, (k, panel) in enumerate(zip(ks, axes, strict=True)):
         label = draw(panel, [curve for curve in every if curve.k == k], models)
-        _finish(panel, f"R@{k}", label, **_in_grid(place, len(ks)))
+        _finish(panel, f"R@{k}", label, cells[0]["occluder"], **_in_grid(place, len(ks)))
     _legend(figure, axes)
     return figure
 
@@ -290,7 +295,7 @@ def _retention_panel(panel: Axes, curves: Sequence[Curve], models: Sequence[str]
     for curve in curves:
         if curve.retention:
             panel.plot(
-                [100 * ratio for ratio, _ in curve.retention],
+                [axis_value(curve.cells[0]["occluder"], x) for x, _ in curve.retention],
                 [100 * left for _, left in curve.retention],
                 label=_label(curve.model),
                 **_look(models.index(curve.model)),
@@ -309,7 +314,7 @@ def _occluders(cells: Sequence[Cell], occluders: Sequence[str]) -> Figure:
                 _curve(panel, curve, _look(number), occluder, band=True)
         if own:
             _floors(panel, own[0])
-        _finish(panel, model, f"R@{k}, %", **_in_grid(place, len(models)))
+        _finish(panel, model, f"R@{k}, %", occluders[0], **_in_grid(place, len(models)))
     _legend(figure, axes)
     return figure
 
@@ -396,6 +401,6 @@ def _overlay(
         floors = [cell for cell in new if cell["model"] == model and cell["k"] == k]
         if floors:
             _floors(panel, floors[0])
-        _finish(panel, model, f"R@{k}, %", **_in_grid(place, len(models)))
+        _finish(panel, model, f"R@{k}, %", new[0]["occluder"], **_in_grid(place, len(models)))
     _legend(figure, axes)
     return figure
