@@ -73,7 +73,11 @@ def _parser() -> argparse.ArgumentParser:
         "results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it"
     )
     plot.add_argument(
-        "second", type=Path, nargs="?", metavar="RESULTS2.json", help="to lay over it"
+        "others",
+        type=Path,
+        nargs="*",
+        metavar="MORE.json",
+        help="a second run of the same corpus to lay over it, or runs of other corpora",
     )
     plot.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     plot.add_argument("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")
@@ -171,7 +175,7 @@ def _plot(options: argparse.Namespace) -> int:
     from pytest_occlusion.reporting.plots import plot
     from pytest_occlusion.reporting.reading import read_checked
 
-    paths = [path for path in (options.results, options.second) if path is not None]
+    paths = [options.results, *options.others]
     formats = [name for item in options.formats.split(",") if (name := item.strip().lower())]
     names = [path.stem for path in paths]
     labels = names if len(set(names)) == len(names) else ("first", "second")

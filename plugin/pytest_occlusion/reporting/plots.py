@@ -72,7 +72,7 @@ def plot(
     """Draw every figure that the results allow.
 
     Args:
-        runs: One results document, or two to be overlaid.
+        runs: One results document, two to be overlaid, or one for each of several corpora.
         folder: Where the files go.
         formats: Of ``FORMATS``.
         labels: What the two runs are called.
@@ -148,8 +148,13 @@ def rendered(figure: Figure, kind: str) -> bytes:
 
 def _figures(runs: Sequence[Results], labels: Sequence[str]) -> Iterator[tuple[str, Figure]]:
     """(name of the file, figure) of everything there is to draw."""
-    if len(runs) == 2:
-        yield from _overlays(runs[0], runs[1], labels)
+    if len(runs) > 1:
+        from pytest_occlusion.reporting.gaps import gap_figure, several_corpora
+
+        if several_corpora(runs) or len(runs) > 2:
+            yield "corpora", gap_figure(runs)
+        else:
+            yield from _overlays(runs[0], runs[1], labels)
         return
     results = runs[0]
     cells = results["cells"]
