@@ -13,11 +13,11 @@ from pytest_occlusion.grid import (
     Curve,
     cells,
     curves,
-    ratio_tag,
     scope_of,
     takes_whole_models,
 )
 from pytest_occlusion.occlusion import OCCLUDERS
+from pytest_occlusion.occlusion.levels import ratio_tag
 from pytest_occlusion.settings import DIRECTIONS, KS, RATIOS, Grid
 from pytest_occlusion.validation import SETTINGS
 

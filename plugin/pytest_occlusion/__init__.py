@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_occlusion.corpora import Corpus, load_corpus
     from pytest_occlusion.encoders import Encoder, load_encoder
     from pytest_occlusion.errors import OcclusionError
-    from pytest_occlusion.occlusion import occlude
+    from pytest_occlusion.occlusion import corrupt, occlude
     from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
     from pytest_occlusion.retrieval.recall import recall_at_k
     from pytest_occlusion.sensitivity import SensitivityMap
@@ -28,6 +28,7 @@ __all__ = [
     "OcclusionError",
     "Ranks",
     "SensitivityMap",
+    "corrupt",
     "load_corpus",
     "load_encoder",
     "occlude",
@@ -44,6 +45,7 @@ _HOMES = {
     "OcclusionError": "errors",
     "Ranks": "retrieval.ranks",
     "SensitivityMap": "sensitivity",
+    "corrupt": "occlusion",
     "load_corpus": "corpora",
     "load_encoder": "encoders",
     "occlude": "occlusion",

@@ -49,7 +49,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if files is not None:
         files += map(Path, rest)
-        if len(files) > 2:
+        if options.run is _compare and len(files) > 2:
             parser.error(f"one result file, or two; {len(files)} were given")
     return options
 
@@ -120,8 +120,9 @@ def _parser() -> argparse.ArgumentParser:
         "files",
         type=Path,
         nargs="+",
-        metavar="RESULTS.json [RESULTS2.json]",
-        help="--occlusion-json wrote it; a second is laid over it",
+        metavar="RESULTS.json [MORE.json ...]",
+        help="--occlusion-json wrote it; more of them: a second run of the same corpus to lay over "
+        "it, or runs of other corpora",
     )
     plot.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     plot.add_argument("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")

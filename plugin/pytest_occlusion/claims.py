@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from pytest_occlusion.grid import MAIN_OCCLUDER, Cell, focus_k
+from pytest_occlusion.occlusion.levels import is_corruption
 from pytest_occlusion.retrieval.degradation import area_under, line_through, retained
 from pytest_occlusion.retrieval.intervals import interval
 from pytest_occlusion.retrieval.recall import FloatArray
@@ -196,8 +197,11 @@ def roles(settings: Settings) -> dict[str, str]:
 
 
 def main_occluder(grid: Grid) -> str:
-    """What curves are about."""
-    return MAIN_OCCLUDER if MAIN_OCCLUDER in grid.occluders else grid.occluders[0]
+    """What curves are about; UnaskableError where the run has corruptions only."""
+    found = [name for name in grid.occluders if not is_corruption(name)]
+    if not found:
+        raise UnaskableError("the run has no occluder")
+    return MAIN_OCCLUDER if MAIN_OCCLUDER in found else found[0]
 
 
 def region_ratio(grid: Grid) -> float:
@@ -211,6 +215,8 @@ def region_ratio(grid: Grid) -> float:
 def cells_of(settings: Settings, names: Sequence[str]) -> list[Cell]:
     """Every cell that the named claims look at, so that one pass can measure them all."""
     grid, models = settings.grid, list(roles(settings).values())
+    if all(is_corruption(name) for name in grid.occluders):
+        return []
     way = grid.directions[0]
     wanted = [
         Cell(model, way, main_occluder(grid), ratio, k)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_occlusion.occlusion.levels import level_tag
 from pytest_occlusion.settings import CLAIM_NAMES, Grid
 
 REVERSE = "text-to-image"
@@ -15,6 +16,9 @@ FOCUS_K = 10
 
 MAIN_OCCLUDER = "block"
 """What curves are about, where the run has it."""
+
+LEVEL = r"r\d+(?:p\d+)?|s\d"
+"""Tags of levels in ids: a blocked share, or the severity of a corruption."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Cell:
-    """One (model, direction, occluder, ratio, k)."""
+    """One (model, direction, occluder, ratio, k).
+
+    For a corruption ``ratio`` is its severity over 5.
+    """
 
     model: str
     direction: str
@@ -45,10 +52,16 @@ class Cell:
     def id(self) -> str:
         """Id of parametrized tests and snapshots, e.g. ``clip-block-r49-k005``.
 
-        No dots: syrupy splits names there.
+        A corruption has its severity in it: ``clip-blur-s3-k005``. No dots: syrupy splits names
+        there.
         """
         suffix = _suffix(self.direction)
-        return f"{self.model}-{self.occluder}-{ratio_tag(self.ratio)}-k{self.k:03d}{suffix}"
+        return f"{self.model}-{self.occluder}-{self.tag}-k{self.k:03d}{suffix}"
+
+    @property
+    def tag(self) -> str:
+        """The level in ids."""
+        return level_tag(self.occluder, self.ratio)
 
     @property
     def curve(self) -> Curve:
@@ -60,12 +73,6 @@ def _suffix(direction: str) -> str:
     return "-t2i" if direction == REVERSE else ""
 
 
-def ratio_tag(ratio: float) -> str:
-    """``0.49`` -> ``r49``, ``0.125`` -> ``r12p5``."""
-    text = f"{100 * ratio:.4f}".rstrip("0").rstrip(".")
-    return f"r{text.replace('.', 'p'):0>2}"
-
-
 def cells(grid: Grid) -> list[Cell]:
     """All cells in the order they run: everything that one encoder serves stands together."""
     return [
@@ -73,7 +80,7 @@ def cells(grid: Grid) -> list[Cell]:
         for model in grid.models
         for direction in grid.directions
         for occluder in grid.occluders
-        for ratio in grid.ratios
+        for ratio in grid.levels(occluder)
         for k in grid.ks
     ]
 
@@ -123,8 +130,8 @@ def scope_of(nodeid: str, grid: Grid, workers: int) -> str:
     for model in sorted(grid.models, key=len, reverse=True):
         if not bracket[1].startswith(f"{model}-"):
             continue
-        ratio = re.search(r"-(r\d+(?:p\d+)?)-k\d+(?:-t2i)?$", bracket[1])
-        if ratio is None or takes_whole_models(grid, workers):
+        level = re.search(rf"-({LEVEL})-k\d+(?:-t2i)?$", bracket[1])
+        if level is None or takes_whole_models(grid, workers):
             return f"occlusion {model}"
-        return f"occlusion {model} {ratio[1]}"
+        return f"occlusion {model} {level[1]}"
     return nodeid

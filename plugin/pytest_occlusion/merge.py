@@ -213,6 +213,7 @@ def _merge(
         occluders=tuple(from_suite["occluders"]),
         ratios=tuple(sorted(float(ratio) for ratio in from_suite["ratios"])),
         ks=tuple(sorted(from_suite["ks"])),
+        severities=tuple(sorted(from_suite["severities"])),
     )
     grid = Grid(
         models=tuple(name for name in names if selected is None or name in selected),
@@ -220,6 +221,7 @@ def _merge(
         occluders=tuple(merged["occluders"]),
         ratios=tuple(sorted(float(ratio) for ratio in merged["ratios"])),
         ks=tuple(sorted(merged["ks"])),
+        severities=tuple(sorted(merged["severities"])),
     )
     corpus, missing = _expand(merged["corpus"])
     return Settings(

@@ -19,7 +19,13 @@ SETTINGS_KEY: pytest.StashKey[Settings] = pytest.StashKey()
 SETTING_OPTIONS: tuple[tuple[str, type | None, str], ...] = (
     ("ratios", float, "blocked shares in [0, 1), e.g. 0,0.25,0.5"),
     ("ks", int, "list lengths of Recall@k, e.g. 5,10"),
-    ("occluders", str, "block, patches, pixels, center, border"),
+    ("severities", int, "of corruptions, 0 to 5, e.g. 0,3,5"),
+    (
+        "occluders",
+        str,
+        "block, patches, pixels, center, border; or corruptions: gaussian-noise, blur, "
+        "motion-blur, jpeg, contrast, brightness, down-sampling, rotation",
+    ),
     ("fill", None, "black, white, mean or noise"),
     ("seed", int, "mask seed; several are pooled, e.g. 0,1,2"),
     ("corpus", None, "embedded, open-i[:ROOT], manifest:FILE, mimic-cxr:ROOT"),

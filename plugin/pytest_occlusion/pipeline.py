@@ -25,6 +25,7 @@ from pytest_occlusion.digests import settings_digest
 from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.grid import REVERSE
 from pytest_occlusion.models import ModelRecord
+from pytest_occlusion.occlusion.levels import is_corruption, level_sentence
 from pytest_occlusion.parallel import batch_threads, threaded_map
 from pytest_occlusion.progress import Progress
 from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
@@ -50,8 +51,8 @@ class Condition:
     """One way the radiographs are shown.
 
     Attributes:
-        occluder: Name of the occluder.
-        ratio: Blocked share.
+        occluder: Name of the occluder or corruption.
+        ratio: Blocked share, or severity over 5.
         fill: Name of the fill.
         seed: Mask seed.
     """
@@ -63,7 +64,12 @@ class Condition:
 
     @property
     def shown(self) -> Condition:
-        """The same pictures under one name: at ratio 0 nothing else matters."""
+        """The same pictures under one name: at ratio 0 nothing else matters.
+
+        And a corruption blocks nothing, so there is nothing to fill.
+        """
+        if is_corruption(self.occluder) and self.ratio:
+            return Condition(self.occluder, self.ratio, "none", self.seed)
         return self if self.ratio else Condition("none", 0.0, "none", 0)
 
     @property
@@ -189,7 +195,8 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
                 else:
                     ranks = rank_groups(queries, candidates, job.task.radiograph_group, groups)
             except OcclusionError as fault:
-                where = f"model {job.label} at {100 * condition.ratio:g} % {condition.occluder}"
+                level = level_sentence(condition.occluder, condition.ratio)
+                where = f"model {job.label} at {level}"
                 raise OcclusionError(f"{where}: {fault.problem}", remedy=fault.remedy) from fault
             seconds = time.perf_counter() - start
             area = achieved_area(
@@ -449,20 +456,20 @@ def _encode_batch(
     """Embeddings of one batch under each condition, in order."""
     import torch
 
-    from pytest_occlusion.occlusion import Occlusion, prepare_occlusion
+    from pytest_occlusion.occlusion import Corrupted, Occlusion, prepare
 
     batch = torch.from_numpy(np.array(canvases)).to(encoder.device, non_blocking=True)
     keys = [radiograph.key for radiograph in radiographs]
-    prepared: dict[tuple[str, str, int], Occlusion] = {}
+    prepared: dict[tuple[str, str, int], Occlusion | Corrupted] = {}
     left = Counter((one.occluder, one.fill, one.seed) for one in conditions if one.ratio)
     for condition in conditions:
         canvas = batch
         if condition.ratio:
             how = (condition.occluder, condition.fill, condition.seed)
             if how not in prepared:
-                prepared[how] = prepare_occlusion(
+                prepared[how] = prepare(
                     batch,
-                    occluder=condition.occluder,
+                    name=condition.occluder,
                     fill=condition.fill,
                     keys=keys,
                     seed=condition.seed,

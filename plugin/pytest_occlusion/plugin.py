@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +74,14 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     from pytest_occlusion.maps import map_cost
 
     return f"occlusion: {map_cost(settings_of(config))}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take progress off the terminal, however the run ended."""
+    if "pytest_occlusion.speaking" in sys.modules:  # else nothing was ever shown
+        from pytest_occlusion.speaking import end
+
+        end(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -146,30 +154,13 @@ def _model_of(item: pytest.Item) -> str | None:
 def _session(config: pytest.Config) -> Session:
     if SESSION_KEY not in config.stash:
         from pytest_occlusion.session import Session
+        from pytest_occlusion.speaking import speaker
 
         workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
         config.stash[SESSION_KEY] = Session(
-            settings_of(config), workers=workers, say=_speaker(config)
+            settings_of(config), workers=workers, say=speaker(config)
         )
     return config.stash[SESSION_KEY]
-
-
-def _speaker(config: pytest.Config) -> Callable[[str], None]:
-    """Write whole lines past pytest's capture; from a worker with its name, to standard error."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    terminal = config.pluginmanager.getplugin("terminalreporter")
-    worker = getattr(config, "workerinput", {}).get("workerid")
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            if worker is not None:
-                sys.stderr.write(f"[{worker}] {line}\n")
-                sys.stderr.flush()
-            elif terminal is not None:
-                terminal.ensure_newline()
-                terminal.write_line(line)
-
-    return say
 
 
 @pytest.fixture

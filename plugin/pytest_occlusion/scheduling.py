@@ -16,6 +16,7 @@ from xdist.workermanage import parse_tx_spec_config
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.grid import cells, scope_of
 from pytest_occlusion.settings import Grid, Settings
+from pytest_occlusion.speaking import end, watch_workers
 
 
 def auto_workers(settings: Settings) -> int | None:
@@ -60,8 +61,14 @@ class XdistHooks:
         return ModelScheduling(config, log, self.settings.grid)
 
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell workers how the user called pytest, so that failures name the right command."""
+        """Tell workers how the user called pytest, for failures, and where progress goes."""
         node.workerinput["occlusion_args"] = [str(a) for a in node.config.invocation_params.args]
+        watch_workers(node.config, node.workerinput)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Take progress off the terminal before the summary."""
+        end(session.config)
 
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """Check data and checkpoints once, here: in workers a fault would repeat for every cell."""

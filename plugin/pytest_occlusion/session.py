@@ -175,7 +175,7 @@ class Session:
         grid = self.settings.grid
         return [
             self.result(Cell(curve.model, curve.direction, curve.occluder, ratio, k))
-            for ratio in grid.ratios
+            for ratio in grid.levels(curve.occluder)
         ]
 
     def evidence(self) -> Evidence:
@@ -321,7 +321,7 @@ class Session:
         others = [
             other
             for other in self.wanted
-            if other.model == cell.model and (whole or other.ratio == cell.ratio)
+            if other.model == cell.model and (whole or other.tag == cell.tag)
         ]
         return others if cell in others else [*others, cell]
 

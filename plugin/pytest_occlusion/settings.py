@@ -12,6 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from pytest_occlusion.occlusion.levels import SEVERITIES, is_corruption, severity_level
+
 RATIOS = (0.0, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81)
 """Eight levels from 0 to 81 % (Deanda et al. 2025); ours are squares, so that a block has sides
 of 0, .3, .4 ... .9 of the canvas. The paper does not list its own."""
@@ -79,13 +81,23 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Grid:
-    """Which cells exist: models x directions x occluders x ratios x ks."""
+    """Which cells exist: models x directions x occluders x levels x ks.
+
+    A corruption is named among the occluders; its levels are the severities.
+    """
 
     models: tuple[str, ...]
     directions: tuple[str, ...]
     occluders: tuple[str, ...]
     ratios: tuple[float, ...]
     ks: tuple[int, ...]
+    severities: tuple[int, ...] = SEVERITIES
+
+    def levels(self, occluder: str) -> tuple[float, ...]:
+        """The levels of one occluder or corruption, ascending, in [0, 1]."""
+        if is_corruption(occluder):
+            return tuple(severity_level(severity) for severity in self.severities)
+        return self.ratios
 
 
 @dataclass(frozen=True)
@@ -193,7 +205,7 @@ class Settings:
             and model in grid.models
             and direction in grid.directions
             and occluder in grid.occluders
-            and ratio in grid.ratios
+            and ratio in grid.levels(occluder)
             and k in grid.ks
         )
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES
-from pytest_occlusion.occlusion.names import FILLS, OCCLUDERS
+from pytest_occlusion.occlusion.levels import SEVERITIES
+from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS, OCCLUDERS
 from pytest_occlusion.settings import DIRECTIONS, FAIL_ON, KS, PRECISIONS, RATIOS, TOLERANCE
 
 Check = Callable[[object], str | None]
@@ -42,6 +43,16 @@ def _check_ratios(value: object) -> str | None:
     return None
 
 
+def _check_severities(value: object) -> str | None:
+    numbers = _numbers(value, int)
+    if numbers is None:
+        return "is not a list of whole numbers"
+    outside = [number for number in numbers if number not in SEVERITIES]
+    if outside:
+        return f"holds {', '.join(map(str, outside))}; severities are 0 to {max(SEVERITIES)}"
+    return "names a severity twice" if len(set(numbers)) != len(numbers) else None
+
+
 def _check_ks(value: object) -> str | None:
     numbers = _numbers(value, int)
     if numbers is None:
@@ -61,9 +72,10 @@ def _check_seeds(value: object) -> str | None:
 def _check_occluders(value: object) -> str | None:
     if not isinstance(value, list) or not value:
         return "is not a list of names"
-    unknown = [str(n) for n in value if not isinstance(n, str) or n not in OCCLUDERS]
+    known = {**OCCLUDERS, **CORRUPTIONS}
+    unknown = [str(n) for n in value if not isinstance(n, str) or n not in known]
     if unknown:
-        return f"holds unknown {', '.join(unknown)}; known: {', '.join(OCCLUDERS)}"
+        return f"holds unknown {', '.join(unknown)}; known: {', '.join(known)}"
     return "names an occluder twice" if len(set(value)) != len(value) else None
 
 
@@ -136,6 +148,7 @@ SETTINGS: dict[str, Setting] = {
     "candidates": Setting("texts", _one_of(CANDIDATES), protocol=True),
     "direction": Setting("image-to-text", _one_of(DIRECTIONS)),
     "ratios": Setting(list(RATIOS), _check_ratios),
+    "severities": Setting(list(SEVERITIES), _check_severities),
     "ks": Setting(list(KS), _check_ks),
     "occluders": Setting(["block"], _check_occluders),
     "fill": Setting("black", _one_of(FILLS), protocol=True),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_occlusion.occlusion.levels import level_sentence
 from pytest_occlusion.provenance import Provenance, changes, shown_change
 from pytest_occlusion.results import CellResult
 from pytest_occlusion.retrieval.significance import mcnemar, sign_flip
@@ -162,8 +163,8 @@ def explain(
         flipped: Lines that name the queries that flipped.
     """
     cell = result.cell
-    blocked = f"{100 * cell.ratio:g} % blocked ({cell.occluder})"
-    name = f"Recall@{cell.k} of {cell.model} at {blocked}"
+    level = level_sentence(cell.occluder, cell.ratio)
+    name = f"Recall@{cell.k} of {cell.model} at {level}"
     if verdict.baseline is None:
         return [
             f"{name} has no baseline: measured {percent(result.recall)} "

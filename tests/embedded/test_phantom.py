@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_occlusion.occlusion import OCCLUDERS
+from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS
 from pytest_occlusion.settings import RATIOS
 from pytest_occlusion_fixtures.contact_sheet import contact_sheet
 from pytest_occlusion_fixtures.digest import GENERATOR_MODULES, generator_digest
@@ -155,11 +155,12 @@ def test_the_digest_covers_every_module_that_decides_a_pixel_or_a_word() -> None
     assert {f"{name}.py" for name in out.stdout.split()} == set(GENERATOR_MODULES)
 
 
-def test_the_contact_sheet_shows_every_kind_and_every_occluder() -> None:
+def test_the_contact_sheet_shows_every_kind_occluder_and_corruption() -> None:
     size, columns, caption = 64, 8, 14
     sheet = contact_sheet(size=size, scale=1)
     rows = -(-(len(KINDS) + 3) // columns) + len(OCCLUDERS)
-    assert sheet.size == (columns * size, rows * (size + caption))
+    height = (rows + len(CORRUPTIONS)) * (size + caption)
+    assert sheet.size == (columns * size, height)
     for number, occluder in enumerate(reversed(OCCLUDERS), 1):
         top = (rows - number) * (size + caption) + caption
         black = [

@@ -65,6 +65,7 @@ def test_masks_are_nested(tile: Tile, one: float, other: float, height: int, wid
 @given(places(), ratios, sides, sides)
 def test_the_blocked_area(tile: Tile, ratio: float, height: int, width: int) -> None:
     share = achieved_area(tile.name, ratio, height, width)
+    assert share is not None
     assert abs(share - ratio) * height * width <= (height + width) / 2 + 1
     assert share == pytest.approx(achieved_area("block", ratio, height, width))
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_occlusion.occlusion.levels import is_corruption, level_tag, severity_of
 from pytest_occlusion.reporting.record import _adjust_p_values, curves_of
 
 RATIOS = (0.0, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81)
@@ -156,12 +157,13 @@ def cell(
         if abs(moved) > 18:
             verdict = "regressed" if moved > 0 else "improved"
     return {
-        "id": f"{name}-{occluder}-r{round(100 * ratio):02}-k{k:03}",
+        "id": f"{name}-{occluder}-{level_tag(occluder, ratio)}-k{k:03}",
         "model": name,
         "direction": "image-to-text",
         "occluder": occluder,
         "ratio": ratio,
-        "achieved": ratio,
+        "severity": severity_of(occluder, ratio),
+        "achieved": None if is_corruption(occluder) else ratio,
         "k": k,
         "recall": value,
         "hits": hits,

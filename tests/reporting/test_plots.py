@@ -106,16 +106,16 @@ def test_files_may_stand_on_both_sides_of_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["a", "b", "--out", "x", "c"], "one result file, or two; 3 were given"),
-        (["a", "--out", "x", "--nonsense"], "unrecognized arguments: --nonsense"),
-        (["--out", "x"], "arguments are required"),
+        (["compare", "a", "b", "--format", "json", "c"], "one result file, or two; 3 were given"),
+        (["plot", "a", "--out", "x", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["plot", "--out", "x"], "arguments are required"),
     ],
 )
 def test_arguments_that_are_refused(
     arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["plot", *arguments])
+        main(arguments)
     assert stop.value.code == 2
     assert says in capsys.readouterr().err
 

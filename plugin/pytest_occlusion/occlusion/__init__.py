@@ -1,28 +1,45 @@
 """Occlusion: which pixels of a canvas are blocked, and what they are replaced by.
 
-Usable as a library on its own; needs nothing but torch.
+And corruptions of the same canvases, to set occlusion beside them. Usable as a library on its own;
+needs nothing but torch and Pillow.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_occlusion.occlusion.names import FILLS, OCCLUDERS
+from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS, OCCLUDERS
 
 if TYPE_CHECKING:
     from pytest_occlusion.occlusion.apply import (
+        Corrupted,
         Occlusion,
         achieved_area,
+        corrupt,
         occlude,
+        prepare,
+        prepare_corruption,
         prepare_occlusion,
     )
 
-__all__ = ["FILLS", "OCCLUDERS", "Occlusion", "achieved_area", "occlude", "prepare_occlusion"]
+__all__ = [
+    "CORRUPTIONS",
+    "FILLS",
+    "OCCLUDERS",
+    "Corrupted",
+    "Occlusion",
+    "achieved_area",
+    "corrupt",
+    "occlude",
+    "prepare",
+    "prepare_corruption",
+    "prepare_occlusion",
+]
 
 
 def __getattr__(name: str) -> object:
     """Import torch only when something that needs it is asked for."""
-    if name in {"Occlusion", "achieved_area", "occlude", "prepare_occlusion"}:
+    if name in __all__:  # the names of occluders and fills are already here
         from pytest_occlusion.occlusion import apply
 
         return getattr(apply, name)

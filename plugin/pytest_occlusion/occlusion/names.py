@@ -18,3 +18,16 @@ FILLS: dict[str, str] = {
     "noise": "uniform grey noise, one value per pixel",
 }
 """Fill name -> what blocked pixels are replaced by."""
+
+CORRUPTIONS: dict[str, str] = {
+    "gaussian-noise": "grey noise of every pixel",
+    "blur": "a Gaussian blur",
+    "motion-blur": "a streak at a random angle",
+    "jpeg": "compression",
+    "contrast": "less contrast",
+    "brightness": "more brightness",
+    "down-sampling": "coarse pixels",
+    "rotation": "a turn to a random side",
+}
+"""Corruption name -> what it does. In a grid they stand where occluders do, but their level is a
+severity from 0 to 5 and not a blocked share."""

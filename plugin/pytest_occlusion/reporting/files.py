@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.claims import told
+from pytest_occlusion.occlusion.levels import axis_name, is_corruption, level_text
 from pytest_occlusion.reporting.views import baseline_recall, curve_groups, ks_of
 from pytest_occlusion.store import write_atomically
 from pytest_occlusion.verdicts import CHANGED, IMPROVED, NEW, REGRESSED
@@ -17,7 +18,7 @@ from pytest_occlusion.verdicts import CHANGED, IMPROVED, NEW, REGRESSED
 Results = Mapping[str, Any]
 
 CSV_COLUMNS = (
-    *("suite", "model", "direction", "occluder", "ratio", "achieved", "k"),
+    *("suite", "model", "direction", "occluder", "ratio", "severity", "achieved", "k"),
     *("recall", "ci_low", "ci_high", "hits", "queries", "chance", "constant"),
     *("median_rank", "mrr", "verdict", "tolerance", "baseline_hits", "lost", "gained", "p_value"),
     *("p_adjusted", "drift"),
@@ -32,12 +33,13 @@ def as_json(results: Results) -> str:
 
 
 def as_csv(results: Results) -> str:
-    """One row per cell."""
+    """One row per cell; a corruption has a severity where an occluder has a ratio."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for cell in results["cells"]:
-        writer.writerow({"suite": results["suite"], **cell})
+        own = {"ratio": ""} if is_corruption(cell["occluder"]) else {}
+        writer.writerow({"suite": results["suite"], **cell, **own})
     return text.getvalue()
 
 
@@ -116,15 +118,15 @@ def _changes(kind: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     by_place = {(cell["ratio"], cell["k"]): cell for cell in cells}
-    ks = ks_of(cells)
+    ks, occluder = ks_of(cells), cells[0]["occluder"]
     lines = [
-        "| blocked | " + " | ".join(f"R@{k}" for k in ks) + " |",
+        f"| {axis_name(occluder)} | " + " | ".join(f"R@{k}" for k in ks) + " |",
         "|---:|" + "---:|" * len(ks),
     ]
     for ratio in sorted({cell["ratio"] for cell in cells}):
         row = [by_place.get((ratio, k)) for k in ks]
         entries = [f"{100 * cell['recall']:.1f}" if cell else "" for cell in row]
-        lines.append(f"| {100 * ratio:g} % | " + " | ".join(entries) + " |")
+        lines.append(f"| {level_text(occluder, ratio)} | " + " | ".join(entries) + " |")
     floors = [next(cell for cell in cells if cell["k"] == k) for k in ks]
     for name in ("chance", "constant"):
         entries = [f"{100 * cell[name]:.1f}" for cell in floors]

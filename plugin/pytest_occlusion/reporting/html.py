@@ -32,7 +32,7 @@ from pytest_occlusion.reporting.views import Results
 
 SECTIONS = {
     "summary": "Summary",
-    "curves": "Recall against the blocked share",
+    "curves": "Recall curves",
     "tables": "Recall per model",
     "retention": "Retention",
     "robustness": "Accuracy and robustness",

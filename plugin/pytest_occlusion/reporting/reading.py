@@ -24,6 +24,7 @@ NUMBERS = ("ratio", "k", "recall", "hits", "queries", "chance", "constant", "ci_
 
 CELL_DEFAULTS: Mapping[str, Any] = {
     "direction": "image-to-text",
+    "severity": None,
     "achieved": None,
     "median_rank": None,
     "mrr": None,

@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_occlusion.checks import ClaimCheck
 from pytest_occlusion.claims import CLAIMS
+from pytest_occlusion.occlusion.levels import severity_of
 from pytest_occlusion.pipeline import Measured
 from pytest_occlusion.provenance import Provenance
 from pytest_occlusion.reporting.timings import merged, timing_records
@@ -51,6 +52,7 @@ def cell_record(
     cell, measured = result.cell, session.measured(result.cell)
     baseline = verdict.baseline
     accepted = None if baseline is None else baseline.provenance
+    achieved = measured[0].fields["achieved"]
     return {
         "baseline": None if accepted is None else {accepted.id: asdict(accepted)},
         "cell": {
@@ -59,7 +61,8 @@ def cell_record(
             "direction": cell.direction,
             "occluder": cell.occluder,
             "ratio": float(cell.ratio),
-            "achieved": float(measured[0].fields["achieved"]),
+            "severity": severity_of(cell.occluder, cell.ratio),
+            "achieved": None if achieved is None else float(achieved),
             "k": int(cell.k),
             "recall": float(result.recall),
             "hits": int(result.hits),
@@ -215,7 +218,7 @@ def curves_of(cells: Sequence[Mapping[str, Any]]) -> list[Record]:
     Flags: ``near-chance`` (the interval at 0 % does not clear chance), ``image-blind`` (it clears
     chance but not the best constant ranking, so it is no proof that the image is used),
     ``collapsed`` (the positives of most queries tie), ``not-monotone`` (recall rises with the
-    blocked share by more than the intervals explain).
+    level by more than the intervals explain).
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for cell in cells:

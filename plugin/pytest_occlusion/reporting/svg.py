@@ -205,22 +205,24 @@ def curve_chart(
     *,
     floors: Sequence[tuple[str, float]],
     x_top: float,
+    x_label: str,
     y_label: str,
 ) -> str:
-    """Recall against the blocked share.
+    """Recall against the blocked share or the severity.
 
     Args:
         title: For screen readers.
         series: A curve per model.
         floors: (name, value) of horizontal lines: what a ranking without the image comes to.
-        x_top: Largest blocked share, in percent.
+        x_top: Largest blocked share in percent, or largest severity.
+        x_label: Name of the horizontal axis.
         y_label: Name of the vertical axis.
     """
     highest = [value for one in series for _, value in (*one.points, *one.band, *one.ghost)]
     frame = Frame(
         380, 250, (0, x_top), (0, nice_top(max([*highest, *(v for _, v in floors)]))), right=56
     )
-    parts = [axes(frame, "blocked, % of the image", y_label)]
+    parts = [axes(frame, x_label, y_label)]
     parts += _floors(frame, floors)
     for one in series:
         parts.append(_behind(frame, one))
@@ -270,18 +272,20 @@ def _front(frame: Frame, series: Series) -> str:
     return _group(series, f'{line}<path class="mark" d="{marks}"/>', told=True)
 
 
-def retention_chart(title: str, lines: Sequence[tuple[int, Sequence[Point]]], x_top: float) -> str:
+def retention_chart(
+    title: str, lines: Sequence[tuple[int, Sequence[Point]]], x_top: float, x_label: str
+) -> str:
     """Share of recall that is left, a line per k; the outermost are named."""
     top = max([100.0, *(value for _, points in lines for _, value in points)])
     frame = Frame(230, 150, (0, x_top), (0, nice_top(top)), left=32, bottom=32)
-    parts = [axes(frame, "blocked, %", "")]
+    parts = [axes(frame, x_label, "")]
     last = max(1, len(lines) - 1)
     for place, (k, points) in enumerate(lines):
         step = round(place * 5 / last)
         path = polyline([frame.place(point) for point in points])
         parts.append(
             f'<g class="k{step}"><title>R@{k}: '
-            f"{', '.join(f'{y:.0f} % at {x:g} %' for x, y in points)}</title>"
+            f"{', '.join(f'{y:.0f} % at {x:g}' for x, y in points)}</title>"
             f'<path class="line" d="{path}"/></g>'
         )
     return picture(frame, title, "".join(parts), "chart small")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_occlusion.claims import told
+from pytest_occlusion.occlusion.levels import axis_name, level_text
+from pytest_occlusion.reporting.levels import half_text
 from pytest_occlusion.reporting.timings import speed_lines
 from pytest_occlusion.reporting.views import baseline_recall, curve_groups, focus_k, ks_of
 from pytest_occlusion.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
@@ -19,6 +21,8 @@ Results = Mapping[str, Any]
 Cell = Mapping[str, Any]
 
 LABEL = 7
+"""Columns of the first one: the six ks of the default suite fit into 80 beside it."""
+
 COLUMN = 10
 BASELINE = 13
 SHOWN_CHANGES = 20
@@ -115,7 +119,7 @@ def _table(results: Results, cells: Sequence[Cell], *, width: int, unicode: bool
             f"{model['token_limit']} tokens"
         )
     ks = ks_of(cells)
-    per_block = max(1, (width - LABEL - BASELINE) // COLUMN)
+    per_block = max(1, (width - _label(first["occluder"]) - BASELINE) // COLUMN)
     for start in range(0, len(ks), per_block):
         yield from _block(cells, ks[start : start + per_block])
     yield from _curve_lines(results, cells, unicode=unicode)
@@ -126,19 +130,20 @@ def _block(cells: Sequence[Cell], ks: Sequence[int]) -> Iterator[Line]:
     by_place = {(cell["ratio"], cell["k"]): cell for cell in cells}
     ratios = sorted({ratio for ratio, _ in by_place})
     heads = "".join(f"{f'R@{k}':>5}{'':5}" for k in ks)
-    yield Line(f"{'blocked':<{LABEL}}{heads}{'vs baseline':>{BASELINE}}", FAINT)
+    occluder, label = cells[0]["occluder"], _label(cells[0]["occluder"])
+    yield Line(f"{axis_name(occluder):<{label}}{heads}{'vs baseline':>{BASELINE}}", FAINT)
     for ratio in ratios:
         row = [by_place.get((ratio, k)) for k in ks]
         text = "".join(_entry(cell, by_place) for cell in row)
         change, markup = _against_baseline([cell for cell in row if cell is not None])
-        yield Line(f"{_percent(ratio):>{LABEL - 2}} %{text}{change:>{BASELINE}}", markup)
+        yield Line(f"{level_text(occluder, ratio):>{label}}{text}{change:>{BASELINE}}", markup)
     for name in ("chance", "constant"):
         floors = [by_place.get((ratios[0], k)) for k in ks]
         shown = "".join(
             f"{100 * cell[name]:5.1f}{'':5}" if cell else " " * COLUMN for cell in floors
         )
-        label = "chance" if name == "chance" else "const."
-        yield Line(f"{label:<{LABEL}}{shown}", FAINT)
+        floor = "chance" if name == "chance" else "const."
+        yield Line(f"{floor:<{label}}{shown}", FAINT)
 
 
 def _overview(cells: Sequence[Cell], width: int) -> list[Line]:
@@ -157,7 +162,7 @@ def _overview(cells: Sequence[Cell], width: int) -> list[Line]:
         title = f"all models - {occluder}{arrow}: R@{focus} in multiples of chance"
         lines += [Line(), Line(title, BOLD)]
         column = max(8, *(len(model) + 2 for model in models))
-        per_block = max(1, (width - LABEL) // column)
+        per_block = max(1, (width - _label(occluder)) // column)
         for start in range(0, len(models), per_block):
             lines += _side_by_side(group, models[start : start + per_block], column)
     return lines
@@ -165,19 +170,22 @@ def _overview(cells: Sequence[Cell], width: int) -> list[Line]:
 
 def _side_by_side(cells: Sequence[Cell], models: Sequence[str], column: int) -> list[Line]:
     by_place = {(cell["ratio"], cell["model"]): cell for cell in cells}
-    lines = [Line(f"{'blocked':<{LABEL}}" + "".join(f"{m:>{column}}" for m in models), FAINT)]
+    occluder, label = cells[0]["occluder"], _label(cells[0]["occluder"])
+    heads = "".join(f"{model:>{column}}" for model in models)
+    lines = [Line(f"{axis_name(occluder):<{label}}{heads}", FAINT)]
     for ratio in sorted({cell["ratio"] for cell in cells}):
         row = [by_place.get((ratio, model)) for model in models]
         shown = "".join(
             f"{cell['recall'] / cell['chance']:>{column}.1f}" if cell else f"{'-':>{column}}"
             for cell in row
         )
-        lines.append(Line(f"{_percent(ratio):>{LABEL - 2}} %{shown}"))
+        lines.append(Line(f"{level_text(occluder, ratio):>{label}}{shown}"))
     return lines
 
 
-def _percent(ratio: float) -> str:
-    return f"{round(100 * ratio, 2):g}"
+def _label(occluder: str) -> int:
+    name = axis_name(occluder)
+    return LABEL if len(name) <= LABEL else len(name) + 1
 
 
 def _entry(cell: Cell | None, by_place: Mapping[tuple[float, int], Cell]) -> str:
@@ -220,7 +228,7 @@ def _curve_lines(results: Results, cells: Sequence[Cell], *, unicode: bool) -> I
         if stands and curve["area"] is not None:
             parts.append(f"area under retention {curve['area']:.2f}")
         if stands and curve["half_ratio"] is not None:
-            parts.append(f"half gone at {100 * curve['half_ratio']:.0f} %")
+            parts.append(f"half gone at {half_text(curve['occluder'], curve['half_ratio'])}")
         if stands and curve["r_squared"] is not None:
             parts.append(f"linear R2 {curve['r_squared']:.2f}")
         yield Line("; ".join(parts))
@@ -232,7 +240,7 @@ FLAGS = {
     "near-chance": "near chance at 0 %",
     "image-blind": "no better at 0 % than the best ranking that ignores the image",
     "collapsed": "collapsed (most positives tie with other candidates)",
-    "not-monotone": "not monotone (recall rises with the blocked share)",
+    "not-monotone": "not monotone (recall rises with the blocked share or severity)",
 }
 
 

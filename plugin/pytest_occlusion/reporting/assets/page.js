@@ -62,7 +62,12 @@
     { name: "model", value: (c) => c.model },
     { name: "direction", value: (c) => c.direction },
     { name: "occluder", value: (c) => c.occluder },
-    { name: "blocked %", value: (c) => c.ratio, text: (c) => String(+(100 * c.ratio).toFixed(2)), n: 1 },
+    {
+      name: cells.some((c) => c.severity != null) ? "blocked % or severity" : "blocked %",
+      value: (c) => c.ratio,
+      text: (c) => (c.severity != null ? "severity " + c.severity : String(+(100 * c.ratio).toFixed(2))),
+      n: 1,
+    },
     { name: "k", value: (c) => c.k, n: 1 },
     { name: "recall %", value: (c) => c.recall, text: (c) => percent(c.recall), n: 1 },
     { name: "95 % CI", value: (c) => c.ci_low, text: (c) => percent(c.ci_low) + " \u2013 " + percent(c.ci_high), n: 1 },

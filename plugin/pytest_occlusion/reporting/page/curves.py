@@ -1,13 +1,13 @@
-"""Charts over the blocked share: recall, retention, and accuracy against robustness."""
+"""Charts over the levels: recall, retention, and accuracy against robustness."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from pytest_occlusion.reporting import svg, views
+from pytest_occlusion.occlusion.levels import axis_name, axis_title, axis_value, level_text
+from pytest_occlusion.reporting import levels, svg, views
 from pytest_occlusion.reporting.page.pieces import (
-    blocked,
     legend_places,
     per_condition,
     percent,
@@ -18,7 +18,7 @@ from pytest_occlusion.reporting.views import Cell, Condition, Results
 
 
 def curves_section(document: Results) -> Iterator[str]:
-    """Recall over the blocked share, a chart per k, with the choice of what is shown."""
+    """Recall over the levels, a chart per k, with the choice of what is shown."""
     names = legend_places(document)
     found = views.conditions(document["cells"])
     choices = "".join(
@@ -47,8 +47,8 @@ def curves_section(document: Results) -> Iterator[str]:
 
 
 def _curve_charts(document: Results, condition: Condition, cells: Sequence[Cell]) -> Iterator[str]:
-    names = legend_places(document)
-    x_top = 100 * max((cell["ratio"] for cell in cells), default=0) or 100
+    names, name = legend_places(document), condition.occluder
+    x_top = axis_value(name, max((cell["ratio"] for cell in cells), default=0) or 1)
     every = views.curves(cells)
     yield '<div class="charts">'
     for k in views.ks_of(cells):
@@ -59,20 +59,21 @@ def _curve_charts(document: Results, condition: Condition, cells: Sequence[Cell]
                 number=names[curve.model],
                 title=f"{curve.model}: "
                 + ", ".join(
-                    f"{percent(c['recall'])} at {blocked(c['ratio'])} %" for c in curve.cells
+                    f"{percent(c['recall'])} at {level_text(name, c['ratio'])}" for c in curve.cells
                 ),
-                points=[(100 * c["ratio"], 100 * c["recall"]) for c in curve.cells],
+                points=[(axis_value(name, c["ratio"]), 100 * c["recall"]) for c in curve.cells],
                 band=[(100 * c["ci_low"], 100 * c["ci_high"]) for c in curve.cells],
-                ghost=[(100 * ratio, 100 * recall) for ratio, recall in curve.baseline],
+                ghost=[(axis_value(name, ratio), 100 * recall) for ratio, recall in curve.baseline],
             )
             for curve in chosen
         ]
         chart = svg.curve_chart(
-            f"Recall at {k} against the blocked share, {condition.title}; the numbers are in the "
-            "tables below",
+            f"Recall at {k} against the {levels.axis_words(name)}, {condition.title}; "
+            "the numbers are in the tables below",
             series,
-            floors=[(name, 100 * first[name]) for name in ("chance", "constant")],
+            floors=[(floor, 100 * first[floor]) for floor in ("chance", "constant")],
             x_top=x_top,
+            x_label=axis_title(name),
             y_label=f"R@{k}, %",
         )
         yield f"<figure>{chart}<figcaption>R@{k}</figcaption></figure>"
@@ -96,13 +97,13 @@ def _ends(document: Results) -> str:
 def _retention_charts(
     document: Results, condition: Condition, cells: Sequence[Cell]
 ) -> Iterator[str]:
-    names = legend_places(document)
-    x_top = 100 * max((cell["ratio"] for cell in cells), default=0) or 100
+    names, occluder = legend_places(document), condition.occluder
+    x_top = axis_value(occluder, max((cell["ratio"] for cell in cells), default=0) or 1)
     every = views.curves(cells)
     yield '<div class="multiples">'
     for model in views.models_of(cells):
         lines = [
-            (curve.k, [(100 * ratio, 100 * left) for ratio, left in curve.retention])
+            (curve.k, [(axis_value(occluder, x), 100 * left) for x, left in curve.retention])
             for curve in sorted(every, key=lambda one: one.k)
             if curve.model == model and curve.retention
         ]
@@ -112,7 +113,7 @@ def _retention_charts(
         else:
             ks = f"R@{lines[0][0]} to R@{lines[-1][0]}" if len(lines) > 1 else f"R@{lines[0][0]}"
             chart = svg.retention_chart(
-                f"Retention of {model}, {condition.title}, {ks}", lines, x_top
+                f"Retention of {model}, {condition.title}, {ks}", lines, x_top, axis_name(occluder)
             )
         yield (f'<figure data-m="{names[model]}">{chart}<figcaption>{name}</figcaption></figure>')
     yield "</div>"
@@ -152,7 +153,7 @@ def _scatter(document: Results, condition: Condition, cells: Sequence[Cell]) -> 
                 f"{svg.swatch(names[one.model])}{escape(one.model)}",
                 percent(one.accuracy),
                 percent(one.robustness, 0),
-                "" if half is None else f"{percent(half, 0)} %",
+                levels.half_text(condition.occluder, half),
                 "" if fit is None else f"{fit:.2f}",
                 "on the front" if one.front else "",
                 escape(flags),

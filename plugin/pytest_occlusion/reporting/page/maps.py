@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pytest_occlusion.grid import MAIN_OCCLUDER
+from pytest_occlusion.occlusion.levels import axis_title
 from pytest_occlusion.reporting import svg
 from pytest_occlusion.reporting.maps import (
     Line,
@@ -113,6 +115,7 @@ def _worst(document: Results, record: Mapping[str, Any]) -> Iterator[str]:
         series,
         floors=[] if chance is None else [("chance", chance)],
         x_top=max(x for line in lines for x, _, _, _ in line.points),
+        x_label=axis_title(MAIN_OCCLUDER),
         y_label=f"R@{k}, %",
     )
     legend = "".join(

@@ -21,11 +21,6 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "" if share is None else f"{100 * share:.{digits}f}"
 
 
-def blocked(ratio: float) -> str:
-    """A blocked share in percent, as short as it is exact."""
-    return f"{round(100 * ratio, 2):g}"
-
-
 def p_text(value: float | None) -> str:
     """A p value to one digit, empty where there is none."""
     return "" if value is None else f"{value:.1g}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from pytest_occlusion.reporting import views
-from pytest_occlusion.reporting.page.pieces import blocked, listing, plain, table
+from pytest_occlusion.reporting import levels, views
+from pytest_occlusion.reporting.page.pieces import listing, plain, table
 from pytest_occlusion.reporting.views import Results
 
 
@@ -49,9 +49,8 @@ def provenance_section(document: Results) -> Iterator[str]:
     yield "<h3>Corpus</h3>"
     yield listing((name, plain(value)) for name, value in corpus.items())
     yield "<h3>Protocol</h3>"
-    shares = sorted({cell["ratio"] for cell in document["cells"]})
     measured = {
-        "ratios": ", ".join(f"{blocked(ratio)} %" for ratio in shares),
+        **levels.measured(document["cells"]),
         "ks": ", ".join(map(str, views.ks_of(document["cells"]))),
         "occluders": ", ".join(dict.fromkeys(cell["occluder"] for cell in document["cells"])),
     }

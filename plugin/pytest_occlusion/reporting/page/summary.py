@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from pytest_occlusion.reporting import views
+from pytest_occlusion.reporting import levels, views
 from pytest_occlusion.reporting.files import headline
 from pytest_occlusion.reporting.page.pieces import ORDER, SIGNS, counted, plain, verdict_mark
 from pytest_occlusion.reporting.views import Results
@@ -33,7 +33,7 @@ def summary_section(document: Results) -> Iterator[str]:
         f"<p>{corpus['radiographs']:,} radiographs of {corpus['studies']:,} studies against "
         f"{corpus['candidates']:,} candidates; {counted(len(document['models']), 'model')}, "
         f"{counted(len(views.conditions(cells)), 'condition')}, "
-        f"{counted(len({c['ratio'] for c in cells}), 'blocked share')}, "
+        f"{levels.counted(cells)}, "
         f"{counted(len(views.ks_of(cells)), 'list length')}.</p>"
     )
     yield from (f'<p class="note">{escape(plain(note))}</p>' for note in corpus["notes"])

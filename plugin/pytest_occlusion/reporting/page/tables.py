@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pytest_occlusion.reporting import views
+from pytest_occlusion.occlusion.levels import axis_name, level_text
+from pytest_occlusion.reporting import levels, views
 from pytest_occlusion.reporting.page.pieces import (
     ORDER,
     SIGNS,
-    blocked,
     legend_places,
     per_condition,
     percent,
@@ -29,7 +28,7 @@ def tables_section(document: Results) -> Iterator[str]:
     """Recall by ratio and k, a table per model."""
     scale = "".join(f'<span class="h{step}">{10 * step}+</span>' for step in range(HEAT))
     yield (
-        f'<p class="key">Recall in percent, and below it the change against 0 % blocked. '
+        f'<p class="key">Recall in percent, and below it the change against the untouched picture. '
         f'<span class="scale" aria-hidden="true">{scale}</span> {SIGNS[REGRESSED]} regressed, '
         f"{SIGNS[IMPROVED]} improved against the baseline.</p>"
     )
@@ -46,13 +45,13 @@ def _heat_tables(document: Results, condition: Condition, cells: Sequence[Cell])
 
 
 def _heat_table(condition: Condition, model: str, cells: Sequence[Cell]) -> str:
-    by_place = {(cell["ratio"], cell["k"]): cell for cell in cells}
+    name, by_place = condition.occluder, {(cell["ratio"], cell["k"]): cell for cell in cells}
     ks, ratios = views.ks_of(cells), sorted({cell["ratio"] for cell in cells})
     head = "".join(f'<th scope="col" class="n">R@{k}</th>' for k in ks)
     rows = []
     for ratio in ratios:
         entries = "".join(_heat_cell(by_place, ratio, k) for k in ks)
-        rows.append(f'<tr><th scope="row" class="n">{blocked(ratio)} %</th>{entries}</tr>')
+        rows.append(f'<tr><th scope="row" class="n">{level_text(name, ratio)}</th>{entries}</tr>')
     for floor in ("chance", "constant"):
         values = [by_place.get((ratios[0], k)) for k in ks]
         entries = "".join(f'<td class="n">{percent(c[floor]) if c else ""}</td>' for c in values)
@@ -60,8 +59,9 @@ def _heat_table(condition: Condition, model: str, cells: Sequence[Cell]) -> str:
     return scrolling(
         f"{model}, {condition.title}",
         f'<table class="heat"><caption>{escape(model)}<span class="sr">, {escape(condition.title)}'
-        ": recall in percent by blocked share and list length</span></caption><thead><tr>"
-        f'<th scope="col" class="n">blocked</th>{head}</tr></thead>'
+        f": recall in percent by {levels.axis_words(name)} and list length</span></caption>"
+        "<thead><tr>"
+        f'<th scope="col" class="n">{axis_name(name)}</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>",
     )
 
@@ -102,8 +102,8 @@ def cells_section(document: Results) -> Iterator[str]:
         select("occluder", "Occluder", same(dict.fromkeys(c["occluder"] for c in cells))),
         select(
             "ratio",
-            "Blocked",
-            [(json.dumps(r), f"{blocked(r)} %") for r in sorted({c["ratio"] for c in cells})],
+            "Severity or blocked" if levels.any_corrupted(cells) else "Blocked",
+            levels.choices(cells),
         ),
         select("k", "k", same(views.ks_of(cells))),
         select("verdict", "Verdict", same(kind for kind, _ in kinds)),

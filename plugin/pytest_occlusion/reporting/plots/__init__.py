@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.reporting.plots.gaps import gap_figure, several_corpora
 from pytest_occlusion.reporting.plots.overlay import overlays
 from pytest_occlusion.reporting.plots.single import figures
 from pytest_occlusion.reporting.plots.style import fixed_style, rendered, require_matplotlib
@@ -26,7 +27,7 @@ def plot(
     """Draw every figure that the results allow.
 
     Args:
-        runs: One results document, or two to be overlaid.
+        runs: One results document, two to be overlaid, or one for each of several corpora.
         folder: Where the files go.
         formats: Of ``FORMATS``.
         labels: What the two runs are called.
@@ -47,7 +48,9 @@ def plot(
     require_matplotlib()
     runs = [completed(run) for run in runs]
     with fixed_style():
-        if len(runs) == 2:
+        if len(runs) > 2 or several_corpora(runs):
+            drawn = {"corpora": gap_figure(runs)}
+        elif len(runs) == 2:
             drawn = dict(overlays(runs[0], runs[1], labels))
         else:
             drawn = dict(figures(runs[0]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_occlusion.grid import MAIN_OCCLUDER
 from pytest_occlusion.reporting.maps import (
     Map,
     chance_of,
@@ -132,6 +133,12 @@ def _worst_figure(results: Results) -> Figure:
         chance = chance_of(results, record)
         if chance is not None:
             panel.axhline(chance, color="#6b7680", linewidth=0.9, linestyle=":", label="chance")
-        finish(panel, record["model"], f"R@{record['k']}, %", **in_grid(place, len(records)))
+        finish(
+            panel,
+            record["model"],
+            f"R@{record['k']}, %",
+            MAIN_OCCLUDER,
+            **in_grid(place, len(records)),
+        )
     legend(figure, axes, LEGEND_COLUMNS)
     return figure

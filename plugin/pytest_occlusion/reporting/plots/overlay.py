@@ -61,6 +61,6 @@ def _overlay(
         floors = [cell for cell in new if cell["model"] == model and cell["k"] == k]
         if floors:
             draw_floors(panel, floors[0])
-        finish(panel, model, f"R@{k}, %", **in_grid(place, len(models)))
+        finish(panel, model, f"R@{k}, %", new[0]["occluder"], **in_grid(place, len(models)))
     legend(figure, axes)
     return figure

@@ -1,10 +1,11 @@
-"""Figures of one run: recall and retention over the ratios, occluders, accuracy at 0 %."""
+"""Figures of one run: recall and retention over the levels, occluders, accuracy at 0 %."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_occlusion.occlusion.levels import axis_value, is_corruption
 from pytest_occlusion.reporting import views
 from pytest_occlusion.reporting.plots.style import (
     COLOURS,
@@ -39,12 +40,14 @@ def figures(results: Results) -> Iterator[tuple[str, Figure]]:
             if any(curve.retention for curve in views.curves(own)):
                 yield f"retention-{name}", _per_k(own, _retention_panel)
     for direction in dict.fromkeys(one.direction for one in found):
-        occluders = [one.occluder for one in found if one.direction == direction]
+        every = [one.occluder for one in found if one.direction == direction]
         way = "" if direction == found[0].direction else f"-{direction}"
         own = [cell for cell in cells if cell["direction"] == direction]
-        if len(occluders) > 1 and len({cell["ratio"] for cell in own}) > 1:
-            yield f"occluders{way}", _occluders(own, occluders)
-        whole = [c for c in own if c["ratio"] == 0 and c["occluder"] == occluders[0]]
+        for name, corruptions in (("occluders", False), ("corruptions", True)):
+            kind = [one for one in every if is_corruption(one) == corruptions]
+            if len(kind) > 1 and len({cell["ratio"] for cell in own}) > 1:
+                yield f"{name}{way}", _occluders(own, kind)
+        whole = [c for c in own if c["ratio"] == 0 and c["occluder"] == every[0]]
         if whole:
             yield f"accuracy{way}", _accuracy(whole)
 
@@ -62,7 +65,7 @@ def _per_k(cells: Sequence[Cell], draw: Panel) -> Figure:
     figure, axes = panels(len(ks), legend_rows(len(models) + 2))
     for place, (k, panel) in enumerate(zip(ks, axes, strict=True)):
         label = draw(panel, [curve for curve in every if curve.k == k], models)
-        finish(panel, f"R@{k}", label, **in_grid(place, len(ks)))
+        finish(panel, f"R@{k}", label, cells[0]["occluder"], **in_grid(place, len(ks)))
     legend(figure, axes)
     return figure
 
@@ -79,7 +82,7 @@ def _retention_panel(panel: Axes, curves: Sequence[Curve], models: Sequence[str]
     for curve in curves:
         if curve.retention:
             panel.plot(
-                [100 * ratio for ratio, _ in curve.retention],
+                [axis_value(curve.cells[0]["occluder"], x) for x, _ in curve.retention],
                 [100 * left for _, left in curve.retention],
                 label=label_of(curve.model),
                 **look_of(models.index(curve.model)),
@@ -98,7 +101,7 @@ def _occluders(cells: Sequence[Cell], occluders: Sequence[str]) -> Figure:
                 draw_curve(panel, curve, look_of(number), occluder, band=True)
         if own:
             draw_floors(panel, own[0])
-        finish(panel, model, f"R@{k}, %", **in_grid(place, len(models)))
+        finish(panel, model, f"R@{k}, %", occluders[0], **in_grid(place, len(models)))
     legend(figure, axes)
     return figure
 

@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.occlusion.levels import axis_title, axis_value
 from pytest_occlusion.reporting.views import Cell, Curve
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ PANEL = (2.3, 2.0)
 COLUMNS = 3
 
 LEGEND_COLUMNS = 4
-
-BLOCKED = "blocked, % of the image"
 
 
 def require_matplotlib() -> None:
@@ -137,14 +136,16 @@ def label_of(name: str) -> str:
     return f" {name}" if name.startswith("_") else name
 
 
-def finish(panel: Axes, title: str, label: str, *, first: bool, last_row: bool) -> None:
+def finish(
+    panel: Axes, title: str, label: str, occluder: str, *, first: bool, last_row: bool
+) -> None:
     """Title, axes from zero, names on the outer sides only."""
     panel.set_title(title)
     panel.set_ylim(bottom=0)
     if first:
         panel.set_ylabel(label)
     if last_row:
-        panel.set_xlabel(BLOCKED)
+        panel.set_xlabel(axis_title(occluder))
 
 
 def in_grid(place: int, count: int) -> dict[str, bool]:
@@ -157,7 +158,8 @@ def draw_curve(
     panel: Axes, curve: Curve, look: Mapping[str, Any], label: str, *, band: bool
 ) -> None:
     """One curve, with its interval where it is asked for."""
-    xs = [100 * ratio for ratio in curve.ratios]
+    occluder = curve.cells[0]["occluder"]
+    xs = [axis_value(occluder, ratio) for ratio in curve.ratios]
     if band:
         panel.fill_between(
             xs,

@@ -1,0 +1,131 @@
+"""Progress through pytest: on a terminal and in a log, serial and on two workers."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.conftest import CONFTEST, Project, workers
+
+EAGER = """
+from pytest_occlusion import display, mailbox, progress
+display.REDRAW_SECONDS = mailbox.NOTE_SECONDS = 0.0
+display.QUIET_SECONDS = mailbox.QUIET_SECONDS = 0.0
+"""
+
+
+def command(*args: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error"),
+        *("--occlusion-no-store", "--occlusion-batch-size", "8", "--snapshot-update", *args),
+    ]
+
+
+def on_a_terminal(folder: Path, *args: str) -> tuple[int, str]:
+    """Exit status, and all that a terminal of 80 columns receives."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    process = subprocess.Popen(
+        command(*args), cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    received = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        received += part
+    os.close(ours)
+    return process.wait(), received.decode()
+
+
+def shown(text: str) -> list[str]:
+    """The lines that stay on the screen: only what this plugin and pytest use is understood."""
+    lines, column = [""], 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
+        if part == "\n":
+            lines.append("")
+            column = 0
+        elif part == "\r":
+            column = 0
+        elif part == "\x1b[K":
+            lines[-1] = lines[-1][:column]
+        elif not part.startswith("\x1b"):
+            lines[-1] = lines[-1][:column] + part + lines[-1][column + len(part) :]
+            column += len(part)
+    return lines
+
+
+@pytest.fixture
+def eager(project: Project) -> Path:
+    """The project, reporting as often as it can."""
+    project.pytester.makeconftest(CONFTEST + EAGER)
+    return project.path
+
+
+@workers("0", "2")
+def test_on_a_terminal_a_bar_that_leaves_nothing_behind(
+    eager: Path, parallel: tuple[str, ...]
+) -> None:
+    status, text = on_a_terminal(eager, *parallel)
+    assert status == 0, text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    if not parallel:
+        assert re.search(r"\rgood: encoding .*/s, .* left", plain.replace("\x1b[K", ""))
+    lines = shown(text)
+    assert not any(" left" in line for line in lines), "nothing of the bar is left"
+    dots = [line for line in lines if re.match(r"(test_toy\.py )?\.+( +\[ *\d+%\])?$", line)]
+    assert sum(line.split("[")[0].count(".") - ("py" in line) for line in dots) == 18
+    drawn = re.findall(r"\r\x1b\[K([^\r\n]+)", text)
+    assert all(
+        len(re.sub(r"\x1b\[[0-9;]*[mK]", "", bar).partition(" left")[0]) < 80 for bar in drawn
+    )
+    assert any("16 baselines written" in line for line in lines)
+
+
+@workers("0", "2")
+def test_in_a_log_whole_lines(eager: Path, parallel: tuple[str, ...]) -> None:
+    done = subprocess.run(command(*parallel), cwd=eager, capture_output=True, text=True, check=True)
+    assert "\r" not in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "left" not in done.stderr
+    found = [line for line in done.stdout.splitlines() if " left" in line]
+    worker = r"\[gw[01]\] " if parallel else ""
+    whole = rf"{worker}(good|other): \w+: [\d,]+ of [\d,]+ [a-z ]+ \(\d+ %\), [\d,]+/s, .* left"
+    assert found
+    assert [line for line in found if not re.fullmatch(whole, line)] == []
+    assert "secret" not in done.stdout
+
+
+def test_a_failing_model_leaves_no_bar(eager: Path, project: Project) -> None:
+    project.checkpoint("good", image=float("nan"))
+    status, text = on_a_terminal(eager)
+    assert status == 1
+    assert [line for line in shown(text) if "/s, " in line] == []
+
+
+def test_short_work_says_nothing(project: Project) -> None:
+    result = project.run("--snapshot-update", expect=0)
+    assert " left" not in result.stdout.str()
+
+
+def test_a_dumb_terminal_gets_lines(eager: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from unittest.mock import Mock
+
+    from pytest_occlusion.speaking import is_live
+
+    terminal = Mock()
+    config = Mock(pluginmanager=Mock(getplugin=lambda name: terminal))
+    monkeypatch.setenv("TERM", "dumb")
+    assert not is_live(config)
+    monkeypatch.setenv("TERM", "xterm")
+    assert is_live(config)

@@ -1,0 +1,264 @@
+"""The documentation: examples run or parse; options, commands, suites and links exist."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from pytest_occlusion.__main__ import _parser
+from pytest_occlusion.merge import build_settings
+from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS
+from pytest_occlusion.options import OUTPUTS, SETTING_OPTIONS, add_options
+from pytest_occlusion.suites import find_suite
+from pytest_occlusion.validation import SETTINGS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+RUNNABLE = ("from pytest_occlusion import corrupt", "from pytest_occlusion.corpora import CORPORA")
+"""Python examples that need nothing but this package; others are compiled."""
+
+
+class Example(NamedTuple):
+    """A fenced block."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def examples() -> Iterator[Example]:
+    fence = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in fence.finditer(text):
+            indent = len(found[1])
+            body = "\n".join(line[indent:] for line in found[3].splitlines())
+            line = text[: found.start()].count("\n") + 1
+            yield Example(page.name, line, found[2], body)
+
+
+EXAMPLES = list(examples())
+
+
+def of(*languages: str) -> list[Any]:
+    return [pytest.param(one, id=str(one)) for one in EXAMPLES if one.language in languages]
+
+
+def our_options() -> set[str]:
+    parser = pytest.Parser(_ispytest=True)
+    add_options(parser)
+    (group,) = [one for one in parser._groups if one.name == "occlusion"]
+    return {name for option in group.options for name in option.names()}
+
+
+OPTIONS = our_options()
+
+
+def commands_of(example: Example) -> list[list[str]]:
+    """The words of every command of a shell or YAML example, without comments."""
+    found = []
+    for line in example.text.splitlines():
+        line = re.sub(r"^\s*- run: ", "", line)
+        for part in re.split(r"&&|\|\|", line):
+            words = shlex.split(part, comments=True)
+            if words:
+                found.append(words)
+    return found
+
+
+def tail_after(words: list[str], *start: str) -> list[str] | None:
+    """What follows these words in a command."""
+    for at in range(len(words) - len(start) + 1):
+        if words[at : at + len(start)] == list(start):
+            return words[at + len(start) :]
+    return None
+
+
+def test_there_are_examples_of_every_kind() -> None:
+    assert {"python", "toml", "sh", "yaml", "text"} <= {one.language for one in EXAMPLES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_of_ours_exists(page: Path) -> None:
+    named = set(re.findall(r"--occlusion-[a-z][a-z-]*[a-z]", page.read_text(encoding="utf-8")))
+    assert named <= OPTIONS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_ours_exists(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    for command in sorted(set(re.findall(r"-m pytest_occlusion ([a-z]+)", text))):
+        with pytest.raises(SystemExit) as ended:
+            _parser().parse_args([command, "--help"])
+        assert ended.value.code == 0, command
+
+
+def test_the_readme_lists_every_option() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Options")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"`(?:--occlusion)?-([a-z][a-z-]*[a-z])", section))
+    assert {name.removeprefix("--occlusion-") for name in OPTIONS} == listed
+
+
+@pytest.mark.parametrize("example", of("sh", "yaml"))
+def test_commands_of_ours_are_understood(
+    example: Example, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in commands_of(example):
+        given = tail_after(words, "-m", "pytest_occlusion")
+        if given is None:
+            continue
+        try:
+            _parser().parse_args(given)
+        except SystemExit:
+            pytest.fail(f"{shlex.join(words)}: {capsys.readouterr().err}")
+
+
+@pytest.mark.parametrize("example", of("sh", "yaml", "text"))
+def test_suites_corruptions_and_files_of_pytest_commands_exist(example: Example) -> None:
+    known = {"benchmarks", "benchmarks/", "tests", "tests/"}
+    lines = example.text.splitlines()
+    for line in lines if example.language != "text" else []:
+        words = shlex.split(re.sub(r"^\s*- run: ", "", line), comments=True)
+        if "pytest" not in words:
+            continue
+        for word in words[words.index("pytest") + 1 :]:
+            if word.startswith(("benchmarks/", "tests/")):
+                assert word in known or (ROOT / word.partition("::")[0]).exists(), word
+    for name in re.findall(r"--occlusion-suite ([\w-]+)(?![\w.-])", example.text):
+        if name != "ours":
+            find_suite(name, ROOT)
+    for names in re.findall(r"--occlusion-occluders ([\w,-]+)", example.text):
+        assert set(names.split(",")) <= {*OCCLUDERS, *CORRUPTIONS}
+
+
+@pytest.mark.parametrize("example", of("toml"))
+def test_suites_parse(example: Example, tmp_path: Path) -> None:
+    table = tomllib.loads(example.text)
+    if "project" in table:  # an entry point of somebody else's package
+        assert table["project"]["entry-points"]["pytest_occlusion.encoders"]
+        return
+    suite = table.get("tool", {}).get("occlusion", table)
+    if "models" not in suite:  # only names one
+        assert list(suite) == ["suite"]
+        return
+    settings = build_settings(suite, origin=str(example), base=tmp_path, command_line={})
+    assert settings.suite == suite["suite"]
+
+
+@pytest.mark.parametrize("example", of("python"))
+def test_python_runs_or_compiles(example: Example) -> None:
+    code = compile(example.text, str(example), "exec")
+    for module, names in re.findall(
+        r"^from (pytest_occlusion\S*) import (.+)$", example.text, re.M
+    ):
+        found = __import__(module, fromlist=["_"])
+        for name in names.split(","):
+            assert hasattr(found, name.strip()), f"{module}.{name}"
+    if any(start in example.text for start in RUNNABLE):
+        from pytest_occlusion import corpora
+
+        before = dict(corpora.CORPORA)
+        try:
+            exec(code, {"__name__": "example"})
+            if "ours" in corpora.CORPORA:
+                assert len(corpora.load_corpus("ours").radiographs) == 2
+        finally:
+            corpora.CORPORA.clear()
+            corpora.CORPORA.update(before)
+
+
+def test_settings_of_the_protocol_page_exist_with_their_defaults() -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| `([\w-]+)` \| ([^|]+) \|", text, re.M)
+    assert {name for name, _ in rows} <= set(SETTINGS)
+    for name, said in rows:
+        default = SETTINGS[name].default
+        if isinstance(default, str) and default:
+            assert said.startswith(f"`{default}`"), name
+        if isinstance(default, list) and isinstance(default[0], str):
+            assert said.strip() == f"`{default[0]}`"
+    ratios = ", ".join(
+        f"{r:.2f}".lstrip("0").rstrip(".") or "0" for r in SETTINGS["ratios"].default
+    )
+    assert ratios.replace(".00", "0", 1) in text
+    assert ", ".join(map(str, SETTINGS["ks"].default)) in text
+
+
+def test_corruptions_and_their_figures() -> None:
+    """The table of strengths says what the code has; the table of areas has every row."""
+    from pytest_occlusion.occlusion import corruptions, filters
+
+    text = (ROOT / "docs" / "corruptions.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| (?:[A-Z]|five)", text, re.M))
+    assert set(rows) == set(CORRUPTIONS)
+    for name, values in {
+        "gaussian-noise": [f"{value:.2f}".lstrip("0") for value in corruptions.NOISE_SPREAD],
+        "blur": filters.BLUR_SPREAD,
+        "motion-blur": filters.STREAK,
+        "jpeg": corruptions.JPEG_QUALITY,
+        "contrast": corruptions.CONTRAST_PERCENT,
+        "brightness": corruptions.BRIGHTNESS_PERCENT,
+        "down-sampling": filters.COARSE_PERCENT,
+        "rotation": filters.TURN_DEGREES,
+    }.items():
+        assert ", ".join(map(str, values)) in rows[name], name
+    for name in CORRUPTIONS:
+        assert re.search(rf"^\| `{name}`( \| -?\d\.\d\d){{4}} \|$", text, re.M), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        place, _, anchor = target.partition("#")
+        linked = page.parent / place if place else page
+        assert linked.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.M)
+            assert anchor in {
+                re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in heads
+            }
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    named = set(re.findall(r"([\w-]+\.md)$", navigation, re.M))
+    assert named == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
+def test_documented_objects_exist() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    names = re.findall(r"^::: ([\w.]+)$", text, re.M)
+    assert names
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        found = __import__(module, fromlist=["_"])
+        assert getattr(found, attribute).__doc__, name
+
+
+def test_the_checks_can_fail() -> None:
+    """Each of them, on a page that is wrong."""
+    assert "--occlusion-blocked" not in OPTIONS
+    with pytest.raises(SystemExit):
+        _parser().parse_args(["draw", "results.json"])
+    assert tail_after(["python", "-m", "pytest_occlusion", "plot"], "-m", "pytest_occlusion") == [
+        "plot"
+    ]
+    assert isinstance(_parser(), argparse.ArgumentParser)
+    assert {name for name, *_ in SETTING_OPTIONS} <= set(SETTINGS)
+    assert {f"--occlusion-{name}" for name in OUTPUTS} <= OPTIONS
+    assert "pytest_occlusion" in sys.modules
