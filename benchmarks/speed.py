@@ -1,9 +1,8 @@
 """Run the timings and compare them with the last that were stored here: ``tox -e speed``.
 
 They are kept in the folder that OCCLUSION_SPEED names. The first run compares with nothing and
-stores; each later one fails where a median is half as long again, and stores only when none is.
-Timings of another machine mean nothing: pytest-benchmark keeps each machine's in a folder of its
-own, and none are part of the repository.
+stores; each later one is compared with the last, fails where a median is half as long again, and
+stores only when none is. Timings of another machine mean nothing, so none are in the repository.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def command(folder: Path, given: Sequence[str]) -> list[str]:
     compare = ["--benchmark-compare", f"--benchmark-compare-fail={GATE}"] if kept else []
     timings = str(Path(__file__).with_name("test_encoding.py"))
     return [
-        *(sys.executable, "-m", "pytest", timings, "-n0", "--benchmark-only"),
+        *(sys.executable, "-m", "pytest", timings, "-n0", "--benchmark-enable"),
         *(f"--benchmark-storage=file://{folder}", "--benchmark-autosave"),
         *compare,
         *given,

@@ -1,7 +1,8 @@
 """Timings by pytest-benchmark: drawing canvases, encoding, ranking.
 
-They run when asked for (``--benchmark-only`` or ``--benchmark-enable``), so that a regression check
-from a warm store stays a matter of seconds. pytest-benchmark does not time under ``-n``.
+They run when asked for (``--benchmark-enable``), so that a regression check from a warm store stays
+a matter of seconds. ``--benchmark-only`` skips them: it looks for pytest-benchmark's own fixture,
+which these tests ask for only when they run. pytest-benchmark does not time under ``-n``.
 """
 
 from __future__ import annotations
@@ -17,23 +18,14 @@ IMAGES = 64
 ROUNDS = 5
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Name pytest-benchmark's fixture: ``--benchmark-only`` skips tests that do not ask for it."""
-    config = metafunc.config
-    if "timer" not in metafunc.fixturenames or not config.pluginmanager.hasplugin("benchmark"):
-        return
-    if config.getoption("benchmark_only"):
-        metafunc.fixturenames.append("benchmark")
-
-
 @pytest.fixture
 def timer(request: pytest.FixtureRequest) -> Any:
     """pytest-benchmark's fixture, where timings were asked for and can be had."""
     config = request.config
     if not config.pluginmanager.hasplugin("benchmark"):
         pytest.skip("pytest-benchmark is switched off")
-    if not (config.getoption("benchmark_only") or config.getoption("benchmark_enable")):
-        pytest.skip("timings run with --benchmark-only or --benchmark-enable")
+    if not config.getoption("benchmark_enable"):
+        pytest.skip("timings run with --benchmark-enable")
     return request.getfixturevalue("benchmark")
 
 
