@@ -121,7 +121,7 @@ def test_the_batch_size_does_not_matter(encoder: Encoder, batch_size: int) -> No
     same(measure(job(encoder)), job(encoder, batch_size=batch_size))
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2, 3, 7, 40])
 def test_the_number_of_threads_does_not_matter(
     encoder: Encoder, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

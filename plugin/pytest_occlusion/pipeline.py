@@ -8,6 +8,7 @@ result there, so an interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import uuid
 from collections import Counter
@@ -411,14 +412,15 @@ def _encode(
     """Every condition of one shard, a batch at a time while it is on the device."""
     import torch
 
-    def embed(span: tuple[int, int]) -> list[torch.Tensor]:
-        first, last = span
+    def embed(piece: tuple[int, int, Sequence[Condition]]) -> list[torch.Tensor]:
+        first, last, some = piece
         if last - first > limit.size:
-            halves = [(at, min(at + limit.size, last)) for at in range(first, last, limit.size)]
+            starts = range(first, last, limit.size)
+            halves = [(at, min(at + limit.size, last), some) for at in starts]
             return [torch.cat(parts) for parts in zip(*map(embed, halves), strict=True)]
         results: list[torch.Tensor] = []
         try:
-            batch = _encode_batch(encoder, canvases[first:last], shard[first:last], conditions)
+            batch = _encode_batch(encoder, canvases[first:last], shard[first:last], some)
             for embeddings in batch:
                 results.append(embeddings)
                 progress.add(last - first)
@@ -436,15 +438,20 @@ def _encode(
             return results
         if encoder.device.type == "cuda":  # pragma: no cover - needs a GPU
             torch.cuda.empty_cache()
-        return embed(span)
+        return embed(piece)
 
     size = limit.size
     spans = [(at, min(at + size, len(shard))) for at in range(0, len(shard), size)]
-    parts = list(threaded_map(embed, spans, threads=threads))
-    return {
-        condition: torch.cat([part[index] for part in parts])
-        for index, condition in enumerate(conditions)
-    }
+    # Fewer batches than threads: the conditions of a batch are shared out too, or cores would idle.
+    share = math.ceil(len(conditions) / math.ceil(threads / len(spans)))
+    groups = [conditions[at : at + share] for at in range(0, len(conditions), share)]
+    pieces = [(*span, group) for group in groups for span in spans]
+    parts = list(threaded_map(embed, pieces, threads=threads))
+    rows: dict[Condition, list[torch.Tensor]] = {condition: [] for condition in conditions}
+    for (_, _, group), part in zip(pieces, parts, strict=True):
+        for condition, embeddings in zip(group, part, strict=True):
+            rows[condition].append(embeddings)
+    return {condition: torch.cat(found) for condition, found in rows.items()}
 
 
 def _encode_batch(
