@@ -271,19 +271,10 @@ def _compare(options: argparse.Namespace) -> int:
 def _html(options: argparse.Namespace) -> int:
     from pytest_occlusion.reporting.html import as_html, read_sheet
     from pytest_occlusion.reporting.reading import read_checked
-    from pytest_occlusion.store import write_atomically
 
     results = read_checked(options.results)
     sheet = None if options.gallery is None else read_sheet(options.gallery)
-    try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.out, as_html(results, sheet).encode())
-    except OSError as fault:
-        raise OcclusionError(
-            f"{options.out}: {fault.strerror}", remedy="give another file with --out"
-        ) from None
-    print(options.out)  # noqa: T201
-    return 0
+    return _write_out(options.out, as_html(results, sheet).encode())
 
 
 def _plot(options: argparse.Namespace) -> int:
@@ -306,7 +297,7 @@ def _gallery(options: argparse.Namespace) -> int:
     from pytest_occlusion.merge import build_settings
     from pytest_occlusion.options import parse_list
     from pytest_occlusion.session import Session
-    from pytest_occlusion.store import default_root, write_atomically
+    from pytest_occlusion.store import default_root
     from pytest_occlusion.suites import find_suite
 
     suite = find_suite(options.suite, Path.cwd())
@@ -327,14 +318,20 @@ def _gallery(options: argparse.Namespace) -> int:
     rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
     picture = BytesIO()
     gallery(session, settings.grid.models[0], rows).save(picture, format="png")
+    return _write_out(options.out, picture.getvalue(), mode=0o600)
+
+
+def _write_out(path: Path, payload: bytes, *, mode: int = 0o666) -> int:
+    from pytest_occlusion.store import write_atomically
+
     try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.out, picture.getvalue(), mode=0o600)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, payload, mode=mode)
     except OSError as fault:
         raise OcclusionError(
-            f"{options.out}: {fault.strerror}", remedy="give another file with --out"
+            f"{path}: {fault.strerror}", remedy="give another file with --out"
         ) from None
-    print(options.out)  # noqa: T201
+    print(path)  # noqa: T201
     return 0
 
 

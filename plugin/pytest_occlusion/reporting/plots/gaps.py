@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.reporting.plots.style import (
-    COLOURS,
+    BARS,
+    draw_bars,
     in_grid,
-    label_of,
     legend,
     legend_rows,
     panels,
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 Corpora = Mapping[str, Mapping[tuple[str, int], Cell]]
 """Name of a corpus -> (model, k) -> its cell with nothing blocked."""
-
-WIDTH = 0.84
-"""Share of a model's place that its bars fill."""
 
 
 def several_corpora(runs: Sequence[Results]) -> bool:
@@ -88,29 +85,15 @@ def _corpora(runs: Sequence[Results]) -> Corpora:
 
 
 def _bars(panel: Axes, corpora: Corpora, models: Sequence[str], k: int) -> None:
-    width = WIDTH / len(corpora)
+    width = BARS / len(corpora)
     for number, (corpus, cells) in enumerate(corpora.items()):
-        own = [(at, cell) for at, m in enumerate(models) if (cell := cells.get((m, k)))]
-        places = [at + width * (number - (len(corpora) - 1) / 2) for at, _ in own]
-        panel.bar(
-            places,
-            [100 * cell["recall"] for _, cell in own],
-            width,
-            yerr=[
-                [100 * max(0.0, cell["recall"] - cell["ci_low"]) for _, cell in own],
-                [100 * max(0.0, cell["ci_high"] - cell["recall"]) for _, cell in own],
-            ],
-            error_kw={"linewidth": 0.7},
-            color=COLOURS[number % len(COLOURS)],
-            hatch=("", "//", "..")[number % 3],
-            edgecolor="white",
-            linewidth=0.3,
-            label=label_of(corpus),
-        )
+        groups = [cells.get((model, k)) for model in models]
+        own = [cell for cell in groups if cell is not None]
+        places = draw_bars(panel, groups, corpus, place=number, count=len(corpora), pattern=number)
         # Floors differ from corpus to corpus: more candidates, and texts that repeat less.
         for name, line in (("chance", (0, (1, 1))), ("constant", (0, (6, 2, 1, 2)))):
             panel.hlines(
-                [100 * cell[name] for _, cell in own],
+                [100 * cell[name] for cell in own],
                 [place - width / 2 for place in places],
                 [place + width / 2 for place in places],
                 color="black",

@@ -9,6 +9,7 @@ from pytest_occlusion.occlusion.levels import axis_value, is_corruption
 from pytest_occlusion.reporting import views
 from pytest_occlusion.reporting.plots.style import (
     COLOURS,
+    draw_bars,
     draw_curve,
     draw_floors,
     finish,
@@ -112,25 +113,10 @@ def _accuracy(cells: Sequence[Cell]) -> Figure:
     figure, (panel,) = panels(1, legend_rows(len(models) + 2))
     figure.set_figwidth(min(9.0, max(4.6, 0.12 * len(ks) * (len(models) + 2))))
     by_place = {(cell["model"], cell["k"]): cell for cell in cells}
-    width = 0.84 / len(models)
     for number, model in enumerate(models):
-        own = [(at, cell) for at, k in enumerate(ks) if (cell := by_place.get((model, k)))]
-        look = look_of(number)
-        panel.bar(
-            [at + width * (number - (len(models) - 1) / 2) for at, _ in own],
-            [100 * cell["recall"] for _, cell in own],
-            width,
-            yerr=[
-                [100 * max(0.0, cell["recall"] - cell["ci_low"]) for _, cell in own],
-                [100 * max(0.0, cell["ci_high"] - cell["recall"]) for _, cell in own],
-            ],
-            error_kw={"linewidth": 0.7},
-            color=look["color"],
-            hatch=("", "//", "..")[number // len(COLOURS) % 3],
-            edgecolor="white",
-            linewidth=0.3,
-            label=label_of(model),
-        )
+        groups = [by_place.get((model, k)) for k in ks]
+        pattern = number // len(COLOURS)
+        draw_bars(panel, groups, model, place=number, count=len(models), pattern=pattern)
     for name, line in (("chance", (0, (1, 1))), ("constant", (0, (6, 2, 1, 2)))):
         floors = [next(cell for cell in cells if cell["k"] == k)[name] for k in ks]
         panel.hlines(

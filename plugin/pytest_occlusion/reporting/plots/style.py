@@ -172,6 +172,53 @@ def draw_curve(
     panel.plot(xs, [100 * recall for recall in curve.recalls], label=label_of(label), **look)
 
 
+BARS = 0.84
+"""Share of a group's place that its bars fill."""
+
+
+def draw_bars(
+    panel: Axes,
+    groups: Sequence[Cell | None],
+    label: str,
+    *,
+    place: int,
+    count: int,
+    pattern: int,
+) -> list[float]:
+    """One bar with its interval in every group that has a cell.
+
+    Args:
+        panel: Where to draw.
+        groups: The cell of each group, from left to right.
+        label: For the legend.
+        place: Which bar of each group, from 0.
+        count: Bars of a group.
+        pattern: Which hatching, so that colour is never alone.
+
+    Returns:
+        The middle of each bar.
+    """
+    width = BARS / count
+    cells = [(at, cell) for at, cell in enumerate(groups) if cell is not None]
+    middles = [at + width * (place - (count - 1) / 2) for at, _ in cells]
+    panel.bar(
+        middles,
+        [100 * cell["recall"] for _, cell in cells],
+        width,
+        yerr=[
+            [100 * max(0.0, cell["recall"] - cell["ci_low"]) for _, cell in cells],
+            [100 * max(0.0, cell["ci_high"] - cell["recall"]) for _, cell in cells],
+        ],
+        error_kw={"linewidth": 0.7},
+        color=COLOURS[place % len(COLOURS)],
+        hatch=("", "//", "..")[pattern % 3],
+        edgecolor="white",
+        linewidth=0.3,
+        label=label_of(label),
+    )
+    return middles
+
+
 def draw_floors(panel: Axes, cell: Cell) -> None:
     """What a ranking without the image comes to."""
     for name, line in (("chance", (0, (1, 2))), ("constant", (0, (6, 2, 1, 2)))):
