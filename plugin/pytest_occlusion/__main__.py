@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_occlusion import commands
 from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.settings import TOLERANCE
-from pytest_occlusion.validation import SETTINGS
 
 if TYPE_CHECKING:
-    from pytest_occlusion.settings import Settings
+    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,22 +49,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if files is not None:
         files += map(Path, rest)
-        if options.run is _compare and len(files) > 2:
+        if options.run is commands.compare and len(files) > 2:
             parser.error(f"one result file, or two; {len(files)} were given")
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pytest_occlusion", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    inspect = commands.add_parser("inspect", help="say what a checkpoint file holds")
+    known = parser.add_subparsers(required=True, metavar="COMMAND")
+    inspect = known.add_parser("inspect", help="say what a checkpoint file holds")
     inspect.add_argument("file", type=Path, metavar="FILE", help="weights file or directory")
-    inspect.set_defaults(run=_inspect)
-    fetch = commands.add_parser("fetch", help="bring a published checkpoint into the cache")
+    inspect.set_defaults(run=commands.inspect)
+    fetch = known.add_parser("fetch", help="bring a published checkpoint into the cache")
     fetch.add_argument("name", nargs="?", metavar="FAMILY[:VARIANT]", help="none: list them")
     fetch.add_argument("--folder", type=Path, metavar="DIR", help="keep it there instead")
-    fetch.set_defaults(run=_fetch)
-    corpus = commands.add_parser(
+    fetch.set_defaults(run=commands.fetch)
+    corpus = known.add_parser(
         "corpus",
         help="count what a corpus holds, filter by filter",
         description="Count studies, radiographs and texts, filter by filter; with a suite also "
@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     corpus.add_argument(
         "--fingerprint", action="store_true", help="read every image that is new, and say it"
     )
-    corpus.set_defaults(run=_corpus)
-    compare = commands.add_parser("compare", help="set two runs side by side")
+    corpus.set_defaults(run=commands.corpus)
+    compare = known.add_parser("compare", help="set two runs side by side")
     compare.add_argument(
         "files", type=Path, nargs="+", metavar="A.json [B.json]", help="results, and later ones"
     )
@@ -101,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         "--fail-on", choices=("any", "regression", "significant-regression"), default="any"
     )
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text")
-    compare.set_defaults(run=_compare)
-    page = commands.add_parser("html", help="render a results file as one page")
+    compare.set_defaults(run=commands.compare)
+    page = known.add_parser("html", help="render a results file as one page")
     page.add_argument(
         "results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it"
     )
@@ -114,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         help="put a sheet that 'gallery' drew into the page: it SHOWS RADIOGRAPHS OF PATIENTS, to "
         "everybody who gets the page",
     )
-    page.set_defaults(run=_html)
-    plot = commands.add_parser("plot", help="draw figures for papers (needs matplotlib)")
+    page.set_defaults(run=commands.html)
+    plot = known.add_parser("plot", help="draw figures for papers (needs matplotlib)")
     plot.add_argument(
         "files",
         type=Path,
@@ -126,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     plot.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     plot.add_argument("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")
-    plot.set_defaults(run=_plot)
-    shown = commands.add_parser(
+    plot.set_defaults(run=commands.plot)
+    shown = known.add_parser(
         "gallery",
         help="draw what an encoder is shown; the picture SHOWS RADIOGRAPHS OF PATIENTS",
         description="Draw radiographs of the corpus under every occluder at every ratio, as the "
@@ -143,218 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--key", action="append", default=[], metavar="KEY", help="this radiograph")
     shown.add_argument("--count", type=int, default=2, metavar="N", help="else N chosen at random")
     shown.add_argument("--seed", type=int, default=0, metavar="N", help="seed of that choice")
-    shown.set_defaults(run=_gallery)
+    shown.set_defaults(run=commands.gallery)
     return parser
-
-
-def _inspect(options: argparse.Namespace) -> int:
-    from pytest_occlusion.encoders.inspect import describe, inspect_checkpoint
-
-    found = inspect_checkpoint(options.file)
-    print(describe(found))  # noqa: T201
-    return 0 if found.loads else 1
-
-
-def _corpus(options: argparse.Namespace) -> int:
-    from pytest_occlusion.corpora import load_corpus
-    from pytest_occlusion.corpora.summary import summary_lines, task_of
-    from pytest_occlusion.store import Store, default_root
-
-    suite = _suite_of_corpus(options)
-    rule = suite.text_rule if suite else options.text_rule or SETTINGS["text-rule"].default
-    candidates = suite.candidates if suite else options.candidates or SETTINGS["candidates"].default
-    corpus = load_corpus(
-        suite.corpus if suite else options.spec,
-        base=suite.base if suite else None,
-        split=suite.split if suite else options.split or "",
-        memory=Store(default_root()),
-        contents=options.fingerprint,
-        say=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
-    )
-    for line in summary_lines(corpus, text_rule=rule, candidates=candidates):
-        print(line)  # noqa: T201
-    task = task_of(corpus, rule, candidates)
-    if suite and task:
-        from pytest_occlusion.truncation import count_truncated, truncation_lines
-
-        models = [suite.model(name) for name in suite.grid.models]
-        print()  # noqa: T201
-        for line in truncation_lines(count_truncated(task.texts, models)):
-            print(line, flush=True)  # noqa: T201
-    if options.fingerprint:
-        print(f"fingerprint {corpus.fingerprint}")  # noqa: T201
-    return 0
-
-
-def _suite_of_corpus(options: argparse.Namespace) -> Settings | None:
-    """The suite whose texts are counted, with what the command line gives in place of its own."""
-    from pytest_occlusion.merge import build_settings
-    from pytest_occlusion.suites import find_suite
-
-    if options.suite is None:
-        if options.models:
-            raise OcclusionError("--models without --suite", remedy="name the suite of the models")
-        if options.spec is None:
-            raise OcclusionError(
-                "neither a corpus nor a suite is named",
-                remedy="for example corpus manifest:reports.csv, or corpus --suite paper",
-            )
-        return None
-    given = {
-        "corpus": options.spec,
-        "split": options.split,
-        "text-rule": options.text_rule,
-        "candidates": options.candidates,
-    }
-    found = find_suite(options.suite, Path.cwd())
-    suite = build_settings(
-        found.table,
-        origin=found.origin,
-        base=found.base,
-        command_line={name: value for name, value in given.items() if value is not None},
-        selected=[name.strip() for name in options.models.split(",")] if options.models else None,
-    )
-    if suite.corpus_missing:
-        names = ", ".join(f"${name}" for name in suite.corpus_missing)
-        raise OcclusionError(
-            f"the suite's corpus needs the environment variable {names}, which is not set",
-            remedy="export it, or name another corpus: corpus SPEC --suite SUITE",
-        )
-    return suite
-
-
-def _fetch(options: argparse.Namespace) -> int:
-    from pytest_occlusion.encoders.fetch import fetch
-    from pytest_occlusion.encoders.published import PUBLISHED, find_published
-
-    if options.name is None:
-        for entry in PUBLISHED:
-            print(f"{entry.name:<22} {entry.how:<8} {entry.url}")  # noqa: T201
-        return 0
-    entry = find_published(options.name)
-    print(f"{entry.name}: {entry.url}\nlicence: {entry.licence}", flush=True)  # noqa: T201
-    place = fetch(entry, options.folder, progress=_Bar())
-    print(place)  # noqa: T201
-    return 0
-
-
-def _compare(options: argparse.Namespace) -> int:
-    from pytest_occlusion.reporting import compare as comparison
-    from pytest_occlusion.reporting.reading import read_results
-
-    if (len(options.files) == 1) == (options.against is None):
-        raise OcclusionError(
-            "compare needs a second result file or --against DIR, and not both",
-            remedy="compare A.json B.json, or compare A.json --against benchmarks/baselines",
-        )
-    first = read_results(options.files[0])
-    if options.against is not None:
-        old, new = comparison.against_baselines(first, options.against), first["cells"]
-        same = True
-    else:
-        second = read_results(options.files[1])
-        old, new = first["cells"], second["cells"]
-        same = first["corpus"]["fingerprint"] == second["corpus"]["fingerprint"]
-    if options.models:
-        before, _, after = options.models.partition("=")
-        old = comparison.renamed(old, before, after)
-    found = comparison.compare(old, new, tolerance=options.tolerance, same_queries=same)
-    sys.stdout.write(comparison.FORMATS[options.format](found))
-    if not found:
-        raise OcclusionError(
-            "the two runs have no cell in common",
-            remedy="give runs of the same suite, or name the models with --models OLD=NEW",
-        )
-    return 1 if comparison.is_red(found, options.fail_on) else 0
-
-
-def _html(options: argparse.Namespace) -> int:
-    from pytest_occlusion.reporting.html import as_html, read_sheet
-    from pytest_occlusion.reporting.reading import read_checked
-
-    results = read_checked(options.results)
-    sheet = None if options.gallery is None else read_sheet(options.gallery)
-    return _write_out(options.out, as_html(results, sheet).encode())
-
-
-def _plot(options: argparse.Namespace) -> int:
-    from pytest_occlusion.reporting.plots import plot
-    from pytest_occlusion.reporting.reading import read_checked
-
-    paths: list[Path] = options.files
-    formats = [name for item in options.formats.split(",") if (name := item.strip().lower())]
-    names = [path.stem for path in paths]
-    labels = names if len(set(names)) == len(names) else ("first", "second")
-    for path in plot([read_checked(path) for path in paths], options.out, formats, labels):
-        print(path)  # noqa: T201
-    return 0
-
-
-def _gallery(options: argparse.Namespace) -> int:
-    from io import BytesIO
-
-    from pytest_occlusion.gallery import chosen_rows, gallery
-    from pytest_occlusion.merge import build_settings
-    from pytest_occlusion.options import parse_list
-    from pytest_occlusion.session import Session
-    from pytest_occlusion.store import default_root
-    from pytest_occlusion.suites import find_suite
-
-    suite = find_suite(options.suite, Path.cwd())
-    given: dict[str, object] = {"corpus": options.corpus} if options.corpus else {}
-    if options.occluders:
-        given["occluders"] = parse_list(options.occluders, str)
-    if options.ratios:
-        given["ratios"] = parse_list(options.ratios, float)
-    settings = build_settings(
-        suite.table,
-        origin=suite.origin,
-        base=suite.base,
-        command_line=given,
-        selected=[options.model] if options.model else None,
-        store=default_root(),
-    )
-    session = Session(settings, say=lambda line: None)
-    rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
-    picture = BytesIO()
-    gallery(session, settings.grid.models[0], rows).save(picture, format="png")
-    return _write_out(options.out, picture.getvalue(), mode=0o600)
-
-
-def _write_out(path: Path, payload: bytes, *, mode: int = 0o666) -> int:
-    from pytest_occlusion.store import write_atomically
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, payload, mode=mode)
-    except OSError as fault:
-        raise OcclusionError(
-            f"{path}: {fault.strerror}", remedy="give another file with --out"
-        ) from None
-    print(path)  # noqa: T201
-    return 0
-
-
-class _Bar:
-    """A progress bar on a terminal; a line for each tenth anywhere else."""
-
-    def __init__(self) -> None:
-        self.shown = -1
-
-    def __call__(self, done: int, total: int) -> None:
-        terminal = sys.stderr.isatty()
-        tenths = done * (100 if terminal else 10) // total if total else done // (100 << 20)
-        if tenths == self.shown:
-            return
-        self.shown = tenths
-        size = f"{done / 2**20:,.0f} of {total / 2**20:,.0f} MiB" if total else f"{done >> 20} MiB"
-        if terminal:
-            bar = "#" * (tenths * 40 // 100 if total else 0)
-            end = "\n" if done == total else ""
-            sys.stderr.write(f"\r[{bar:<40}] {size}{end}")
-        else:
-            sys.stderr.write(f"{size}\n")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":
