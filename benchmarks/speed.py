@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 GATE = "median:50%"
-"""Generous: a shared machine easily differs by a third from one run to the next."""
+"""Generous: a shared machine differs much from one run to the next."""
 
 
 def command(folder: Path, given: Sequence[str]) -> list[str]:

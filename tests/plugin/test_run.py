@@ -245,7 +245,7 @@ def test_identifiers_and_texts_stay_inside(project: Project, parallel: tuple[str
 def test_speed_is_shown_and_written(project: Project, parallel: tuple[str, ...]) -> None:
     args = ("--occlusion-json", "results.json", *parallel)
     result = project.run(*args)
-    result.stdout.fnmatch_lines(["speed of what*", "good: canvases */s, *encoded */s, *ranked*"])
+    result.stdout.fnmatch_lines(["speed of what*", "good: drawn */s, *encoded */s, *ranked*"])
     found = json.loads((project.path / "results.json").read_text())["timings"]
     assert {one["model"] for one in found} == {"good", "other"}
     for one in found:
