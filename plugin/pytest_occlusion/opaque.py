@@ -13,14 +13,27 @@ import os
 import secrets
 from pathlib import Path
 
+from pytest_occlusion.store import unwritable
+
 KEY_FILE = "query-names.key"
 KEY_BYTES = 32
 
 
 def read_key(root: Path | None) -> bytes:
-    """The key of a store folder, made at first use; a passing one where there is no store."""
+    """The key of a store folder, made at first use; a passing one where there is no store.
+
+    Raises:
+        OcclusionError: The folder cannot be written or read.
+    """
     if root is None:
         return secrets.token_bytes(KEY_BYTES)
+    try:
+        return _kept_key(root)
+    except OSError as fault:
+        raise unwritable(root, fault) from fault
+
+
+def _kept_key(root: Path) -> bytes:
     path = root / KEY_FILE
     with contextlib.suppress(FileExistsError):
         root.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -100,14 +100,7 @@ class Store:
             _make_private(self.root, path.parent)
             _save(path, arrays, dict(fields or {}))
         except OSError as fault:
-            raise self._unwritable(fault) from fault
-
-    def _unwritable(self, fault: OSError) -> OcclusionError:
-        return OcclusionError(
-            f"cannot write to the store {self.root}: {fault.strerror or fault}",
-            remedy="make room there, choose another folder with --occlusion-store DIR, or use "
-            "--occlusion-no-store",
-        )
+            raise unwritable(self.root, fault) from fault
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -123,11 +116,20 @@ class Store:
             _make_private(self.root, folder)
             lock.acquire()
         except OSError as fault:
-            raise self._unwritable(fault) from fault
+            raise unwritable(self.root, fault) from fault
         try:
             yield
         finally:
             lock.release()
+
+
+def unwritable(root: Path, fault: OSError) -> OcclusionError:
+    """What to say where the folder of a store cannot be written."""
+    return OcclusionError(
+        f"cannot write to the store {root}: {fault.strerror or fault}",
+        remedy="make room there, choose another folder with --occlusion-store DIR, or use "
+        "--occlusion-no-store",
+    )
 
 
 def default_root() -> Path:

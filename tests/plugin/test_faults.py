@@ -140,8 +140,7 @@ def test_a_collapsed_encoder_scores_exactly_chance(
 
 def test_a_store_that_cannot_be_written(project: Project) -> None:
     (project.path / "store").write_text("a file")
-    result = project.run("-k", "good", expect=1)
-    result.stdout.fnmatch_lines(["*cannot write to the store*", "*--occlusion-no-store*"])
+    refused(project, says=["cannot write to the store", "--occlusion-no-store"])
 
 
 def test_a_damaged_store_is_rebuilt_and_said(project: Project) -> None:

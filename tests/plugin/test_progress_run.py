@@ -100,7 +100,9 @@ def test_in_a_log_whole_lines(eager: Path, parallel: tuple[str, ...]) -> None:
     assert "left" not in done.stderr
     found = [line for line in done.stdout.splitlines() if " left" in line]
     worker = r"\[gw[01]\] " if parallel else ""
-    whole = rf"{worker}(good|other): \w+: [\d,]+ of [\d,]+ [a-z ]+ \(\d+ %\), [\d,]+/s, .* left"
+    whole = (
+        rf"{worker}(good|other|corpus): \w+: [\d,]+ of [\d,]+ [a-z ]+ \(\d+ %\), [\d,]+/s, .* left"
+    )
     assert found
     assert [line for line in found if not re.fullmatch(whole, line)] == []
     assert "secret" not in done.stdout
@@ -110,7 +112,7 @@ def test_a_failing_model_leaves_no_bar(eager: Path, project: Project) -> None:
     project.checkpoint("good", image=float("nan"))
     status, text = on_a_terminal(eager)
     assert status == 1
-    assert [line for line in shown(text) if "/s, " in line] == []
+    assert [line for line in shown(text) if " left" in line] == []
 
 
 def test_short_work_says_nothing(project: Project) -> None:

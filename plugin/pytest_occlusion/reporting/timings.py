@@ -80,13 +80,13 @@ def speed_lines(timings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             models.setdefault(one["model"], []).append(one)
     for model, passes in models.items():
         parts = [
-            _rate("canvases", passes, "radiographs", "draw_seconds"),
+            _rate("drawn", passes, "radiographs", "draw_seconds"),
             _rate("encoded", passes, "encoded_images", "encode_seconds"),
             _rate("ranked", passes, "ranked", "rank_seconds"),
         ]
         waited, encoded = _sum(passes, "wait_seconds"), _sum(passes, "encode_seconds")
         if waited + encoded:
-            parts.append(f"waited {100 * waited / (waited + encoded):.0f} %")
+            parts.append(f"wait {100 * waited / (waited + encoded):.0f} %")
         if peak := max(one.get("peak_bytes") or 0 for one in passes):
             parts.append(f"{peak / 2**30:.1f} GiB")
         if shown := ", ".join(part for part in parts if part):
