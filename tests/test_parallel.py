@@ -15,11 +15,45 @@ from hypothesis import strategies as st
 from pytest_occlusion.parallel import batch_threads, threaded_map, usable_cores
 
 
-@given(st.lists(st.integers(), max_size=30), st.integers(0, 4))
-def test_equals_map(items: list[int], threads: int) -> None:
-    assert list(threaded_map(lambda item: item * 2, items, threads=threads)) == [
-        item * 2 for item in items
-    ]
+@given(st.lists(st.integers(), max_size=30), st.integers(0, 4), st.none() | st.integers(0, 5))
+def test_equals_map(items: list[int], threads: int, ahead: int | None) -> None:
+    found = threaded_map(lambda item: item * 2, items, threads=threads, ahead=ahead)
+    assert list(found) == [item * 2 for item in items]
+
+
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (1, 3), (3, 2)])
+def test_no_more_items_are_taken_than_may_wait(threads: int, ahead: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(50):
+            taken.append(item)
+            yield item
+
+    found = threaded_map(lambda item: item, items(), threads=threads, ahead=ahead)
+    for count, item in enumerate(found, start=1):
+        assert item == count - 1
+        assert len(taken) <= count - 1 + threads + ahead
+    assert len(taken) == 50
+
+
+def test_items_are_taken_here_while_a_thread_works() -> None:
+    """The second item is read while the first is being worked on, even with one thread."""
+    reading = threading.Event()
+    readers: set[str] = set()
+
+    def items() -> Iterator[int]:
+        yield 0
+        readers.add(threading.current_thread().name)
+        reading.set()
+        yield 1
+
+    def work(item: int) -> int:
+        assert reading.wait(30)
+        return item
+
+    assert list(threaded_map(work, items(), threads=1, ahead=1)) == [0, 1]
+    assert readers == {threading.current_thread().name}
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:
@@ -77,9 +111,9 @@ def test_an_abandoned_map_cancels_what_has_not_begun(monkeypatch: pytest.MonkeyP
         done.append(item)
         return item
 
-    found: Iterator[int] = threaded_map(work, range(50), threads=2)
+    found = threaded_map(work, range(50), threads=2)
     assert next(found) == 0
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     assert len(done) <= 3  # the first, and one that each thread had begun
 
 

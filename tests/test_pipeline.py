@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from pytest_occlusion import pipeline
+from pytest_occlusion import drawing
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
+from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.encoders import Encoder
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.job import Condition, Job, Measured, Want
 from pytest_occlusion.models import ModelRecord
 from pytest_occlusion.occlusion import occlude
 from pytest_occlusion.occlusion.tiles import tile_ratio, tiles
-from pytest_occlusion.pipeline import Condition, Job, measure
+from pytest_occlusion.pipeline import measure
 from pytest_occlusion.store import Store
 from tests.plugin import toy_family
 
@@ -109,7 +113,7 @@ def test_it_gives_what_the_straightforward_loop_gives(
             assert (others > best + 1e-5).sum() <= back.above[text] <= (others > best - 1e-5).sum()
 
 
-def same(first: dict[pipeline.Want, pipeline.Measured], other: Job) -> None:
+def same(first: dict[Want, Measured], other: Job) -> None:
     for want, measured in measure(other).items():
         for name in ("above", "tied", "tied_positives", "positives"):
             left, right = getattr(measured.ranks, name), getattr(first[want].ranks, name)
@@ -132,7 +136,7 @@ def test_the_number_of_threads_does_not_matter(
 
 def test_small_shards_give_the_same(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     first = measure(job(encoder))
-    monkeypatch.setattr(pipeline, "SHARD", 10)
+    monkeypatch.setattr(drawing, "SHARD", 10)
     same(first, job(encoder))
 
 
@@ -253,7 +257,7 @@ def test_similarities_come_back_from_the_store(encoder: Encoder, tmp_path: Path)
 def test_an_interrupted_map_goes_on_where_it_stopped(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "SHARD", 10)
+    monkeypatch.setattr(drawing, "SHARD", 10)
     left, shown = [25], []
 
     def embed(canvases: torch.Tensor) -> torch.Tensor:
@@ -277,10 +281,73 @@ def test_an_interrupted_map_goes_on_where_it_stopped(
         np.testing.assert_array_equal(one.ranks.above, plain[want].ranks.above)
 
 
+@pytest.mark.parametrize("harm", ["gone", "damaged"])
+def test_canvases_that_are_lost_on_the_way_are_drawn_again(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """They were there when the run looked, and are not when their turn comes."""
+    monkeypatch.setattr(drawing, "SHARD", 10)
+    work = job(encoder, root=tmp_path)
+    shards = drawing.draw_shards(work, encoder.canvas)
+    paths = sorted((tmp_path / "v1" / "canvases").rglob("*.safetensors"))
+    assert len(paths) == len(shards) == 4
+    for path in paths:
+        path.unlink() if harm == "gone" else path.write_bytes(b"no canvas")
+    found = np.concatenate([shard.canvases() for shard in shards])
+    drawn = [encoder.canvas.draw(one.open()) for one in work.corpus.radiographs]
+    np.testing.assert_array_equal(found, np.stack(drawn))
+    assert len(work.store.damaged) == (4 if harm == "damaged" else 0)
+    assert all(path.stat().st_size > 100 for path in paths), "and kept again"
+
+
+def no_picture() -> Any:
+    raise ImageFault("gone")
+
+
+def test_canvases_that_are_lost_and_cannot_be_drawn_again(encoder: Encoder, tmp_path: Path) -> None:
+    work = job(encoder, root=tmp_path)
+    drawing.draw_shards(work, encoder.canvas)
+    missing = tuple(replace(one, open=no_picture) for one in work.corpus.radiographs)
+    lost = replace(work, corpus=replace(work.corpus, radiographs=missing))
+    (shard,) = drawing.draw_shards(lost, encoder.canvas)
+    for path in (tmp_path / "v1" / "canvases").rglob("*.safetensors"):
+        path.unlink()
+    with pytest.raises(OcclusionError, match=r"37 radiographs[\s\S]*row 0: gone[\s\S]*fetch"):
+        shard.canvases()
+
+
+def test_others_are_encoded_while_embeddings_are_written(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "SHARD", 10)
+    monkeypatch.setattr("pytest_occlusion.parallel.usable_cores", lambda: 2)
+    began: list[float] = []
+    written: list[tuple[float, float]] = []
+
+    def embed(canvases: torch.Tensor) -> torch.Tensor:
+        began.append(time.perf_counter())
+        time.sleep(0.01)
+        return encoder.embed_canvases(canvases)
+
+    write = Store.write
+
+    def slowly(store: Store, kind: str, *args: Any, **options: Any) -> None:
+        start = time.perf_counter()
+        if kind == "embeddings":
+            time.sleep(0.03)
+            written.append((start, time.perf_counter()))
+        write(store, kind, *args, **options)
+
+    monkeypatch.setattr(Store, "write", slowly)
+    slow = replace(encoder, embed_canvases=embed)
+    same(measure(replace(job(encoder, root=tmp_path), encoder=lambda: slow)), job(encoder))
+    assert any(start < at < end for start, end in written for at in began)
+
+
 def test_canvases_of_a_job_come_in_order(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "SHARD", 7)
+    monkeypatch.setattr(drawing, "SHARD", 7)
     work = job(encoder)
-    rows, canvases = zip(*pipeline.canvas_shards(work), strict=True)
+    rows, canvases = zip(*drawing.canvas_shards(work), strict=True)
     assert np.concatenate(rows).tolist() == list(range(len(work.corpus.radiographs)))
     drawn = [encoder.canvas.draw(one.open()) for one in work.corpus.radiographs]
     np.testing.assert_array_equal(np.concatenate(canvases), np.stack(drawn))

@@ -241,15 +241,39 @@ def refuse(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+def half_written(fault: BaseException) -> Callable[..., Any]:
+    """An ``os.fdopen`` whose files take half of what is written and then raise."""
+    fdopen = os.fdopen
+
+    class Half:
+        def __init__(self, *args: Any) -> None:
+            self.file = fdopen(*args)
+
+        def __enter__(self) -> Half:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, payload: bytes) -> None:
+            self.file.write(payload[: len(payload) // 2])
+            raise fault
+
+    return Half
+
+
+PLACES = {"pathlib.Path.replace": refuse, "os.fdopen": half_written(KeyboardInterrupt())}
+
+
 @pytest.mark.parametrize("earlier", [False, True])
-@pytest.mark.parametrize("place", ["pathlib.Path.replace", "os.fsync"])
+@pytest.mark.parametrize("place", PLACES)
 def test_an_interrupted_write_leaves_nothing_partial(
     store: Store, monkeypatch: pytest.MonkeyPatch, earlier: bool, place: str
 ) -> None:
     if earlier:
         store.write("kind", KEY, {"x": np.zeros(3)}, {"run": 1})
     with monkeypatch.context() as patch:
-        patch.setattr(place, refuse)
+        patch.setattr(place, PLACES[place])
         with pytest.raises(KeyboardInterrupt):
             store.write("kind", KEY, {"x": np.ones(3)}, {"run": 2})
     assert store.root is not None
@@ -261,11 +285,8 @@ def test_an_interrupted_write_leaves_nothing_partial(
 def test_a_full_disk_is_an_error_with_a_remedy(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full)
+        patch.setattr("os.fdopen", half_written(OSError(28, "No space left on device")))
         with pytest.raises(OcclusionError) as caught:
             store.write("kind", KEY, {"x": np.ones(3)})
     message = str(caught.value)
@@ -299,6 +320,26 @@ def test_a_lock_that_cannot_be_made(store: Store) -> None:
 def test_an_error_inside_the_lock_is_not_taken_for_one_of_the_store(store: Store) -> None:
     with pytest.raises(PermissionError, match="mine"), store.lock(KEY):
         raise PermissionError("mine")
+
+
+def test_files_of_users_are_on_the_disk_before_they_get_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A baseline has no checksum to tell that it never arrived; entries of the store do."""
+    flushed: list[int] = []
+    monkeypatch.setattr("os.fsync", flushed.append)
+    write_atomically(tmp_path / "baseline.json", b"{}")
+    assert len(flushed) == 1
+    Store(tmp_path / "store").write("kind", KEY, {"x": np.ones(3)})
+    assert len(flushed) == 1
+
+
+def test_an_entry_is_had_before_it_is_read(store: Store) -> None:
+    assert not store.has("kind", KEY)
+    store.write("kind", KEY, {"x": np.ones(3)})
+    assert store.has("kind", KEY)
+    assert not store.has("kind", OTHER)
+    assert not Store(None).has("kind", KEY)
 
 
 def test_atomic_files_of_users_follow_their_umask(tmp_path: Path) -> None:

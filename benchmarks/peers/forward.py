@@ -16,10 +16,11 @@ from peers.common import medians, settings_for
 from peers.whole import forget
 from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.encoders.devices import exact_matmul
+from pytest_occlusion.job import Condition, Job
 from pytest_occlusion.models import open_encoder
 from pytest_occlusion.occlusion import occlude
 from pytest_occlusion.parallel import batch_threads, threaded_map
-from pytest_occlusion.pipeline import Condition, Job, measure
+from pytest_occlusion.pipeline import measure
 from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
 from pytest_occlusion.retrieval.recall import recall_at_k
 from pytest_occlusion.session import Session

@@ -14,7 +14,8 @@ import numpy as np
 
 from pytest_occlusion.corpora.task import Task
 from pytest_occlusion.encoders.base import Encoder
-from pytest_occlusion.pipeline import Job, Measured, Want, measure
+from pytest_occlusion.job import Job, Measured, Want
+from pytest_occlusion.pipeline import measure
 from pytest_occlusion.store import Store
 
 

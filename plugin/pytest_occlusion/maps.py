@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.digests import settings_digest
+from pytest_occlusion.drawing import canvas_shards
 from pytest_occlusion.grid import focus_k
+from pytest_occlusion.job import ENGINE, Condition, Job, Measured
 from pytest_occlusion.occlusion.tiles import tile_ratio, tiles
-from pytest_occlusion.pipeline import ENGINE, Condition, Job, Measured, canvas_shards, measure
+from pytest_occlusion.pipeline import measure
 from pytest_occlusion.retrieval.intervals import draw_resamples
 from pytest_occlusion.sensitivity import (
     UNKNOWN,

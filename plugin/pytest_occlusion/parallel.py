@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -30,19 +31,35 @@ def usable_cores() -> int:
 
 
 def threaded_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int
-) -> Iterator[Result]:
-    """``map`` over a thread pool, in order; the first exception ends it and is raised."""
-    if threads <= 1:
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    ahead: int | None = None,
+) -> Generator[Result, None, None]:
+    """``map`` over a thread pool, in order; the first exception ends it and is raised.
+
+    Args:
+        function: What to call.
+        items: With what. Taken in the calling thread.
+        threads: Calls at a time. With one, and no ``ahead``, the calling thread does them itself.
+        ahead: Calls that may be waiting beside those under way; items are taken as places fall
+            free, so that they may be large. ``None`` for all at once.
+    """
+    if threads <= 1 and ahead is None:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(function, item) for item in items]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        waiting: deque[Future[Result]] = deque()
         try:
-            for future in futures:
-                yield future.result()
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if ahead is not None and len(waiting) >= threads + ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         except BaseException:
-            for future in futures:
+            for future in waiting:
                 future.cancel()
             raise
 

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pytest_occlusion.digests import settings_digest
+from pytest_occlusion.job import ENGINE
 from pytest_occlusion.models import ModelRecord
-from pytest_occlusion.pipeline import ENGINE
 
 LIBRARIES = ("torch", "open_clip_torch", "transformers", "numpy", "pillow")
 """Those whose versions may move a number."""

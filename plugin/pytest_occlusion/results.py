@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.task import Task
 from pytest_occlusion.grid import REVERSE, Cell
-from pytest_occlusion.pipeline import Measured
+from pytest_occlusion.job import Measured
 from pytest_occlusion.retrieval.intervals import (
     Resamples,
     draw_resamples,

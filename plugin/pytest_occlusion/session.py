@@ -21,9 +21,10 @@ from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.decoding import Decoders
 from pytest_occlusion.errors import MissingError, OcclusionError, listed
 from pytest_occlusion.grid import REVERSE, Cell, Curve, takes_whole_models
+from pytest_occlusion.job import Condition, Job, Measured
 from pytest_occlusion.models import ModelRecord, check_model, known_record, open_encoder
 from pytest_occlusion.opaque import opaque_name, read_key
-from pytest_occlusion.pipeline import Condition, Job, Measured, measure
+from pytest_occlusion.pipeline import measure
 from pytest_occlusion.provenance import Provenance, provenance
 from pytest_occlusion.results import (
     CellResult,

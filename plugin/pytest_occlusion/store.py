@@ -64,6 +64,10 @@ class Store:
             )
         return self.root / f"v{SCHEMA}" / kind / key[:2] / f"{key}.safetensors"
 
+    def has(self, kind: str, key: str) -> bool:
+        """Whether there is an entry of this key; it may yet turn out to be damaged."""
+        return self.root is not None and self.path(kind, key).exists()
+
     def read(self, kind: str, key: str) -> Entry | None:
         """The entry, verified; ``None`` when it is absent or was damaged (then it is removed)."""
         if self.root is None:
@@ -170,16 +174,20 @@ def _save(path: Path, arrays: Mapping[str, NDArray[Any]], fields: dict[str, Any]
     text = json.dumps(fields, sort_keys=True)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     payload = save(contiguous, {"fields": text, "sha256": _checksum(contiguous, text)})
-    write_atomically(path, payload, mode=0o600)
+    # Should the machine lose power, the checksum tells what never reached the disk.
+    write_atomically(path, payload, mode=0o600, durable=False)
 
 
-def write_atomically(path: Path, payload: bytes, *, mode: int = 0o666) -> None:
+def write_atomically(
+    path: Path, payload: bytes, *, mode: int = 0o666, durable: bool = True
+) -> None:
     """Write a whole file or nothing: a temporary name beside it, flushed, then renamed.
 
     Args:
         path: The file; its folder exists.
         payload: All of its bytes.
         mode: Permissions, less the user's umask.
+        durable: Whether to wait until it is on the disk, so that it outlasts a power cut too.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -187,8 +195,9 @@ def write_atomically(path: Path, payload: bytes, *, mode: int = 0o666) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.pipeline import Condition, Measured
+from pytest_occlusion.job import Condition, Measured
 from pytest_occlusion.reporting.timings import Record, timing_record
 from pytest_occlusion.sensitivity import Losses, SensitivityMap
 from pytest_occlusion.session import Session

@@ -12,8 +12,8 @@ from typing import Any
 
 from pytest_occlusion.checks import ClaimCheck
 from pytest_occlusion.claims import CLAIMS
+from pytest_occlusion.job import Measured
 from pytest_occlusion.occlusion.levels import severity_of
-from pytest_occlusion.pipeline import Measured
 from pytest_occlusion.provenance import Provenance
 from pytest_occlusion.reporting.timings import merged, timing_records
 from pytest_occlusion.results import CellResult

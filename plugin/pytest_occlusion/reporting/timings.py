@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_occlusion.grid import Cell
-from pytest_occlusion.pipeline import Measured
+from pytest_occlusion.job import Measured
 
 Record = dict[str, Any]
 
@@ -71,8 +71,9 @@ def merged(records: Iterable[Mapping[str, Any]]) -> list[Record]:
 def speed_lines(timings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """What this run itself measured, a line per model; nothing of what came from the store.
 
-    Waiting is the encoder's: its share of the time in which canvases were read and embeddings
-    written. The peak is the GPU's where there is one, else that of the whole process so far.
+    Waiting is the encoder's: the share of the pass in which its threads had nothing to encode,
+    because canvases were read or embeddings written. The peak is the GPU's where there is one, else
+    that of the whole process so far.
     """
     models: dict[str, list[Mapping[str, Any]]] = {}
     for one in timings:
