@@ -26,6 +26,7 @@ from pytest_occlusion.claims import (
     cells_of,
     combined,
     described,
+    region_cells,
     region_ratio,
 )
 from pytest_occlusion.grid import Cell
@@ -154,10 +155,29 @@ def test_one_pass_can_measure_all_that_claims_look_at() -> None:
 
     for claim in CLAIMS.values():
         claim.judge(evidence(noted))
-    planned = set(cells_of(settings(), CLAIM_NAMES))
-    blind = {cell for cell in planned - asked if cell.model == "clip" and cell.occluder != "block"}
-    assert asked == planned - blind
-    assert len(cells_of(settings(), ("best",))) == 4 * 4 * 2
+    assert evidence(straight).sees("cxr-repair")
+    assert not evidence(straight).sees("clip")
+    seeing = [model for model in settings().grid.models if model != "clip"]
+    regions = [one for model in seeing for one in region_cells(settings(), model, CLAIM_NAMES)]
+    assert len(regions) == 3 * 4  # the block as well, which may not be the suite's own
+    assert asked == {*cells_of(settings()), *regions}
+    assert len(cells_of(settings())) == 4 * 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen", "model"),
+    [
+        (("best", "proportional"), settings(), "cxr-clip"),
+        (("center",), settings(ratios=[0.0]), "cxr-clip"),
+        (("center",), settings(occluders=["blur"]), "cxr-clip"),
+        (("center",), settings(), "no-role"),
+    ],
+    ids=["no claim asks", "nothing blocked", "no occluder", "no role"],
+)
+def test_regions_that_no_claim_compares(
+    names: tuple[str, ...], chosen: Settings, model: str
+) -> None:
+    assert region_cells(chosen, model, names) == []
 
 
 @pytest.mark.parametrize(

@@ -212,22 +212,30 @@ def region_ratio(grid: Grid) -> float:
     return min(blocked, key=lambda ratio: abs(ratio - REGION_RATIO))
 
 
-def cells_of(settings: Settings, names: Sequence[str]) -> list[Cell]:
-    """Every cell that the named claims look at, so that one pass can measure them all."""
+def cells_of(settings: Settings) -> list[Cell]:
+    """Cells of the curves that claims look at, so that one pass can measure them all."""
     grid, models = settings.grid, list(roles(settings).values())
     if all(is_corruption(name) for name in grid.occluders):
         return []
-    way = grid.directions[0]
-    wanted = [
-        Cell(model, way, main_occluder(grid), ratio, k)
+    return [
+        Cell(model, grid.directions[0], main_occluder(grid), ratio, k)
         for model in models
         for ratio in grid.ratios
         for k in grid.ks
     ]
-    if any(CLAIMS[name].regions for name in names) and any(grid.ratios):
-        ratio, k = region_ratio(grid), focus_k(grid.ks)
-        wanted += [Cell(model, way, region, ratio, k) for model in models for region in REGIONS]
-    return list(dict.fromkeys(wanted))
+
+
+def region_cells(settings: Settings, model: str, names: Sequence[str]) -> list[Cell]:
+    """Cells beside a model's curves that the named claims compare.
+
+    They are asked only of models that see (:meth:`Evidence.sees`).
+    """
+    grid = settings.grid
+    asked = any(CLAIMS[name].regions for name in names) and model in roles(settings).values()
+    if not asked or not any(grid.ratios) or all(is_corruption(name) for name in grid.occluders):
+        return []
+    ratio, k = region_ratio(grid), focus_k(grid.ks)
+    return [Cell(model, grid.directions[0], region, ratio, k) for region in REGIONS]
 
 
 def _estimate(label: str, values: FloatArray, threshold: float = 0.0) -> Estimate:

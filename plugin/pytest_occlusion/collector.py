@@ -87,10 +87,11 @@ class Collector:
                 terminalreporter.write_line(
                     "no cell was executed: everything it needs is missing on this machine", red=True
                 )
-            elif self.maps:
+            elif self.maps or self.claims:
+                what = "maps were measured" if self.maps else "claims were judged"
                 terminalreporter.section("occlusion")
                 terminalreporter.write_line(
-                    "maps were measured, but no cell: result files and summary need cells too, "
+                    f"{what}, but no cell: result files and summary need cells too, "
                     "which the store makes quick",
                     yellow=True,
                 )

@@ -125,8 +125,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if claims:
         from pytest_occlusion.claims import cells_of
 
-        wanted = list(dict.fromkeys([*wanted, *cells_of(work.settings, claims)]))
-    work.wanted = wanted
+        wanted = list(dict.fromkeys([*wanted, *cells_of(work.settings)]))
+    work.wanted, work.claims = wanted, claims
     models = list(dict.fromkeys([*(cell.model for cell in wanted), *mapped]))
     if is_controller(config) or work.settings.allow_missing:
         with usage_errors():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.claims import Evidence
+from pytest_occlusion.claims import Evidence, region_cells
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.decoding import Decoders
@@ -52,6 +52,7 @@ class Session:
     Attributes:
         settings: What to do.
         wanted: The cells that were selected (known once tests are collected).
+        claims: The claims that were.
         workers: Processes that share the work.
         say: Where progress lines go.
         adjusted: Holm-adjusted p values by (folder of baselines, model), once worked out.
@@ -59,6 +60,7 @@ class Session:
 
     settings: Settings
     wanted: Sequence[Cell] = ()
+    claims: Sequence[str] = ()
     workers: int = 1
     say: Callable[[str], None] = print
     adjusted: dict[tuple[Path, str], dict[Cell, float]] = field(default_factory=dict)
@@ -318,26 +320,47 @@ class Session:
 
     def _together(self, cell: Cell) -> list[Cell]:
         """The cells to measure in one go with this one."""
-        whole = takes_whole_models(self.settings.grid, self.workers)
         others = [
             other
             for other in self.wanted
-            if other.model == cell.model and (whole or other.tag == cell.tag)
+            if other.model == cell.model and (self._whole or other.tag == cell.tag)
         ]
-        return others if cell in others else [*others, cell]
+        if cell in others:
+            return others
+        compared = self._compared(cell.model)
+        return compared if cell in compared else [*others, cell]
+
+    def _compared(self, model: str) -> list[Cell]:
+        """What the selected claims compare with a model's curves and is not measured yet."""
+        grid = self.settings.grid
+        if not self.claims or grid.ratios[0] != 0:
+            return []
+        cells = region_cells(self.settings, model, self.claims)
+        return [cell for cell in cells if cell not in self._results and cell not in self.wanted]
+
+    @property
+    def _whole(self) -> bool:
+        """Whether this process measures whole models."""
+        return takes_whole_models(self.settings.grid, self.workers)
 
     def _measure(self, cell: Cell) -> None:
         if cell.model in self._faults:
             first = self._faults[cell.model].problem.splitlines()[0]
             raise OcclusionError(f"not measured, as reported in full above: {first}")
-        together = self._together(cell)
         try:
-            for (condition, direction), measured in measure(self._job(together)).items():
-                self._measured[cell.model, condition, direction] = measured
+            self._measure_cells(self._together(cell))
+            compared = self._compared(cell.model)
+            # Now, while the encoder is open: claims ask for them later.
+            if compared and self._whole and self.evidence().sees(cell.model):
+                self._measure_cells(compared)
         except OcclusionError as fault:
             self._faults[cell.model] = fault
             raise
-        self._summarise(together)
+
+    def _measure_cells(self, cells: Sequence[Cell]) -> None:
+        for (condition, direction), measured in measure(self._job(cells)).items():
+            self._measured[cells[0].model, condition, direction] = measured
+        self._summarise(cells)
 
     def _job(self, cells: Sequence[Cell]) -> Job:
         """What has to be measured for cells of one model."""

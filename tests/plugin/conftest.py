@@ -113,6 +113,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     return made
 
 
-def workers(*counts: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Run a test serially and on two workers."""
-    return pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
+def workers(*counts: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test with so many workers: serially (0) and with two, unless others are named."""
+    named = {count: f"n{count}" if count else "serial" for count in counts or (0, 2)}
+    given = [("-n", str(count)) if count else () for count in named]
+    return pytest.mark.parametrize("parallel", given, ids=list(named.values()))

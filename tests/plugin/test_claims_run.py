@@ -32,7 +32,7 @@ def claims(project: Project) -> dict[str, dict[str, object]]:
     return {claim["claim"]: claim for claim in document["claims"]}
 
 
-@workers("0", "2")
+@workers()
 def test_findings_are_shown_and_written(asking: Project, parallel: tuple[str, ...]) -> None:
     files = ("--occlusion-json", "r.json", "--occlusion-markdown", "r.md", "--junitxml", "r.xml")
     result = asking.run(*parallel, "--snapshot-update", "-rs", *files, expect=0)
@@ -85,6 +85,19 @@ def test_the_opposite_of_what_the_suite_expects_is_red(asking: Project) -> None:
 def test_claims_alone_measure_what_they_need(asking: Project) -> None:
     result = asking.run("test_claims.py", "-k", "near-chance or best", "-rs", expect=0)
     result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["claims were judged, but no cell: result files * need cells too*"])
+
+
+@pytest.mark.parametrize("asked", [("-k", "center or best"), ()], ids=["claims", "all"])
+@workers(0, 2, 3)
+def test_regions_are_measured_for_models_that_see(
+    asking: Project, parallel: tuple[str, ...], asked: tuple[str, ...]
+) -> None:
+    """Three workers for two models share out levels; a claim then asks for regions by itself."""
+    asking.checkpoint("other", image=0, bias=1)  # exactly chance
+    asking.run(*parallel, *asked, "--snapshot-update", expect=0)
+    embedded = list((asking.path / "store" / "v1" / "embeddings").rglob("*.safetensors"))
+    assert len(embedded) == 2 * 4 + 3  # four ratios of two models, three regions of one
 
 
 def test_a_fault_is_told_once_and_plainly(asking: Project) -> None:

@@ -28,7 +28,7 @@ def corrupted(project: Project) -> Project:
     return project
 
 
-@workers("0", "2")
+@workers()
 def test_a_suite_with_corruptions(corrupted: Project, parallel: tuple[str, ...]) -> None:
     corrupted.accept()
     files = ("--occlusion-json", "r.json", "--occlusion-csv", "r.csv")
@@ -69,7 +69,7 @@ def baseline(project: Project, name: str) -> dict[str, Any]:
     return {field: cell[field] for field in (*known, "p_value", "p_adjusted", "drift")}
 
 
-@workers("0", "2")
+@workers()
 def test_corruptions_on_the_command_line_leave_baselines_alone(
     project: Project, parallel: tuple[str, ...]
 ) -> None:

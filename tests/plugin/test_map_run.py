@@ -35,7 +35,7 @@ def test_without_the_option_nothing_is_measured(mapping: Project) -> None:
     assert read(mapping)["maps"] == []
 
 
-@workers("0", "2")
+@workers()
 def test_the_map_of_every_model(mapping: Project, parallel: tuple[str, ...]) -> None:
     mapping.accept()
     outputs = ("--occlusion-json", "r.json", "--occlusion-html", "p.html")
@@ -114,7 +114,7 @@ def test_a_map_without_cells_and_cells_without_a_map(mapping: Project) -> None:
     result.stdout.fnmatch_lines(["no map: no test that asks for occlusion_map*"])
 
 
-@workers("0", "2")
+@workers()
 def test_a_missing_checkpoint_stops_or_skips_a_map(
     mapping: Project, parallel: tuple[str, ...]
 ) -> None:

@@ -72,7 +72,7 @@ def eager(project: Project) -> Path:
     return project.path
 
 
-@workers("0", "2")
+@workers()
 def test_on_a_terminal_a_bar_that_leaves_nothing_behind(
     eager: Path, parallel: tuple[str, ...]
 ) -> None:
@@ -92,7 +92,7 @@ def test_on_a_terminal_a_bar_that_leaves_nothing_behind(
     assert any("16 baselines written" in line for line in lines)
 
 
-@workers("0", "2")
+@workers()
 def test_in_a_log_whole_lines(eager: Path, parallel: tuple[str, ...]) -> None:
     done = subprocess.run(command(*parallel), cwd=eager, capture_output=True, text=True, check=True)
     assert "\r" not in done.stdout

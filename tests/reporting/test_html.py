@@ -435,7 +435,7 @@ def test_a_map_of_nothing_and_of_help_only() -> None:
     assert 'class="cold8"' in text
 
 
-@workers("0", "2")
+@workers()
 def test_through_pytest(project: Project, parallel: tuple[str, ...]) -> None:  # noqa: F811
     project.accept()
     project.checkpoint("good", noise=3.0)
