@@ -37,6 +37,12 @@ def killed() -> Image.Image:
     raise AssertionError
 
 
+def killed_elsewhere(own: int) -> Image.Image:
+    """The same, but process ``own`` is spared: that of the tests, which has to tell of it."""
+    assert os.getpid() != own, "decoded in the process of the run"
+    return killed()
+
+
 def exits() -> Image.Image:
     """A decoder that ends the process it runs in."""
     os._exit(3)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.contact_sheet import CAPTION, draw_sheet
 from pytest_occlusion.encoders import _REGISTERED
-from pytest_occlusion.gallery import SIDE
-from pytest_occlusion.occlusion import occlude
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.gallery import SIDE, gallery
+from pytest_occlusion.merge import build_settings
+from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS, corrupt, occlude
+from pytest_occlusion.occlusion.levels import level_text
+from pytest_occlusion.session import Session
+from pytest_occlusion.suites import find_suite
+from tests import decoder_tricks
 from tests.plugin import toy_family
 from tests.reporting.fabricated import results
 from tests.reporting.test_html import Page
@@ -73,6 +82,44 @@ def test_a_chosen_radiograph_under_every_condition(folder: Path) -> None:
     assert (folder / "out" / "g.png").stat().st_mode & 0o077 == 0, "for its owner alone"
 
 
+@pytest.mark.parametrize("ratios", [RATIOS, (0.0, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81)])
+def test_corruptions_at_their_severities_beside_occluders(
+    ratios: tuple[float, ...], folder: Path
+) -> None:
+    """Rows of fewer levels than the longest end in empty tiles."""
+    arguments = ["gallery", "--suite", "suite.toml", "--out", "g.png", "--key", "secret-4.png"]
+    chosen = ["--occluders", "blur,block", "--ratios", ",".join(map(str, ratios))]
+    assert main([*arguments, *chosen]) == 0
+    canvas = torch.from_numpy(toy_family.pattern(4))[None, None]
+    keys = ["secret-4.png"]
+    blurred = [
+        (
+            f"1 blur {severity}",
+            corrupt(canvas, severity=severity, corruption="blur", keys=keys)[0, 0].numpy(),
+        )
+        for severity in range(6)
+    ]
+    blocked = [
+        (
+            f"1 block {100 * ratio:.0f} %",
+            occlude(canvas, ratio=ratio, occluder="block", keys=keys)[0, 0].numpy(),
+        )
+        for ratio in ratios
+    ]
+    columns = max(len(blurred), len(blocked))
+    empty = [("", np.zeros_like(toy_family.pattern(4)))]
+    tiles = [part for row in (blurred, blocked) for part in row + empty * (columns - len(row))]
+    with Image.open(folder / "g.png") as sheet:
+        found = np.asarray(sheet)
+    np.testing.assert_array_equal(found, draw_sheet(tiles, columns=columns, side=SIDE))
+
+
+def test_captions_fit_above_their_tiles() -> None:
+    draw = ImageDraw.Draw(Image.new("L", (1, 1)))
+    for name in (*OCCLUDERS, *CORRUPTIONS):
+        assert draw.textlength(f"99 {name} {level_text(name, 0.8)}") < SIDE
+
+
 def test_a_seeded_choice_is_the_same_again(folder: Path) -> None:
     arguments = ["gallery", "--suite", "suite.toml", "--occluders", "block", "--ratios", "0"]
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
@@ -118,6 +165,25 @@ def test_damaged_images_and_places_that_cannot_be(
     assert "secret" not in error
     assert main([*arguments[:3], "--out", "suite.toml/g.png", "--key", "secret-2.png"]) == 2
     assert "another file with --out" in capsys.readouterr().err
+
+
+def test_radiographs_that_crash_their_decoder_are_listed_with_the_others(folder: Path) -> None:
+    suite = find_suite("suite.toml", folder)
+    settings = build_settings(suite.table, origin=suite.origin, base=suite.base, command_line={})
+    session = Session(settings, say=lambda line: None)
+    radiographs = list(session.corpus.radiographs)
+    crash = partial(decoder_tricks.killed_elsewhere, os.getpid())
+    radiographs[1] = replace(radiographs[1], open=crash)
+    radiographs[4] = replace(radiographs[4], open=decoder_tricks.faulty)
+    session.corpus = replace(session.corpus, radiographs=tuple(radiographs))
+    with pytest.raises(OcclusionError) as fault:
+        gallery(session, "toy", [0, 1, 4])
+    crashed, damaged = radiographs[1].where, radiographs[4].where
+    first, *lines = fault.value.problem.splitlines()
+    assert first == "2 radiographs of the corpus 'manifest' cannot be used:"
+    assert lines == [f"  - {crashed}: its decoder was killed (SIGSEGV)", f"  - {damaged}: damaged"]
+    assert fault.value.remedy
+    assert gallery(session, "toy", [0, 2]).height == 2 * 2 * (SIDE + CAPTION), "the rest is drawn"
 
 
 def test_the_page_shows_it_only_when_asked(

@@ -130,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     shown = known.add_parser(
         "gallery",
         help="draw what an encoder is shown; the picture SHOWS RADIOGRAPHS OF PATIENTS",
-        description="Draw radiographs of the corpus under every occluder at every ratio, as the "
-        "encoder is shown them. The picture SHOWS RADIOGRAPHS OF PATIENTS: keep it where the data "
-        "may be kept.",
+        description="Draw radiographs of the corpus under every occluder at every ratio, and every "
+        "corruption at every severity, as the encoder is shown them. The picture SHOWS RADIOGRAPHS "
+        "OF PATIENTS: keep it where the data may be kept.",
     )
     shown.add_argument("--out", type=Path, required=True, metavar="SHEET.png", help="file to write")
     shown.add_argument("--suite", metavar="NAME|FILE", help="as --occlusion-suite")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 CAPTION = 14
 """Pixels above a tile for its caption."""
 
+Tile: TypeAlias = "tuple[str, NDArray[np.uint8]]"
+"""A caption, and grey levels uint8 ``[H, W]``."""
 
-def draw_sheet(
-    tiles: Sequence[tuple[str, NDArray[np.uint8]]], *, columns: int, side: int
-) -> Image.Image:
+
+def draw_sheet(tiles: Sequence[Tile], *, columns: int, side: int) -> Image.Image:
     """Lay tiles out row by row.
 
     Args:
-        tiles: (caption, grey levels uint8 ``[H, W]``), from the top left.
+        tiles: From the top left.
         columns: Tiles in a row.
         side: Side of a tile on the sheet, in pixels.
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.corpora.images import ImageFault
+from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.parallel import threaded_map, usable_cores
 
 if TYPE_CHECKING:
@@ -128,6 +129,20 @@ class Decoders:
             self._processes[place] = None
             return "fault", f"its decoder {_end(process)}"
         return answer
+
+
+def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionError:
+    """The error to raise for what :meth:`Decoders.draw` found.
+
+    Args:
+        corpus: Name of the corpus.
+        faults: A line for each radiograph, at least one.
+        remedy: What the user can do.
+    """
+    return OcclusionError(
+        f"{len(faults)} radiographs of the corpus {corpus!r} cannot be used:\n{listed(faults)}",
+        remedy=remedy,
+    )
 
 
 def _started() -> subprocess.Popen[bytes]:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.base import Radiograph
+from pytest_occlusion.decoding import unusable
 from pytest_occlusion.digests import settings_digest
-from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.job import ENGINE, Job
 from pytest_occlusion.progress import Progress
 
@@ -117,11 +117,8 @@ def _draw(
 
 def _refuse(job: Job, faults: Sequence[str]) -> None:
     if faults:
-        raise OcclusionError(
-            f"{len(faults)} radiographs of the corpus {job.corpus.name!r} cannot be used:\n"
-            + listed(faults),
-            remedy="fetch these files again or leave them out; nothing was encoded",
-        )
+        remedy = "fetch these files again or leave them out; nothing was encoded"
+        raise unusable(job.corpus.name, faults, remedy=remedy)
 
 
 def _canvas_key(recipe: CanvasRecipe, radiographs: Sequence[Radiograph]) -> str:

@@ -1,4 +1,4 @@
-"""The gallery: what an encoder was shown, every occluder at every ratio, as one picture.
+"""The gallery: what an encoder was shown, every occluder at every level, as one picture.
 
 It shows radiographs of the corpus. Nothing makes it unless it is asked for by name, it is part of
 no results document, and it names no radiograph.
@@ -10,13 +10,18 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_occlusion.contact_sheet import draw_sheet
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.contact_sheet import Tile, draw_sheet
+from pytest_occlusion.corpora.base import Radiograph
+from pytest_occlusion.decoding import unusable
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.occlusion.levels import level_text
 from pytest_occlusion.session import Session
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    import torch
     from PIL import Image
 
 COUNT = 2
@@ -55,52 +60,70 @@ def chosen_rows(session: Session, keys: Sequence[str], *, count: int, seed: int)
 
 
 def gallery(session: Session, model: str, rows: Sequence[int]) -> Image.Image:
-    """Draw the sheet: per radiograph a row for every occluder, a column for every ratio.
+    """Draw the sheet: per radiograph a row for every occluder, a column for every level.
 
     Args:
-        session: Corpus and settings: occluders, ratios, fill and the first mask seed.
+        session: Corpus and settings: occluders, their levels, fill and the first mask seed.
         model: Whose preprocessing.
         rows: From :func:`chosen_rows`.
 
     Raises:
-        OcclusionError: The model or a radiograph cannot be opened.
+        OcclusionError: The model cannot be opened, or radiographs cannot be decoded (all of them,
+            listed).
     """
-    from pytest_occlusion.corpora.images import ImageFault
-
-    recipe, grid = session.encoder(model).canvas, session.settings.grid
-    tiles: list[tuple[str, NDArray[np.uint8]]] = []
-    for number, row in enumerate(rows, 1):
-        radiograph = session.corpus.radiographs[row]
-        try:
-            canvas = recipe.draw(radiograph.open())
-        except ImageFault as fault:
-            raise OcclusionError(
-                f"{radiograph.where}: {fault.reason}", remedy="fetch it again, or choose another"
-            ) from None
+    grid = session.settings.grid
+    radiographs = [session.corpus.radiographs[row] for row in rows]
+    columns = max(len(grid.levels(occluder)) for occluder in grid.occluders)
+    tiles: list[Tile] = []
+    canvases = _canvases(session, model, radiographs)
+    for number, (radiograph, canvas) in enumerate(zip(radiographs, canvases, strict=True), 1):
         for occluder in grid.occluders:
-            for ratio in grid.ratios:
-                shown = _shown(session, canvas, radiograph.key, occluder, ratio)
-                tiles.append((f"{number} {occluder} {round(100 * ratio, 2):g} %", shown))
-    return draw_sheet(tiles, columns=len(grid.ratios), side=SIDE)
+            row = _row(session, canvas, radiograph.key, occluder)
+            tiles += [(f"{number} {occluder} {level}", shown) for level, shown in row]
+            # There need not be as many severities as ratios; each row starts on the left.
+            tiles += [("", np.zeros((1, 1), np.uint8))] * (columns - len(row))
+    return draw_sheet(tiles, columns=columns, side=SIDE)
 
 
-def _shown(
-    session: Session, canvas: NDArray[np.uint8], key: str, occluder: str, ratio: float
-) -> NDArray[np.uint8]:
-    """What the pipeline would show, in grey: uint8 ``[H, W]``."""
-    import numpy as np
+def _canvases(session: Session, model: str, radiographs: Sequence[Radiograph]) -> NDArray[np.uint8]:
+    """What the model is shown with nothing blocked: uint8 ``[N, C, H, W]``."""
+    recipe = session.encoder(model).canvas
+    shape = (len(radiographs), recipe.channels, recipe.height, recipe.width)
+    canvases = np.zeros(shape, dtype=np.uint8)
+    faults = session.decoders.draw(recipe, radiographs, canvases, lambda count: None)
+    if faults:
+        raise unusable(
+            session.corpus.name, faults, remedy="fetch these files again, or choose others"
+        )
+    return canvases
+
+
+def _row(session: Session, canvas: NDArray[np.uint8], key: str, occluder: str) -> list[Tile]:
+    """One canvas uint8 ``[C, H, W]`` at every level, as the pipeline would show it, in grey.
+
+    The captions are the levels.
+    """
     import torch
 
-    from pytest_occlusion.occlusion import occlude
+    from pytest_occlusion.occlusion import prepare
 
     settings = session.settings
-    pixels = occlude(
-        torch.from_numpy(np.array(canvas))[None],
-        ratio=ratio,
-        occluder=occluder,
+    prepared = prepare(
+        torch.from_numpy(canvas)[None],
+        name=occluder,
         fill=settings.fill,
-        seed=settings.seeds[0],
         keys=[key],
+        seed=settings.seeds[0],
     )
-    grey: NDArray[np.uint8] = pixels[0].float().mean(dim=0).round().to(torch.uint8).numpy()
+    return [
+        (level_text(occluder, level), _grey(prepared.at(level)[0]))
+        for level in settings.grid.levels(occluder)
+    ]
+
+
+def _grey(pixels: torch.Tensor) -> NDArray[np.uint8]:
+    """uint8 ``[C, H, W]`` -> uint8 ``[H, W]``, the mean of the channels."""
+    import torch
+
+    grey: NDArray[np.uint8] = pixels.float().mean(dim=0).round().to(torch.uint8).numpy()
     return grey
