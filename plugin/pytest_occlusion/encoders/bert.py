@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_occlusion.encoders.attention import split_heads
 from pytest_occlusion.encoders.weights import block_count, shape_of
 
 if TYPE_CHECKING:
@@ -122,9 +123,6 @@ def bert_states(
 
     count, length = ids.shape
 
-    def heads(x: torch.Tensor) -> torch.Tensor:
-        return x.view(count, length, sizes.heads, -1).transpose(1, 2)
-
     x = weights["embeddings.word_embeddings.weight"][ids]
     # Every token is of type 0: upstream passes zeros (CXR-CLIP) or nothing (MedCLIP).
     x = x + weights["embeddings.token_type_embeddings.weight"][0]
@@ -135,7 +133,8 @@ def bert_states(
     for layer in range(sizes.layers):
         at = f"encoder.layer.{layer}."
         query, key, value = (
-            heads(linear(x, f"{at}attention.self.{part}")) for part in ("query", "key", "value")
+            split_heads(linear(x, f"{at}attention.self.{part}"), sizes.heads)
+            for part in ("query", "key", "value")
         )
         mixed = nn.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         mixed = mixed.transpose(1, 2).reshape(count, length, sizes.width)

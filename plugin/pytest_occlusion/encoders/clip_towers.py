@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_occlusion.encoders.attention import split_heads
 from pytest_occlusion.encoders.clip_model import Sizes
 from pytest_occlusion.encoders.resnet import channels_last, folded
 from pytest_occlusion.encoders.weights import place, under
@@ -98,15 +99,10 @@ def _pooled(weights: Mapping[str, torch.Tensor], sizes: Sizes, x: torch.Tensor) 
     tokens = x.flatten(2).transpose(1, 2)
     tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1)
     tokens = tokens + weights["visual.attnpool.positional_embedding"].to(tokens.dtype)
-    query = _heads(linear(tokens[:, :1], "q_proj"), heads)
-    key, value = (_heads(linear(tokens, name), heads) for name in ("k_proj", "v_proj"))
+    query = split_heads(linear(tokens[:, :1], "q_proj"), heads)
+    key, value = (split_heads(linear(tokens, name), heads) for name in ("k_proj", "v_proj"))
     pooled = nn.scaled_dot_product_attention(query, key, value)
     return linear(pooled.flatten(1), "c_proj")
-
-
-def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """``[N, L, C]`` -> ``[N, heads, L, C / heads]``."""
-    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _transformer(
@@ -152,7 +148,7 @@ def _blocks(
         at = f"{BLOCKS}{block}."
         y = _norm(weights, f"{at}ln_1", x)
         joint = nn.linear(y, weights[f"{at}attn.in_proj_weight"], weights[f"{at}attn.in_proj_bias"])
-        query, key, value = (_heads(part, heads) for part in joint.chunk(3, dim=-1))
+        query, key, value = (split_heads(part, heads) for part in joint.chunk(3, dim=-1))
         y = nn.scaled_dot_product_attention(query, key, value, is_causal=causal)
         x = x + linear(y.transpose(1, 2).flatten(2), f"{at}attn.out_proj")
         y = linear(_norm(weights, f"{at}ln_2", x), f"{at}mlp.c_fc")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_occlusion.encoders.attention import split_heads
 from pytest_occlusion.encoders.weights import block_count, shape_of
 from pytest_occlusion.errors import OcclusionError
 
@@ -237,7 +238,7 @@ def swin_tokens(
             y = norm(x, f"{at}layernorm_before")
             y = _windows(y.roll((-shift, -shift), (1, 2)) if shift else y, sizes.window)
             query, key, value = (
-                _heads(linear(y, f"{at}attention.self.{part}"), heads)
+                split_heads(linear(y, f"{at}attention.self.{part}"), heads)
                 for part in ("query", "key", "value")
             )
             scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
@@ -253,11 +254,6 @@ def swin_tokens(
             x = _merged(x)
             x = nn.linear(norm(x, f"{at}norm"), weights[f"{at}reduction.weight"])
     return norm(x, "layernorm").flatten(1, 2)
-
-
-def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """``[N, L, C]`` -> ``[N, heads, L, C / heads]``."""
-    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _merged(x: torch.Tensor) -> torch.Tensor:
