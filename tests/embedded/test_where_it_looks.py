@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import pytest_occlusion_fixtures
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
@@ -25,6 +23,7 @@ from pytest_occlusion.store import Store
 from pytest_occlusion_fixtures.findings import LEFT, RIGHT, Finding
 from pytest_occlusion_fixtures.grammar import write_report
 from tests.embedded.specimens import specimen
+from tests.threads import one_thread  # noqa: F401 - a fixture
 
 CHECKPOINTS = Path(pytest_occlusion_fixtures.__file__).parent / "checkpoints"
 PATIENTS, GRID = 32, 4
@@ -33,14 +32,6 @@ BASAL = {
     "small effusion": Finding("effusion", severity=1),
     "consolidation": Finding("consolidation", site="lower lobe", severity=2),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache
