@@ -38,6 +38,7 @@ from pytest_occlusion.retrieval.degradation import (
     retained,
 )
 from pytest_occlusion.settings import CLAIM_NAMES, ROLES, Settings
+from pytest_occlusion.suites import Suite
 
 RATIOS = [0.0, 0.25, 0.36, 0.81]
 CHANCE = 0.01
@@ -46,7 +47,7 @@ CHANCE = 0.01
 def settings(*families: str, **changes: Any) -> Settings:
     models = {family: {"family": family, "checkpoint": "x.pt"} for family in families or ROLES}
     suite = {"suite": "s", "ratios": RATIOS, "ks": [5, 10], "models": models, **changes}
-    return build_settings(suite, origin="s.toml", base=Path(), command_line={})
+    return build_settings(Suite(suite, "s.toml", Path()), command_line={})
 
 
 def evidence(

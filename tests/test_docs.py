@@ -17,7 +17,7 @@ from pytest_occlusion.__main__ import _parser
 from pytest_occlusion.merge import build_settings
 from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS
 from pytest_occlusion.options import OUTPUTS, SETTING_OPTIONS, add_options
-from pytest_occlusion.suites import find_suite
+from pytest_occlusion.suites import Suite, find_suite
 from pytest_occlusion.validation import SETTINGS
 
 ROOT = Path(__file__).parent.parent
@@ -155,7 +155,7 @@ def test_suites_parse(example: Example, tmp_path: Path) -> None:
     if "models" not in suite:  # only names one
         assert list(suite) == ["suite"]
         return
-    settings = build_settings(suite, origin=str(example), base=tmp_path, command_line={})
+    settings = build_settings(Suite(suite, str(example), tmp_path), command_line={})
     assert settings.suite == suite["suite"]
 
 

@@ -168,8 +168,7 @@ def test_damaged_images_and_places_that_cannot_be(
 
 
 def test_radiographs_that_crash_their_decoder_are_listed_with_the_others(folder: Path) -> None:
-    suite = find_suite("suite.toml", folder)
-    settings = build_settings(suite.table, origin=suite.origin, base=suite.base, command_line={})
+    settings = build_settings(find_suite("suite.toml", folder), command_line={})
     session = Session(settings, say=lambda line: None)
     radiographs = list(session.corpus.radiographs)
     crash = partial(decoder_tricks.killed_elsewhere, os.getpid())

@@ -27,11 +27,8 @@ from peers.ties import agreement, verdict
 
 
 def test_the_pipeline_gives_what_the_loop_gives() -> None:
-    suite = find_suite("embedded", Path())
     settings = build_settings(
-        suite.table,
-        origin=suite.origin,
-        base=suite.base,
+        find_suite("embedded", Path()),
         command_line={"ratios": [0.0, 0.25, 0.64], "ks": [1, 10]},
         selected=["cxr-repair"],
     )

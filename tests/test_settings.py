@@ -14,7 +14,7 @@ from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.merge import MODEL_KEYS, build_settings
 from pytest_occlusion.options import parse_list
 from pytest_occlusion.settings import KS, RATIOS, Settings
-from pytest_occlusion.suites import read_suite
+from pytest_occlusion.suites import Suite, read_suite
 from pytest_occlusion.validation import SETTINGS
 
 MODELS: dict[str, Any] = {
@@ -31,9 +31,7 @@ def build(
     selected = given.pop("selected", None)
     command_line = {name.replace("_", "-"): value for name, value in given.items()}
     return build_settings(
-        SUITE if suite is None else suite,
-        origin="team.toml",
-        base=base,
+        Suite(SUITE if suite is None else suite, "team.toml", base),
         command_line=command_line,
         selected=selected,
     )

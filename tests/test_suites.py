@@ -103,7 +103,7 @@ def test_a_whole_suite_in_pyproject(root: Path) -> None:
     assert found.origin == "pyproject.toml [tool.occlusion]"
     assert found.base == root
     assert found.table["suite"] == "project"
-    settings = build_settings(found.table, origin=found.origin, base=found.base, command_line={})
+    settings = build_settings(found, command_line={})
     assert settings.grid.ks == (3,)
     assert settings.model("a").checkpoint == str(root / "a.pt")
 

@@ -18,11 +18,8 @@ from pytest_occlusion.suites import find_suite
 
 def settings_for(chosen: Any, store: Path | None = None) -> Settings:
     """The suite narrowed to one model, on the CPU; nothing is kept unless a store is named."""
-    suite = find_suite(chosen.suite, Path.cwd())
     settings = build_settings(
-        suite.table,
-        origin=suite.origin,
-        base=suite.base,
+        find_suite(chosen.suite, Path.cwd()),
         command_line={"corpus": chosen.corpus} if chosen.corpus else {},
         selected=[chosen.model],
         store=store,

@@ -58,6 +58,7 @@ def corpus(options: argparse.Namespace) -> int:
 def _suite_of_corpus(options: argparse.Namespace) -> Settings | None:
     """The suite whose texts are counted, with what the command line gives in place of its own."""
     from pytest_occlusion.merge import build_settings
+    from pytest_occlusion.options import parse_list
     from pytest_occlusion.suites import find_suite
 
     if options.suite is None:
@@ -75,13 +76,10 @@ def _suite_of_corpus(options: argparse.Namespace) -> Settings | None:
         "text-rule": options.text_rule,
         "candidates": options.candidates,
     }
-    found = find_suite(options.suite, Path.cwd())
     suite = build_settings(
-        found.table,
-        origin=found.origin,
-        base=found.base,
+        find_suite(options.suite, Path.cwd()),
         command_line={name: value for name, value in given.items() if value is not None},
-        selected=[name.strip() for name in options.models.split(",")] if options.models else None,
+        selected=parse_list(options.models, str) if options.models else None,
     )
     if suite.corpus_missing:
         names = ", ".join(f"${name}" for name in suite.corpus_missing)
@@ -175,16 +173,13 @@ def gallery(options: argparse.Namespace) -> int:
     from pytest_occlusion.store import default_root
     from pytest_occlusion.suites import find_suite
 
-    suite = find_suite(options.suite, Path.cwd())
     given: dict[str, object] = {"corpus": options.corpus} if options.corpus else {}
     if options.occluders:
         given["occluders"] = parse_list(options.occluders, str)
     if options.ratios:
         given["ratios"] = parse_list(options.ratios, float)
     settings = build_settings(
-        suite.table,
-        origin=suite.origin,
-        base=suite.base,
+        find_suite(options.suite, Path.cwd()),
         command_line=given,
         selected=[options.model] if options.model else None,
         store=default_root(),

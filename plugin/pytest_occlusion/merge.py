@@ -24,6 +24,7 @@ from pytest_occlusion.settings import (
     ModelSettings,
     Settings,
 )
+from pytest_occlusion.suites import Suite
 from pytest_occlusion.validation import SETTINGS, check_tolerance
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_+-]*", re.IGNORECASE)
@@ -40,10 +41,8 @@ def _hyphened(table: Mapping[str, Any], label: str, faults: list[str]) -> dict[s
 
 
 def build_settings(
-    suite: Mapping[str, Any],
+    suite: Suite,
     *,
-    origin: str,
-    base: Path,
     command_line: Mapping[str, Any],
     selected: Sequence[str] | None = None,
     store: Path | None = None,
@@ -53,9 +52,7 @@ def build_settings(
     """Merge and check.
 
     Args:
-        suite: The suite's table.
-        origin: What messages call it.
-        base: Folder its relative paths start from.
+        suite: As it was found.
         command_line: Setting -> value for what the command line gave, parsed but unchecked.
         selected: Models named on the command line; ``None`` means all.
         store: Folder of the store, or ``None``.
@@ -66,7 +63,8 @@ def build_settings(
         OcclusionError: All faults of the suite and the command line, listed.
     """
     faults: list[str] = []
-    given = _hyphened(suite, origin, faults)
+    origin, base = suite.origin, suite.base
+    given = _hyphened(suite.table, origin, faults)
     if isinstance(given.get("seed"), int) and not isinstance(given.get("seed"), bool):
         given["seed"] = [given["seed"]]
     known = {*SETTINGS, "suite", "models", "tolerances", "claims"}

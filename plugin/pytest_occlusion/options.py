@@ -108,15 +108,12 @@ def settings_of(config: pytest.Config) -> Settings:
         from pytest_occlusion.store import default_root
         from pytest_occlusion.suites import find_suite
 
-        suite = find_suite(option(config, "suite"), config.rootpath)
         models = option(config, "models")
         store = option(config, "store")
         settings = build_settings(
-            suite.table,
-            origin=suite.origin,
-            base=suite.base,
+            find_suite(option(config, "suite"), config.rootpath),
             command_line=_given(config),
-            selected=[name.strip() for name in models.split(",")] if models else None,
+            selected=parse_list(models, str) if models else None,
             store=None
             if option(config, "no-store")
             else Path(store).expanduser().absolute()

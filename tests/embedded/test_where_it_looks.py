@@ -20,6 +20,7 @@ from pytest_occlusion.merge import build_settings
 from pytest_occlusion.models import record_of
 from pytest_occlusion.sensitivity import SensitivityMap
 from pytest_occlusion.store import Store
+from pytest_occlusion.suites import Suite
 from pytest_occlusion_fixtures.findings import LEFT, RIGHT, Finding
 from pytest_occlusion_fixtures.grammar import write_report
 from tests.embedded.specimens import specimen
@@ -57,9 +58,7 @@ def corpus_of(finding: Finding) -> Corpus:
 def map_of(model: str, finding: Finding, folder: Path) -> SensitivityMap:
     encoder, corpus = encoder_of(model), corpus_of(finding)
     suite = {"suite": "basal", "models": {"m": {"family": model, "checkpoint": "m.pt"}}}
-    settings = build_settings(
-        suite, origin="here", base=folder, command_line={"map": GRID, "ks": [5]}
-    )
+    settings = build_settings(Suite(suite, "here", folder), command_line={"map": GRID, "ks": [5]})
     task = build_task(corpus, text_rule="findings+impression", candidates="texts")
     job = Job(
         label=model,
