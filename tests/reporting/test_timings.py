@@ -57,3 +57,16 @@ def test_lines_of_the_longest_published_name_fit() -> None:
     assert "speed of what was measured in this run" in lines
     assert max(map(len, speed_lines([wide]))) <= 80
     assert max(map(len, lines)) <= 80
+
+
+def test_a_models_table_says_how_fast_it_encoded_or_that_it_did_not() -> None:
+    document = results(2, occluders=("block",))
+    first, second = document["models"]
+    twice = [record(0.0, model=first, **{"pass": name}) for name in "ab"]
+    stored = record(0.0, model=first, fresh=False, encoded_images=10**6)
+    idle = record(0.0, model=second, encode_seconds=0.0, encoded_images=0)
+    document["timings"] = [*twice, stored, idle]
+    lines = [line.text for line in summary(document, width=100, unicode=True, notes=[])]
+    said = [text.rpartition(", ")[2] for text in lines if ", weights " in text]
+    assert set(said[: len(said) // 2]) == {"89 images/s"}
+    assert set(said[len(said) // 2 :]) == {"from store"}

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_occlusion.claims import told
 from pytest_occlusion.occlusion.levels import axis_name, level_text
 from pytest_occlusion.reporting.levels import half_text
-from pytest_occlusion.reporting.timings import speed_lines
+from pytest_occlusion.reporting.timings import per_second, speed_lines
 from pytest_occlusion.reporting.views import baseline_recall, curve_groups, focus_k, ks_of
 from pytest_occlusion.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
 
@@ -245,12 +245,9 @@ FLAGS = {
 
 
 def _speed(results: Results, model: str) -> str:
-    timings = [timing for timing in results["timings"] if timing["model"] == model]
-    fresh = [timing for timing in timings if timing["fresh"] and timing["encode_seconds"]]
-    if not fresh:
-        return "from store"
-    images = sum(timing["encoded_images"] for timing in fresh)
-    return f"{images / sum(timing['encode_seconds'] for timing in fresh):,.0f} images/s"
+    fresh = [one for one in results["timings"] if one["fresh"] and one["model"] == model]
+    rate = per_second(fresh, "encoded_images", "encode_seconds")
+    return f"{rate:,.0f} images/s" if rate else "from store"
 
 
 def sparkline(values: Sequence[float], *, unicode: bool) -> str:

@@ -94,13 +94,25 @@ def speed_lines(timings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{model}: {shown}"
 
 
+def per_second(passes: Sequence[Mapping[str, Any]], items: str, seconds: str) -> float:
+    """How fast passes went together; 0 where nothing was done or no time was taken.
+
+    Args:
+        passes: Records of :func:`merged`.
+        items: The field that counts what was done.
+        seconds: The field that says how long it took.
+    """
+    took = _sum(passes, seconds)
+    return _sum(passes, items) / took if took else 0.0
+
+
 def _sum(passes: Sequence[Mapping[str, Any]], name: str) -> float:
     return float(sum(one.get(name) or 0 for one in passes))
 
 
 def _rate(label: str, passes: Sequence[Mapping[str, Any]], items: str, seconds: str) -> str:
-    took, done = _sum(passes, seconds), _sum(passes, items)
-    return f"{label} {_short(done / took)}/s" if took and done else ""
+    rate = per_second(passes, items, seconds)
+    return f"{label} {_short(rate)}/s" if rate else ""
 
 
 def _short(number: float) -> str:
