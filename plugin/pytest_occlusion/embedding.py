@@ -48,15 +48,19 @@ def embed_texts(job: Job, encoder: Encoder, threads: int) -> tuple[torch.Tensor,
         if kept is None:
             start = time.perf_counter()
             progress = Progress(f"{job.label}: encoding", len(texts), "texts", job.say)
+            # A batch is padded to its longest text.
+            order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
 
-            def embed(at: int) -> torch.Tensor:
-                piece = encoder.embed_texts(texts[at : at + job.batch_size])
-                progress.add(len(piece))
-                return piece
+            def embed(at: int) -> tuple[torch.Tensor, list[int]]:
+                some = [texts[place] for place in order[at : at + job.batch_size]]
+                found = encoder.embed_texts(some), encoder.count_tokens(some)
+                progress.add(len(some))
+                return found
 
-            pieces = threaded_map(embed, range(0, len(texts), job.batch_size), threads=threads)
-            embeddings = torch.cat(list(pieces))
-            lengths = encoder.count_tokens(texts)
+            starts = range(0, len(texts), job.batch_size)
+            pieces, counts = zip(*threaded_map(embed, starts, threads=threads), strict=True)
+            embeddings = torch.cat(pieces)[torch.tensor(order).argsort().to(encoder.device)]
+            lengths = [length for some in counts for length in some]
             fields = {
                 "truncated": sum(length > encoder.token_limit for length in lengths),
                 "texts": len(texts),
