@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,3 +75,22 @@ def whose(number: int) -> Image.Image:
     image.putpixel((0, 0), identity % 256)
     image.putpixel((1, 0), identity // 256 % 256)
     return image
+
+
+def noted(log: str, level: int) -> Image.Image:
+    """One grey level, and a byte in a file for every time that it is asked for."""
+    with Path(log).open("a") as file:
+        file.write("x")
+    return grey(level)
+
+
+def slow(log: str, level: int) -> Image.Image:
+    """The same, a hundredth of a second later."""
+    time.sleep(0.01)
+    return noted(log, level)
+
+
+def fatal(log: str) -> Image.Image:
+    """The same, and the decoder comes down."""
+    noted(log, 0)
+    return killed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +18,7 @@ from PIL import Image
 
 from pytest_occlusion import decoding
 from pytest_occlusion.corpora.base import Radiograph
+from pytest_occlusion.decoder import answered
 from pytest_occlusion.decoding import WORTHWHILE, Decoders
 from pytest_occlusion.encoders.base import CanvasRecipe
 from tests import decoder_tricks as tricks
@@ -103,6 +105,87 @@ def test_the_same_process_is_asked_again(decoders: Decoders) -> None:
     assert len({canvas.tobytes() for canvas in first}) == 2
 
 
+def ahead(decoders: Decoders, *opens: Callable[[], Image.Image], batch: int = 1000) -> None:
+    radiographs = [radiograph(number, one) for number, one in enumerate(opens)]
+    decoders.open_ahead([radiographs[at : at + batch] for at in range(0, len(opens), batch)])
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_is_opened_ahead_is_not_opened_again(decoders: Decoders, tmp_path: Path) -> None:
+    """Batches of 64 on two processes, the last smaller: each is asked for where it was opened."""
+    log = tmp_path / "log"
+    opens = [partial(tricks.noted, str(log), n) for n in range(150)]
+    ahead(decoders, *opens, batch=64)
+    wait_for(lambda: log.exists() and log.stat().st_size == len(opens))
+    for at in range(0, 150, 64):
+        canvases, faults = drawn(decoders, *opens[at : at + 64])
+        assert faults == []
+        assert canvases[:, 0, 0, 0].tolist() == list(range(150))[at : at + 64]
+    assert log.stat().st_size == len(opens)
+    drawn(decoders, *opens[:3])
+    assert log.stat().st_size == len(opens) + 3, "and it is kept no longer"
+
+
+def test_drawing_does_not_wait_for_what_is_opened_ahead(decoders: Decoders, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    ahead(decoders, *(partial(tricks.slow, str(log), n) for n in range(2000)))
+    wait_for(log.exists)
+    assert drawn(decoders, partial(tricks.grey, 7))[1] == []
+    assert log.stat().st_size < 1000
+    before = log.stat().st_size
+    time.sleep(0.1)
+    assert log.stat().st_size == before, "it went on in the background"
+
+
+def test_no_more_is_opened_ahead_than_memory_is_given(
+    decoders: Decoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "AHEAD_BYTES", 5 * tricks.SIZE**2)
+    log = tmp_path / "log"
+    ahead(decoders, *(partial(tricks.noted, str(log), n) for n in range(100)))
+    for thread in decoders._ahead.threads:
+        thread.join(60)
+    assert log.stat().st_size == 2 * 5
+
+
+def test_faults_ahead_are_told_of_when_it_is_their_turn(decoders: Decoders, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    opens: list[Callable[[], Image.Image]] = [partial(tricks.grey, n) for n in range(70)]
+    mixed: list[Callable[[], Image.Image]] = [
+        *opens[:33],
+        partial(tricks.fatal, str(log)),
+        tricks.faulty,
+        *opens[33:],
+    ]
+    ahead(decoders, *mixed)
+    wait_for(log.exists)
+    for thread in decoders._ahead.threads:
+        thread.join(60)
+    canvases, faults = drawn(decoders, *mixed)
+    assert faults == ["row 33: its decoder was killed (SIGSEGV)", "row 34: damaged"]
+    assert np.delete(canvases, (33, 34), axis=0)[:, 0, 0, 0].tolist() == list(range(70))
+
+
+def test_closing_ends_what_is_opened_ahead(decoders: Decoders, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    ahead(decoders, *(partial(tricks.slow, str(log), n) for n in range(2000)))
+    wait_for(log.exists)
+    decoders.close()
+    assert log.stat().st_size < 1000
+    assert threading.active_count() == 1
+
+
+def test_functions_that_cannot_travel_are_not_opened_ahead(decoders: Decoders) -> None:
+    ahead(decoders, lambda: tricks.grey(1))
+    assert decoders._processes == []
+
+
 def test_functions_that_cannot_travel_are_called_here(decoders: Decoders) -> None:
     canvases, faults = drawn(decoders, lambda: tricks.grey(5), tricks.faulty)
     assert (canvases[0] == 5).all()
@@ -184,6 +267,6 @@ def test_answers_that_cannot_be_pickled() -> None:
     def odd() -> Image.Image:
         raise Odd
 
-    kind, value = decoding._answered(odd, tricks.shown)
+    kind, value = answered(odd, tricks.shown)
     assert kind == "error"
     assert isinstance(value, Odd)

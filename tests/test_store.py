@@ -342,6 +342,15 @@ def test_an_entry_is_had_before_it_is_read(store: Store) -> None:
     assert not Store(None).has("kind", KEY)
 
 
+def test_whether_there_is_anything_of_a_kind(store: Store) -> None:
+    assert not store.any("kind")
+    store.write("other", KEY, {"x": np.ones(3)})
+    assert not store.any("kind")
+    store.write("kind", KEY, {"x": np.ones(3)})
+    assert store.any("kind")
+    assert not Store(None).any("kind")
+
+
 def test_atomic_files_of_users_follow_their_umask(tmp_path: Path) -> None:
     """Snapshots and results are for others to read; only the store is private."""
     old = os.umask(0o022)

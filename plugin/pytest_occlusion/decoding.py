@@ -13,14 +13,14 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_occlusion.corpora.base import Radiograph
-from pytest_occlusion.corpora.images import ImageFault
+from pytest_occlusion.decoder import STRANGE, Answer, answered
 from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.parallel import threaded_map, usable_cores
 
@@ -33,13 +33,42 @@ if TYPE_CHECKING:
 WORTHWHILE = 32
 """Radiographs for which one more process pays: it takes about as long to start."""
 
-SERVE = "from pytest_occlusion.decoding import serve; serve()"
+SERVE = "from pytest_occlusion.decoder import serve; serve()"
 
-Answer = tuple[str, Any]
-"""``("canvas", array)``, ``("fault", reason)``, ``("error", exception)`` or ``STRANGE``."""
+AHEAD_BYTES = 256 * 2**20
+"""Most that one process keeps of radiographs that were opened ahead."""
 
-STRANGE: Answer = ("strange", None)
-"""A function that another process cannot find, e.g. one of an interactive session."""
+Processes = list[subprocess.Popen[bytes] | None]
+
+
+@dataclass
+class _Ahead:
+    """The threads that ask for radiographs to be opened ahead, one per process."""
+
+    threads: list[threading.Thread] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self, processes: Processes, place: int, requests: Sequence[bytes]) -> None:
+        """Ask the process at a place for one after another."""
+
+        def ask() -> None:
+            for request in requests:
+                if self.stop.is_set():
+                    return
+                kind, value = _ask(processes, place, request)
+                if kind == "strange" or (kind == "kept" and value >= AHEAD_BYTES):
+                    return
+
+        self.threads.append(threading.Thread(target=ask, daemon=True))
+        self.threads[-1].start()
+
+    def end(self) -> None:
+        """Wait for what has been asked for; ask for no more."""
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        self.threads.clear()
+        self.stop.clear()
 
 
 @dataclass
@@ -51,15 +80,16 @@ class Decoders:
     """
 
     most: int = field(default_factory=usable_cores)
-    _processes: list[subprocess.Popen[bytes] | None] = field(default_factory=list)
+    _processes: Processes = field(default_factory=list)
+    _ahead: _Ahead = field(default_factory=_Ahead)
 
     def __post_init__(self) -> None:
         """See that no process is left when the run lets go of this."""
-        weakref.finalize(self, _stop_all, self._processes)
+        weakref.finalize(self, _stop_all, self._processes, self._ahead)
 
     def close(self) -> None:
         """End the processes; the next use starts new ones."""
-        _stop_all(self._processes)
+        _stop_all(self._processes, self._ahead)
 
     def start(self, radiographs: int) -> int:
         """Start as many as pay, without waiting for them; gives their number."""
@@ -67,6 +97,32 @@ class Decoders:
         while len(self._processes) < wanted:
             self._processes.append(_started())
         return wanted
+
+    def open_ahead(self, batches: Sequence[Sequence[Radiograph]]) -> None:
+        """Have radiographs decoded while it is not known yet what is to be drawn of them.
+
+        That goes on in the background until the first of them are drawn, or the processes hold
+        :data:`AHEAD_BYTES` each. Faults are told of when they are drawn.
+
+        Args:
+            batches: The radiographs as they will be given to :meth:`draw`, call by call.
+        """
+        try:
+            requests = [
+                [pickle.dumps((pickle.dumps(one.open), None)) for one in radiographs]
+                for radiographs in batches
+            ]
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return
+        counts = [self.start(len(radiographs)) for radiographs in batches]
+        for place in range(max(counts, default=0)):
+            own = [
+                request
+                for some, count in zip(requests, counts, strict=True)
+                if place < count
+                for request in some[place::count]
+            ]
+            self._ahead.begin(self._processes, place, own)
 
     def draw(
         self,
@@ -91,17 +147,18 @@ class Decoders:
         """
         try:
             shown = pickle.dumps(recipe.draw)
-            requests = [pickle.dumps((one.open, shown)) for one in radiographs]
+            requests = [pickle.dumps((pickle.dumps(one.open), shown)) for one in radiographs]
         except (pickle.PicklingError, AttributeError, TypeError):
             requests = []  # functions inside functions: only this process can call them
+        self._ahead.end()
         answers: list[Answer | None] = [None] * len(radiographs)
 
         def take(share: int) -> None:
             # A fixed share: a process that keeps what it has drawn is asked for it again.
             for at in range(share, len(radiographs), count):
-                kind, value = self._ask(share, requests[at]) if requests else STRANGE
+                kind, value = _ask(self._processes, share, requests[at]) if requests else STRANGE
                 if kind == "strange":
-                    kind, value = _answered(radiographs[at].open, recipe.draw)
+                    kind, value = answered(radiographs[at].open, recipe.draw)
                 if kind == "error":
                     raise value
                 if kind == "canvas":
@@ -116,19 +173,21 @@ class Decoders:
         faults = zip(radiographs, answers, strict=True)
         return [f"{one.where}: {answer[1]}" for one, answer in faults if answer is not None]
 
-    def _ask(self, place: int, request: bytes) -> Answer:
-        process = self._processes[place] or _started()
-        self._processes[place] = process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            pickle.dump(request, process.stdin)
-            process.stdin.flush()
-            answer: Answer = pickle.load(process.stdout)  # noqa: S301 - from our own process
-        except (OSError, EOFError, pickle.UnpicklingError):
-            self._processes[place] = None
-            return "fault", f"its decoder {_end(process)}"
-        return answer
+
+def _ask(processes: Processes, place: int, request: bytes) -> Answer:
+    """The answer of the process at a place; a new one takes it when it crashes."""
+    process = processes[place] or _started()
+    processes[place] = process
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(request)
+        process.stdin.flush()
+        answer: Answer = pickle.load(process.stdout)  # noqa: S301 - from our own process
+    except (OSError, EOFError, pickle.UnpicklingError):
+        processes[place] = None
+        return "fault", f"its decoder {_end(process)}"
+    return answer
 
 
 def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionError:
@@ -178,7 +237,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _stop_all(processes: list[subprocess.Popen[bytes] | None]) -> None:
+def _stop_all(processes: Processes, ahead: _Ahead) -> None:
+    ahead.end()
     for process in filter(None, processes):
         assert process.stdin is not None
         with contextlib.suppress(OSError):
@@ -186,49 +246,3 @@ def _stop_all(processes: list[subprocess.Popen[bytes] | None]) -> None:
     for process in filter(None, processes):
         _stop(process)
     processes.clear()
-
-
-def serve() -> None:
-    """Answer requests until there are no more; what a decoding process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the run decides what ends
-    answers = os.fdopen(os.dup(1), "wb")
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - os.devnull is no path on Windows
-        os.dup2(nowhere.fileno(), 1)
-    for request in _requests():
-        try:
-            open_radiograph, shown = pickle.loads(request)  # noqa: S301 - from who started this
-            draw = _recipe(shown)
-        except Exception:
-            answer = STRANGE
-        else:
-            answer = _answered(open_radiograph, draw)
-        try:
-            message = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
-        except Exception:  # an exception may hold anything
-            message = pickle.dumps(("error", RuntimeError(f"a decoder raised {answer[1]!r}")))
-        answers.write(message)
-        answers.flush()
-
-
-def _requests() -> Iterator[bytes]:
-    while True:
-        try:
-            yield pickle.load(sys.stdin.buffer)  # noqa: S301 - from who started this
-        except EOFError:
-            return
-
-
-@lru_cache(maxsize=8)
-def _recipe(shown: bytes) -> Callable[[Any], Any]:
-    """A recipe may hold a whole image processor: it is unpacked once, not for every radiograph."""
-    draw: Callable[[Any], Any] = pickle.loads(shown)  # noqa: S301 - as above
-    return draw
-
-
-def _answered(open_radiograph: Callable[[], Any], draw: Callable[[Any], Any]) -> Answer:
-    try:
-        return "canvas", draw(open_radiograph())
-    except ImageFault as fault:
-        return "fault", fault.reason
-    except Exception as error:
-        return "error", error

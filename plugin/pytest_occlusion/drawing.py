@@ -38,6 +38,11 @@ class Shard:
     canvases: Callable[[], NDArray[np.uint8]]
 
 
+def in_shards(radiographs: Sequence[Radiograph]) -> list[Sequence[Radiograph]]:
+    """The pieces in which radiographs are drawn and kept."""
+    return [radiographs[at : at + SHARD] for at in range(0, len(radiographs), SHARD)]
+
+
 def draw_shards(job: Job, recipe: CanvasRecipe) -> list[Shard]:
     """Decode and resize every radiograph that the store has no canvas of.
 
@@ -48,8 +53,7 @@ def draw_shards(job: Job, recipe: CanvasRecipe) -> list[Shard]:
     progress = Progress(f"{job.label}: decoding", len(radiographs), "radiographs", job.say)
     faults: list[str] = []
     shards: list[Shard] = []
-    for start in range(0, len(radiographs), SHARD):
-        some = radiographs[start : start + SHARD]
+    for some in in_shards(radiographs):
         key = _canvas_key(recipe, some)
         canvases: Callable[[], NDArray[np.uint8]] = partial(_read, job, recipe, some, key)
         with job.store.lock(key):

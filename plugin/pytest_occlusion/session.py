@@ -19,6 +19,7 @@ from pytest_occlusion.claims import Evidence, region_cells
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.decoding import Decoders
+from pytest_occlusion.drawing import in_shards
 from pytest_occlusion.errors import MissingError, OcclusionError, listed
 from pytest_occlusion.grid import REVERSE, Cell, Curve, takes_whole_models
 from pytest_occlusion.job import Condition, Job, Measured
@@ -216,8 +217,12 @@ class Session:
             settings = self.settings.model(model)
             known = known_record(settings, self.settings.precision_of(settings), self.store)
             if known is None:
-                # A new model most likely shows new canvases: they start up while it is loaded.
-                self.decoders.start(len(self.task.radiographs))
+                # A new model most likely shows new canvases; in an empty store that is certain.
+                radiographs = [self.corpus.radiographs[row] for row in self.task.radiographs]
+                if self.workers == 1 and not self.store.any("canvases"):
+                    self.decoders.open_ahead(in_shards(radiographs))
+                else:
+                    self.decoders.start(len(radiographs))
                 self.encoder(model)
             else:
                 self._records[model] = known

@@ -68,6 +68,11 @@ class Store:
         """Whether there is an entry of this key; it may yet turn out to be damaged."""
         return self.root is not None and self.path(kind, key).exists()
 
+    def any(self, kind: str) -> bool:
+        """Whether there is an entry of this kind."""
+        folder = None if self.root is None else self.root / f"v{SCHEMA}" / kind
+        return folder is not None and folder.exists() and next(folder.iterdir(), None) is not None
+
     def read(self, kind: str, key: str) -> Entry | None:
         """The entry, verified; ``None`` when it is absent or was damaged (then it is removed)."""
         if self.root is None:

@@ -253,3 +253,20 @@ def test_speed_is_shown_and_written(project: Project, parallel: tuple[str, ...])
         assert one["ranked"] == one["encoded_images"] == 4 * 60
         assert min(one["encode_seconds"], one["rank_seconds"], one["wait_seconds"]) > 0
     assert "speed of what" not in project.run(*args).stdout.str()
+
+
+def test_radiographs_are_opened_ahead_where_no_canvas_can_be_known(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "pytest_occlusion.decoding.Decoders.open_ahead",
+        lambda self, batches: asked.append(sum(map(len, batches))),
+    )
+    project.run()
+    assert asked == [60], "the second model may show the canvases of the first"
+    project.checkpoint("good", noise=2.0)
+    project.run()
+    assert asked == [60], "new weights show canvases that are known"
+    project.run("--occlusion-no-store")
+    assert asked == [60, 60, 60]
