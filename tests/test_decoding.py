@@ -143,6 +143,19 @@ def test_drawing_does_not_wait_for_what_is_opened_ahead(decoders: Decoders, tmp_
     assert log.stat().st_size == before, "it went on in the background"
 
 
+def test_asking_ahead_twice_is_asking_once(decoders: Decoders, tmp_path: Path) -> None:
+    """Two threads that talk to one process would take each other's answers."""
+    log = tmp_path / "log"
+    opens = [partial(tricks.slow, str(log), n) for n in range(100)]
+    for _ in range(3):
+        ahead(decoders, *opens)
+    assert len(decoders._ahead.threads) == 2
+    canvases, faults = drawn(decoders, *opens)
+    assert faults == []
+    assert canvases[:, 0, 0, 0].tolist() == list(range(100))
+    assert log.stat().st_size == 100
+
+
 def test_no_more_is_opened_ahead_than_memory_is_given(
     decoders: Decoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,8 @@ class Decoders:
         Args:
             batches: The radiographs as they will be given to :meth:`draw`, call by call.
         """
+        if self._ahead.threads:  # asked before, for a model that could not be opened
+            return
         try:
             requests = [
                 [pickle.dumps((pickle.dumps(one.open), None)) for one in radiographs]

@@ -12,6 +12,7 @@ import pytest
 from pytest_occlusion.corpora import load_corpus
 from pytest_occlusion.corpora.base import Corpus
 from pytest_occlusion.corpora.embedded import load_embedded
+from pytest_occlusion.corpora.task import build_task
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,16 @@ def test_loading_draws_nothing_and_imports_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_how_far_rankings_that_ignore_the_image_come_by_luck(corpus: Corpus) -> None:
+    """The figures of docs/embedded.md: reports repeat, so twice chance is nothing special."""
+    task = build_task(corpus, text_rule="findings+impression", candidates="texts")
+    candidates = len(task.candidate_text)
+    share = np.bincount(task.radiograph_group, minlength=candidates) / len(task.radiographs)
+    draw = np.random.default_rng(0)
+    chosen = [draw.choice(candidates, 10, replace=False) for _ in range(20_000)]
+    multiples = share[np.stack(chosen)].sum(1) / (10 / candidates)
+    assert multiples.mean() == pytest.approx(1, abs=0.01)
+    assert (multiples > 2).mean() == pytest.approx(0.074, abs=0.004)
+    assert np.quantile(multiples, [0.025, 0.975]) == pytest.approx([0.73, 2.28], abs=0.03)
