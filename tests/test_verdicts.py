@@ -259,11 +259,14 @@ def test_a_baseline_without_queries_is_not_divided_by() -> None:
 def test_every_field_of_the_provenance_is_named_when_it_alone_changes(name: str) -> None:
     new = "f" * 64 if name in DIGEST_FIELDS else "something new"
     after = replace(PROVENANCE, **{name: new})
-    changed, unchanged = triage(PROVENANCE, after)
+    *first, unchanged = triage(PROVENANCE, after)
+    changed = " ".join([first[0], *(line.strip() for line in first[1:])])
     assert changed.startswith(f"  {name} changed")
     old = getattr(PROVENANCE, name)
     if name in DIGEST_FIELDS:
         assert changed.split("changed")[1].split() == [old[:8], "->", "ffffffff"]
+    elif name == "code":
+        assert changed.endswith("-> something new")
     elif name != "libraries":
         assert changed.endswith(f"{old} -> something new")
     others = [field.name for field in fields(Provenance) if field.name != name]
@@ -279,6 +282,14 @@ def test_only_the_libraries_that_differ_are_named() -> None:
     fewer = replace(PROVENANCE, libraries="python 3.11.7, torch 2.6.0")
     assert triage(PROVENANCE, fewer)[0].endswith("numpy 2.1.0 -> none")
     assert triage(fewer, PROVENANCE)[0].endswith("none -> numpy 2.1.0")
+
+
+def test_what_does_not_fit_into_a_line_goes_on_in_the_next() -> None:
+    code = "pytest-occlusion 0.1.0, engine {}, a-family-of-ours revision {}"
+    before = replace(PROVENANCE, code=code.format(1, 2))
+    first, second, _ = triage(before, replace(PROVENANCE, code=code.format(2, 31)))
+    assert first == "  code changed        a-family-of-ours revision 2, engine 1"
+    assert second == "                      -> a-family-of-ours revision 31, engine 2"
 
 
 def test_everything_changed() -> None:

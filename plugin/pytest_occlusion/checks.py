@@ -39,7 +39,7 @@ from pytest_occlusion.verdicts import (
     turns_red,
 )
 
-NAMED = 5
+NAMED = 4
 """How many flipped queries of a kind a failure names."""
 
 
@@ -253,13 +253,14 @@ class CurveCheck:
             verdict = self.verdict(k)
             fail_on = self.session.settings.fail_on
             if verdict.kind in CHANGED and turns_red(verdict.kind, verdict.p_value, fail_on):
-                p = "" if verdict.p_value is None else f"; sign-flip p = {verdict.p_value:.2g}"
+                p = "" if verdict.p_value is None else f", p = {verdict.p_value:.2g}"
                 moved.append(
-                    f"  R@{k:<4} {verdict.kind}: {verdict.difference:+.1f} hits in the mean over "
-                    f"the ratios (tolerance {verdict.tolerance:g}){p}"
+                    f"  R@{k:<4} {verdict.kind}: {verdict.difference:+.1f} hits "
+                    f"(tolerance {verdict.tolerance:g}){p}"
                 )
         if moved:
-            lines = [f"the curve {self.curve.id} has moved", *moved, f"  accept: {self.accept}"]
+            head = f"the curve {self.curve.id} has moved (mean over the ratios; sign-flip test)"
+            lines = [head, *moved, f"  accept: {self.accept}"]
             raise UnacceptedError("\n".join(lines))
 
 

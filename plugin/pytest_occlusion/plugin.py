@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +29,8 @@ CELL, CURVE, MODEL, CLAIM, MAP = (
 )
 """Fixtures that are parametrized over the cells, curves, models of the suite, the claims, and the
 models again for their maps."""
+
+MODELS = "--occlusion-models"
 
 SESSION_KEY: pytest.StashKey[Session] = pytest.StashKey()
 
@@ -273,8 +276,14 @@ def _accept(config: pytest.Config, model: str) -> str:
     """The command line of this run, narrowed to the model, with the flag that accepts."""
     given = getattr(config, "workerinput", {}).get("occlusion_args")
     args = given if given is not None else [str(arg) for arg in config.invocation_params.args]
-    kept = [arg for arg in args if arg != "--snapshot-update"]
-    return shlex.join(["pytest", *kept, "--occlusion-models", model, "--snapshot-update"])
+    kept = [
+        arg
+        for before, arg in pairwise(["", *args])
+        if arg not in ("--snapshot-update", MODELS)
+        and before != MODELS
+        and not arg.startswith(f"{MODELS}=")
+    ]
+    return shlex.join(["pytest", *kept, MODELS, model, "--snapshot-update"])
 
 
 @pytest.hookimpl(wrapper=True)

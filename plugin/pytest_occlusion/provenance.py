@@ -98,10 +98,10 @@ def changes(before: Provenance, after: Provenance) -> tuple[dict[str, tuple[str,
 
 
 def shown_change(name: str, old: str, new: str) -> tuple[str, str]:
-    """A field before and after, for people: of the libraries only those that differ."""
+    """A field before and after, for people: of a list only what differs."""
     if name in DIGEST_FIELDS:
         return old[:8], new[:8]
-    if name == "libraries":
+    if name in ("code", "libraries"):
         before, after = set(old.split(", ")), set(new.split(", "))
         return (
             ", ".join(sorted(before - after)) or "none",

@@ -192,6 +192,10 @@ def explain(
     return lines
 
 
+WIDTH = 80
+"""Columns that explanations keep to."""
+
+
 def triage(before: Provenance | None, after: Provenance) -> list[str]:
     """What changed since the baseline was accepted, and what that suggests."""
     if before is None:
@@ -206,7 +210,9 @@ def triage(before: Provenance | None, after: Provenance) -> list[str]:
     lines = []
     for name, values in changed.items():
         old, new = shown_change(name, *values)
-        lines.append(f"  {name + ' changed':<20}{old} -> {new}")
+        head = f"  {name + ' changed':<20}{old}"
+        fits = len(head) + len(new) + 4 <= WIDTH
+        lines += [f"{head} -> {new}"] if fits else [head, f"{'':<22}-> {new}"]
     if unchanged:
         lines.append(f"  {'unchanged':<20}{', '.join(unchanged)}")
     return lines

@@ -81,6 +81,19 @@ def test_a_missing_baseline_is_red_and_says_how_to_accept(
     )
 
 
+@pytest.mark.parametrize(
+    "narrowed", [("--occlusion-models", "good"), ("--occlusion-models=good,other",)]
+)
+def test_the_command_that_accepts_names_models_once(
+    project: Project, narrowed: tuple[str, ...]
+) -> None:
+    result = project.run(*narrowed, "-k", "good-block-r00-k001", expect=1)
+    line = next(line for line in result.stdout.lines if "accept: pytest" in line)
+    assert " -k good-block-r00-k001 " in line
+    assert line.endswith(" --occlusion-models good --snapshot-update")
+    assert line.count("--occlusion-models") == line.count("good,other") + 1 == 1
+
+
 @BOTH_WAYS
 def test_new_weights_turn_it_red_and_the_old_ones_green(
     project: Project, parallel: tuple[str, ...]
