@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.encoders.files import short_digest
 from pytest_occlusion.errors import OcclusionError
+
+REMEMBERED = 1024
+"""Texts whose tokens are remembered: a few batches."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,16 @@ class BytePairs:
     limit: int
     digest: str
 
+    @cached_property
+    def _encode(self) -> Callable[[str], list[int]]:
+        """The tokenizer, which is slow; a text is embedded and its tokens counted in one go."""
+        encode: Callable[[str], list[int]] = lru_cache(REMEMBERED)(self.tokenizer.encode)
+        return encode
+
     def rows(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text with start and end marks, uncut."""
         start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
-        return [[start, *self.tokenizer.encode(text), end] for text in texts]
+        return [[start, *self._encode(text), end] for text in texts]
 
     def batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, at most ``limit`` of them."""
@@ -84,6 +94,7 @@ def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> B
     return BytePairs(tokenizer, limit, digest)
 
 
+@cache
 def _open_clip_tokenizer() -> Any:
     """open_clip's module of that name by itself.
 
