@@ -353,7 +353,10 @@ class Session:
             first = self._faults[cell.model].problem.splitlines()[0]
             raise OcclusionError(f"not measured, as reported in full above: {first}")
         try:
-            self._measure_cells(self._together(cell))
+            together = self._together(cell)
+            if self._whole and self.store.root is None:  # a second pass would decode again
+                together += [one for one in self._compared(cell.model) if one not in together]
+            self._measure_cells(together)
             compared = self._compared(cell.model)
             # Now, while the encoder is open: claims ask for them later.
             if compared and self._whole and self.evidence().sees(cell.model):

@@ -100,6 +100,15 @@ def test_regions_are_measured_for_models_that_see(
     assert len(embedded) == 2 * 4 + 3  # four ratios of two models, three regions of one
 
 
+def test_without_a_store_there_is_one_pass_per_model(asking: Project) -> None:
+    """What a second one needs is not kept: it would decode all radiographs again."""
+    args = ("--occlusion-no-store", "--occlusion-json", "r.json")
+    asking.run(*args, "--snapshot-update", expect=0)
+    timings = json.loads((asking.path / "r.json").read_text())["timings"]
+    assert [one["model"] for one in timings] == ["good", "other"]
+    assert {one["encoded_images"] for one in timings} == {60 * (4 + 3)}
+
+
 def test_a_fault_is_told_once_and_plainly(asking: Project) -> None:
     asking.checkpoint("good", image=float("nan"))
     result = asking.run("test_claims.py", "-k", "best", expect=1)
