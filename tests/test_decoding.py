@@ -39,10 +39,9 @@ def radiograph(number: int, opens: Callable[[], Image.Image]) -> Radiograph:
 def drawn(
     decoders: Decoders, *opens: Callable[[], Image.Image], recipe: CanvasRecipe = RECIPE
 ) -> tuple[NDArray[np.uint8], list[str]]:
-    canvases = np.zeros((len(opens), 1, tricks.SIZE, tricks.SIZE), np.uint8)
     finished: list[int] = []
     radiographs = [radiograph(number, one) for number, one in enumerate(opens)]
-    faults = decoders.draw(recipe, radiographs, canvases, finished.append)
+    canvases, faults = decoders.draw(recipe, radiographs, finished.append)
     assert sum(finished) == len(opens)
     return canvases, faults
 

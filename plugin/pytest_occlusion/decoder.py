@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -88,10 +89,8 @@ def _answer(request: Request, kept: Kept) -> Answer:
     except Exception:
         return STRANGE
     if draw is None:
-        try:
+        with contextlib.suppress(Exception):  # told of when it is to be drawn, and opened again
             kept.put(opens, open_radiograph())
-        except Exception:
-            return "kept", kept.size  # it is opened again, and told of, when it is to be drawn
         return "kept", kept.size
     picture = kept.take(opens)
     return answered(open_radiograph if picture is None else lambda: picture, draw)

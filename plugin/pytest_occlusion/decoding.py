@@ -130,23 +130,25 @@ class Decoders:
         self,
         recipe: CanvasRecipe,
         radiographs: Sequence[Radiograph],
-        canvases: NDArray[np.uint8],
         done: Callable[[int], None],
-    ) -> list[str]:
+    ) -> tuple[NDArray[np.uint8], list[str]]:
         """Decode radiographs and draw their canvases.
 
         Args:
             recipe: What to draw.
             radiographs: What to decode.
-            canvases: uint8 ``[N, C, H, W]``, filled.
             done: Called with 1 after each.
 
         Returns:
-            A line for each radiograph that cannot be used, in order.
+            uint8 ``[N, C, H, W]``, and a line for each radiograph that cannot be used, in order.
 
         Raises:
             Exception: Whatever else a corpus or recipe raised.
         """
+        import numpy as np
+
+        shape = (len(radiographs), recipe.channels, recipe.height, recipe.width)
+        canvases = np.zeros(shape, dtype=np.uint8)
         try:
             shown = pickle.dumps(recipe.draw)
             requests = [pickle.dumps((pickle.dumps(one.open), shown)) for one in radiographs]
@@ -173,7 +175,8 @@ class Decoders:
         for _ in threaded_map(take, range(count), threads=count):
             pass
         faults = zip(radiographs, answers, strict=True)
-        return [f"{one.where}: {answer[1]}" for one, answer in faults if answer is not None]
+        told = [f"{one.where}: {answer[1]}" for one, answer in faults if answer is not None]
+        return canvases, told
 
 
 def _ask(processes: Processes, place: int, request: bytes) -> Answer:

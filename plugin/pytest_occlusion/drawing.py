@@ -60,7 +60,8 @@ def draw_shards(job: Job, recipe: CanvasRecipe) -> list[Shard]:
             if job.store.has("canvases", key):
                 progress.add(len(some))
             else:
-                drawn = _draw(job, recipe, some, faults, progress)
+                drawn, unread = job.decoders.draw(recipe, some, progress.add)
+                faults += unread
                 if job.store.root is None:
                     canvases = _giving(drawn)
                 elif not faults:
@@ -98,24 +99,9 @@ def _read(
     if kept is not None:
         stored: NDArray[np.uint8] = kept.arrays["canvases"]
         return stored
-    faults: list[str] = []
-    quiet = Progress("", len(radiographs), "", lambda line: None)
-    canvases = _draw(job, recipe, radiographs, faults, quiet)
+    canvases, faults = job.decoders.draw(recipe, radiographs, lambda count: None)
     _refuse(job, faults)
     job.store.write("canvases", key, {"canvases": canvases})
-    return canvases
-
-
-def _draw(
-    job: Job,
-    recipe: CanvasRecipe,
-    radiographs: Sequence[Radiograph],
-    faults: list[str],
-    progress: Progress,
-) -> NDArray[np.uint8]:
-    shape = (len(radiographs), recipe.channels, recipe.height, recipe.width)
-    canvases = np.zeros(shape, dtype=np.uint8)
-    faults += job.decoders.draw(recipe, radiographs, canvases, progress.add)
     return canvases
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -79,11 +79,13 @@ class _Part:
     Attributes:
         shard: Radiographs and canvases.
         done: Embeddings ``[n, D]`` that it has; the others are added.
+        keys: Where the store has embeddings, or will have them.
         pieces: What is left to do: (first row, last row, conditions).
     """
 
     shard: Shard
     done: dict[Condition, torch.Tensor]
+    keys: Mapping[Condition, str]
     pieces: Sequence[tuple[int, int, Sequence[Condition]]]
 
 
@@ -147,8 +149,7 @@ def embed_images(
             for condition, several in rows.items():
                 part.done[condition] = torch.cat(several)
                 array = part.done[condition].cpu().numpy()
-                key = _embedding_key(job.record, condition, part.shard.radiographs)
-                job.store.write("embeddings", key, {"embeddings": array})
+                job.store.write("embeddings", part.keys[condition], {"embeddings": array})
             encoded += len(part.shard.radiographs) * len(rows)
     seconds = sum(effort.busy) / max(1, threads)
     fields = {
@@ -178,8 +179,8 @@ def _parts(
     for shard in shards:
         count = len(shard.radiographs)
         done: dict[Condition, torch.Tensor] = {}
-        for condition in conditions:
-            key = _embedding_key(job.record, condition, shard.radiographs)
+        keys = _embedding_keys(job.record, conditions, shard.radiographs)
+        for condition, key in keys.items():
             kept = job.store.read("embeddings", key)
             if kept is not None:
                 array = np.array(kept.arrays["embeddings"])
@@ -193,7 +194,7 @@ def _parts(
             for at in range(0, len(missing), share)
             for first in range(0, count, size)
         ]
-        parts.append(_Part(shard, done, pieces))
+        parts.append(_Part(shard, done, keys, pieces))
         later -= math.ceil(count / size)
     return parts
 
@@ -291,8 +292,11 @@ def _is_out_of_memory(fault: Exception) -> bool:
     return "out of memory" in text or "can't allocate memory" in text
 
 
-def _embedding_key(
-    record: ModelRecord, condition: Condition, radiographs: Sequence[Radiograph]
-) -> str:
-    shown = [[radiograph.key, radiograph.content] for radiograph in radiographs]
-    return settings_digest([ENGINE, record.key, condition.key, settings_digest(shown)])
+def _embedding_keys(
+    record: ModelRecord, conditions: Sequence[Condition], radiographs: Sequence[Radiograph]
+) -> dict[Condition, str]:
+    shown = settings_digest([[radiograph.key, radiograph.content] for radiograph in radiographs])
+    return {
+        condition: settings_digest([ENGINE, record.key, condition.key, shown])
+        for condition in conditions
+    }

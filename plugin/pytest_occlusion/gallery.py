@@ -72,7 +72,7 @@ def gallery(session: Session, model: str, rows: Sequence[int]) -> Image.Image:
             listed).
     """
     grid = session.settings.grid
-    radiographs = [session.corpus.radiographs[row] for row in rows]
+    radiographs = session.corpus.chosen(rows)
     columns = max(len(grid.levels(occluder)) for occluder in grid.occluders)
     tiles: list[Tile] = []
     canvases = _canvases(session, model, radiographs)
@@ -88,9 +88,7 @@ def gallery(session: Session, model: str, rows: Sequence[int]) -> Image.Image:
 def _canvases(session: Session, model: str, radiographs: Sequence[Radiograph]) -> NDArray[np.uint8]:
     """What the model is shown with nothing blocked: uint8 ``[N, C, H, W]``."""
     recipe = session.encoder(model).canvas
-    shape = (len(radiographs), recipe.channels, recipe.height, recipe.width)
-    canvases = np.zeros(shape, dtype=np.uint8)
-    faults = session.decoders.draw(recipe, radiographs, canvases, lambda count: None)
+    canvases, faults = session.decoders.draw(recipe, radiographs, lambda count: None)
     if faults:
         raise unusable(
             session.corpus.name, faults, remedy="fetch these files again, or choose others"

@@ -112,7 +112,7 @@ class Job:
     @property
     def radiographs(self) -> list[Radiograph]:
         """Those of the task, in its order."""
-        return [self.corpus.radiographs[row] for row in self.task.radiographs]
+        return self.corpus.chosen(self.task.radiographs.tolist())
 
 
 Want = tuple[Condition, str]

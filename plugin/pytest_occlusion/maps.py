@@ -135,7 +135,7 @@ def _sample(measured: Measured, k: int) -> Sample:
 
 def views_of(job: Job) -> list[str]:
     """The view of every query, in the task's order."""
-    return [job.corpus.radiographs[row].view or UNKNOWN for row in job.task.radiographs]
+    return [radiograph.view or UNKNOWN for radiograph in job.radiographs]
 
 
 def mean_radiographs(job: Job, views: Sequence[str]) -> dict[str, NDArray[np.uint8]]:

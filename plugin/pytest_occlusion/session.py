@@ -218,7 +218,7 @@ class Session:
             known = known_record(settings, self.settings.precision_of(settings), self.store)
             if known is None:
                 # A new model most likely shows new canvases; in an empty store that is certain.
-                radiographs = [self.corpus.radiographs[row] for row in self.task.radiographs]
+                radiographs = self.corpus.chosen(self.task.radiographs.tolist())
                 if self.workers == 1 and not self.store.any("canvases"):
                     self.decoders.open_ahead(in_shards(radiographs))
                 else:

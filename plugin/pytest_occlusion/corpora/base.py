@@ -93,6 +93,10 @@ class Corpus:
     fields: dict[str, int | str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
 
+    def chosen(self, rows: Iterable[int]) -> list[Radiograph]:
+        """The radiographs at some positions."""
+        return [self.radiographs[row] for row in rows]
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over study keys, report bytes and image contents, in any order."""
