@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_occlusion.parallel import batch_threads, threaded_map, usable_cores
+from pytest_occlusion.parallel import batch_map, batch_threads, threaded_map, usable_cores
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(0, 4), st.none() | st.integers(0, 5))
@@ -139,6 +139,23 @@ def test_torch_runs_on_one_thread_inside_and_as_before_outside() -> None:
         assert torch.get_num_threads() == 1
         assert threads == usable_cores()
     assert torch.get_num_threads() == before
+
+
+def test_products_in_new_threads_are_not_split() -> None:
+    """Split over two threads, these products differ in their last bits on many machines."""
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.rand(1, 256, generator=draw) for _ in range(20)]
+    matrix = torch.rand(256, 32, generator=draw)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with batch_threads(torch.device("cpu")):
+            here = [row @ matrix for row in rows]
+            for threads, ahead in [(1, 1), (2, None), (3, 2)]:
+                there = batch_map(lambda row: row @ matrix, rows, threads=threads, ahead=ahead)
+                assert all(map(torch.equal, there, here)), threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_torch_is_restored_after_a_fault() -> None:

@@ -19,7 +19,7 @@ from pytest_occlusion.encoders.devices import exact_matmul
 from pytest_occlusion.job import Condition, Job
 from pytest_occlusion.models import open_encoder
 from pytest_occlusion.occlusion import occlude
-from pytest_occlusion.parallel import batch_threads, threaded_map
+from pytest_occlusion.parallel import batch_map, batch_threads
 from pytest_occlusion.pipeline import measure
 from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
 from pytest_occlusion.retrieval.recall import recall_at_k
@@ -49,7 +49,7 @@ def sweep(chosen: Any) -> None:
         def forward() -> None:
             with exact_matmul(), batch_threads(encoder.device) as threads:
                 spans = [batch for batch in batches for _ in RATIOS]
-                list(threaded_map(encoder.embed_canvases, spans, threads=threads))
+                list(batch_map(encoder.embed_canvases, spans, threads=threads))
 
         def whole(job: Job) -> None:
             forget(Path(folder), "ranks", "embeddings", "texts")

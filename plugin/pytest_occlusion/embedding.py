@@ -24,7 +24,7 @@ from pytest_occlusion.drawing import Shard
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.job import ENGINE, Condition, Job
 from pytest_occlusion.models import ModelRecord
-from pytest_occlusion.parallel import threaded_map
+from pytest_occlusion.parallel import batch_map
 from pytest_occlusion.progress import Progress
 from pytest_occlusion.staging import Staged, stage_to
 
@@ -58,7 +58,7 @@ def embed_texts(job: Job, encoder: Encoder, threads: int) -> tuple[torch.Tensor,
                 return found
 
             starts = range(0, len(texts), job.batch_size)
-            pieces, counts = zip(*threaded_map(embed, starts, threads=threads), strict=True)
+            pieces, counts = zip(*batch_map(embed, starts, threads=threads), strict=True)
             embeddings = torch.cat(pieces)[torch.tensor(order).argsort().to(encoder.device)]
             lengths = [length for some in counts for length in some]
             fields = {
@@ -139,7 +139,7 @@ def embed_images(
     # On one thread of a CPU nothing can be done meanwhile.
     ahead = threads if threads > 1 or encoder.device.type != "cpu" else None
     encoded = 0
-    with closing(threaded_map(embed, pieces(), threads=threads, ahead=ahead)) as results:
+    with closing(batch_map(embed, pieces(), threads=threads, ahead=ahead)) as results:
         for part in left:
             rows: dict[Condition, list[torch.Tensor]] = {}
             found = islice(results, len(part.pieces))

@@ -36,6 +36,7 @@ def threaded_map(
     *,
     threads: int,
     ahead: int | None = None,
+    initializer: Callable[[], object] | None = None,
 ) -> Generator[Result, None, None]:
     """``map`` over a thread pool, in order; the first exception ends it and is raised.
 
@@ -45,11 +46,12 @@ def threaded_map(
         threads: Calls at a time. With one, and no ``ahead``, the calling thread does them itself.
         ahead: Calls that may be waiting beside those under way; items are taken as places fall
             free, so that they may be large. ``None`` for all at once.
+        initializer: Called by each new thread before its first item.
     """
     if threads <= 1 and ahead is None:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    with ThreadPoolExecutor(max(1, threads), initializer=initializer) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
@@ -64,11 +66,32 @@ def threaded_map(
             raise
 
 
+def batch_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    ahead: int | None = None,
+) -> Generator[Result, None, None]:
+    """:func:`threaded_map` for work in torch, inside :func:`batch_threads`.
+
+    A new thread of Python does not know the number that torch was told: until something in it asks
+    torch for that number, matrix products are split over all cores. Then the same picture in the
+    same batch size could get two embeddings, apart in their last bits.
+    """
+    import torch
+
+    return threaded_map(
+        function, items, threads=threads, ahead=ahead, initializer=torch.get_num_threads
+    )
+
+
 @contextlib.contextmanager
 def batch_threads(device: torch.device) -> Iterator[int]:
     """Set torch up for batches side by side; gives the number of threads to run them on.
 
-    On a GPU that is one: the device itself works in parallel. The previous number of torch threads
+    Use :func:`batch_map` for them. On a GPU it is one: the device itself works in parallel. The
+    previous number of torch threads
     is restored at the end.
     """
     import torch

@@ -22,7 +22,7 @@ from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.grid import REVERSE
 from pytest_occlusion.job import ENGINE, Condition, Job, Measured, Want
 from pytest_occlusion.occlusion.levels import level_sentence
-from pytest_occlusion.parallel import batch_threads, threaded_map
+from pytest_occlusion.parallel import batch_map, batch_threads
 from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
 from pytest_occlusion.store import Store
 
@@ -107,7 +107,7 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
                 similarity = (queries * positives).sum(dim=1).float().cpu().numpy()
             return want, Measured(ranks, {**fields, **own}, fresh=True, similarity=similarity)
 
-        yield from threaded_map(rank, wants, threads=threads)
+        yield from batch_map(rank, wants, threads=threads)
 
 
 def _device_name(device: torch.device) -> str:
