@@ -45,6 +45,20 @@ def killed_elsewhere(own: int) -> Image.Image:
     return killed()
 
 
+def killed_once(mark: str, level: int) -> Image.Image:
+    """A process that something else ends the first time."""
+    if not Path(mark).exists():
+        Path(mark).touch()
+        killed()
+    return grey(level)
+
+
+def enlarged(side: int, ballast: bytes, image: Image.Image) -> NDArray[np.uint8]:
+    """A large canvas, drawn by a recipe that takes room of its own."""
+    assert ballast
+    return np.asarray(image.resize((side, side)))[None]
+
+
 def exits() -> Image.Image:
     """A decoder that ends the process it runs in."""
     os._exit(3)

@@ -18,7 +18,7 @@ from PIL import Image
 from pytest_occlusion import decoding
 from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.decoder import answered
-from pytest_occlusion.decoding import WORTHWHILE, Decoders
+from pytest_occlusion.decoding import TOGETHER, WORTHWHILE, Decoders
 from pytest_occlusion.encoders.base import CanvasRecipe
 from tests import decoder_tricks as tricks
 
@@ -78,6 +78,25 @@ def test_a_crash_costs_one_radiograph(
     canvases, faults = drawn(decoders, *mixed)
     assert faults == [f"row {at}: its decoder {told}" for at in (33, 51, 52)]
     assert np.delete(canvases, (33, 51, 52), axis=0)[:, 0, 0, 0].tolist() == list(range(70))
+
+
+def test_an_end_that_no_radiograph_caused_costs_none(decoders: Decoders, tmp_path: Path) -> None:
+    """A process that is ended from outside while it has several: they are asked for one by one."""
+    opens = [partial(tricks.grey, n) for n in range(TOGETHER - 1)]
+    once = partial(tricks.killed_once, str(tmp_path / "mark"), 9)
+    canvases, faults = drawn(decoders, *opens[:3], once, *opens[3:])
+    assert faults == []
+    assert canvases[:, 0, 0, 0].tolist() == [0, 1, 2, 9, 3, 4, 5, 6]
+
+
+def test_large_canvases_and_large_recipes_do_not_wait_for_each_other(decoders: Decoders) -> None:
+    """Both ways hold more than a pipe does."""
+    side = 400
+    recipe = CanvasRecipe("large", 1, side, side, partial(tricks.enlarged, side, b"x" * 300_000))
+    opens = [partial(tricks.grey, n) for n in range(2 * TOGETHER + 3)]
+    canvases, faults = drawn(decoders, *opens, recipe=recipe)
+    assert faults == []
+    assert canvases[:, 0, -1, -1].tolist() == list(range(len(opens)))
 
 
 def test_other_errors_come_through(decoders: Decoders) -> None:

@@ -108,6 +108,45 @@ def test_public_names_come_when_asked_for() -> None:
     assert "'pytest_occlusion' has no attribute 'nothing'" in python("-c", code)
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_torch_is_imported_past_the_garbage_collector(enabled: bool) -> None:
+    """And left alone by it afterwards; what is made later is collected as ever."""
+    code = (
+        "import gc, sys, weakref\n"
+        "from pytest_occlusion.torch_import import import_torch\n"
+        f"gc.enable() if {enabled} else gc.disable()\n"
+        "before = sum(one['collections'] for one in gc.get_stats())\n"
+        "import_torch()\n"
+        "assert sum(one['collections'] for one in gc.get_stats()) == before\n"
+        f"assert gc.isenabled() == {enabled} and 'torch' in sys.modules\n"
+        "frozen = gc.get_freeze_count()\n"
+        "assert len(gc.get_objects()) < frozen / 10\n"
+        "class Round: pass\n"
+        "one = Round(); one.itself = one; seen = weakref.ref(one); del one\n"
+        "import_torch()\n"
+        "assert gc.get_freeze_count() == frozen, 'a second call does nothing'\n"
+        "assert gc.collect() and seen() is None\n"
+        "print('held')"
+    )
+    assert python("-c", code).split() == ["held"]
+
+
+def test_a_first_measurement_imports_torch_so() -> None:
+    code = (
+        "import gc, sys\n"
+        "from pathlib import Path\n"
+        "from pytest_occlusion.merge import build_settings\n"
+        "from pytest_occlusion.session import Session\n"
+        "from pytest_occlusion.suites import find_suite\n"
+        "settings = build_settings(find_suite(None, Path()), command_line={}, store=None)\n"
+        "session = Session(settings, say=lambda line: None)\n"
+        "assert 'torch' not in sys.modules and gc.get_freeze_count() == 0\n"
+        "session.encoder('clip')\n"
+        "print('frozen' if gc.get_freeze_count() else 'watched')"
+    )
+    assert python("-c", code).split() == ["frozen"]
+
+
 def pytest_modules(folder: Path, *args: str) -> tuple[set[str], set[str]]:
     (folder / "conftest.py").write_text(REPORT)
     (folder / "test_other.py").write_text("def test_other(): pass\n")

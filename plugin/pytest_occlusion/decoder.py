@@ -1,4 +1,8 @@
-"""What a decoding process runs: requests on its standard input, answers on its standard output."""
+"""What a decoding process runs: requests on its standard input, answers on its standard output.
+
+A message is a list of requests; each has an answer of its own, and none is held back longer than
+until the last of its message.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -63,17 +67,18 @@ def serve() -> None:
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - os.devnull is no path on Windows
         os.dup2(nowhere.fileno(), 1)
     kept = Kept()
-    for request in _requests():
-        answer = _answer(request, kept)
-        try:
-            message = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
-        except Exception:  # an exception may hold anything
-            message = pickle.dumps(("error", RuntimeError(f"a decoder raised {answer[1]!r}")))
-        answers.write(message)
+    for requests in _messages():
+        for request in requests:
+            answer = _answer(request, kept)
+            try:
+                message = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
+            except Exception:  # an exception may hold anything
+                message = pickle.dumps(("error", RuntimeError(f"a decoder raised {answer[1]!r}")))
+            answers.write(message)
         answers.flush()
 
 
-def _requests() -> Iterator[Request]:
+def _messages() -> Iterator[Sequence[Request]]:
     while True:
         try:
             yield pickle.load(sys.stdin.buffer)  # noqa: S301 - from who started this

@@ -1,6 +1,6 @@
 """Canvases drawn in processes of their own: on all cores, and safe from a decoder that crashes.
 
-A process is sent one pickled radiograph after another over its standard input and answers over its
+A process is sent a few pickled radiographs at a time over its standard input and answers over its
 standard output. It ends when its input does, so none outlives the run, however that ended. What a
 decoder prints goes nowhere: it may name a file.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_occlusion.corpora.base import Radiograph
-from pytest_occlusion.decoder import STRANGE, Answer, answered
+from pytest_occlusion.decoder import STRANGE, Answer, Request, answered
 from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.parallel import threaded_map, usable_cores
 
@@ -35,6 +35,9 @@ WORTHWHILE = 32
 
 SERVE = "from pytest_occlusion.decoder import serve; serve()"
 
+TOGETHER = 8
+"""Radiographs that a process is asked for at a time: waking it takes longer than a small canvas."""
+
 AHEAD_BYTES = 256 * 2**20
 """Most that one process keeps of radiographs that were opened ahead."""
 
@@ -48,14 +51,14 @@ class _Ahead:
     threads: list[threading.Thread] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def begin(self, processes: Processes, place: int, requests: Sequence[bytes]) -> None:
+    def begin(self, processes: Processes, place: int, requests: Sequence[Request]) -> None:
         """Ask the process at a place for one after another."""
 
         def ask() -> None:
             for request in requests:
                 if self.stop.is_set():
                     return
-                kind, value = _ask(processes, place, request)
+                ((kind, value),) = _ask(processes, place, [request])
                 if kind == "strange" or (kind == "kept" and value >= AHEAD_BYTES):
                     return
 
@@ -110,9 +113,8 @@ class Decoders:
         if self._ahead.threads:  # asked before, for a model that could not be opened
             return
         try:
-            requests = [
-                [pickle.dumps((pickle.dumps(one.open), None)) for one in radiographs]
-                for radiographs in batches
+            requests: list[list[Request]] = [
+                [(pickle.dumps(one.open), None) for one in radiographs] for radiographs in batches
             ]
         except (pickle.PicklingError, AttributeError, TypeError):
             return
@@ -151,7 +153,7 @@ class Decoders:
         canvases = np.zeros(shape, dtype=np.uint8)
         try:
             shown = pickle.dumps(recipe.draw)
-            requests = [pickle.dumps((pickle.dumps(one.open), shown)) for one in radiographs]
+            requests: list[Request] = [(pickle.dumps(one.open), shown) for one in radiographs]
         except (pickle.PicklingError, AttributeError, TypeError):
             requests = []  # functions inside functions: only this process can call them
         self._ahead.end()
@@ -159,17 +161,21 @@ class Decoders:
 
         def take(share: int) -> None:
             # A fixed share: a process that keeps what it has drawn is asked for it again.
-            for at in range(share, len(radiographs), count):
-                kind, value = _ask(self._processes, share, requests[at]) if requests else STRANGE
-                if kind == "strange":
-                    kind, value = answered(radiographs[at].open, recipe.draw)
-                if kind == "error":
-                    raise value
-                if kind == "canvas":
-                    canvases[at] = value
-                else:
-                    answers[at] = kind, value
-                done(1)
+            own = range(share, len(radiographs), count)
+            for first in range(0, len(own), TOGETHER):
+                some = own[first : first + TOGETHER]
+                asked = [requests[at] for at in some] if requests else []
+                found = _ask(self._processes, share, asked) if asked else [STRANGE] * len(some)
+                for at, (kind, value) in zip(some, found, strict=True):
+                    if kind == "strange":
+                        kind, value = answered(radiographs[at].open, recipe.draw)
+                    if kind == "error":
+                        raise value
+                    if kind == "canvas":
+                        canvases[at] = value
+                    else:
+                        answers[at] = kind, value
+                    done(1)
 
         count = self.start(len(radiographs)) if requests else usable_cores()
         for _ in threaded_map(take, range(count), threads=count):
@@ -179,20 +185,30 @@ class Decoders:
         return canvases, told
 
 
-def _ask(processes: Processes, place: int, request: bytes) -> Answer:
-    """The answer of the process at a place; a new one takes it when it crashes."""
+def _ask(processes: Processes, place: int, requests: Sequence[Request]) -> list[Answer]:
+    """The answers of the process at a place, in order.
+
+    When it crashes a new one takes its place, and is asked for what is left one by one: so it is
+    known which radiograph it was.
+    """
     process = processes[place] or _started()
     processes[place] = process
     assert process.stdin is not None
     assert process.stdout is not None
+    answers: list[Answer] = []
     try:
-        process.stdin.write(request)
+        process.stdin.write(pickle.dumps(requests))
         process.stdin.flush()
-        answer: Answer = pickle.load(process.stdout)  # noqa: S301 - from our own process
+        for _ in requests:
+            answers.append(pickle.load(process.stdout))  # noqa: S301 - from our own process
     except (OSError, EOFError, pickle.UnpicklingError):
         processes[place] = None
-        return "fault", f"its decoder {_end(process)}"
-    return answer
+        end = _end(process)
+        if len(requests) == 1:
+            return [("fault", f"its decoder {end}")]
+        for request in requests[len(answers) :]:
+            answers += _ask(processes, place, [request])
+    return answers
 
 
 def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionError:

@@ -57,9 +57,10 @@ def embed_texts(job: Job, encoder: Encoder, threads: int) -> tuple[torch.Tensor,
                 progress.add(len(some))
                 return found
 
-            starts = range(0, len(texts), job.batch_size)
+            # The longest first: the last batch is waited for by all threads.
+            starts = range(0, len(texts), job.batch_size)[::-1]
             pieces, counts = zip(*batch_map(embed, starts, threads=threads), strict=True)
-            embeddings = torch.cat(pieces)[torch.tensor(order).argsort().to(encoder.device)]
+            embeddings = torch.cat(pieces[::-1])[torch.tensor(order).argsort().to(encoder.device)]
             lengths = [length for some in counts for length in some]
             fields = {
                 "truncated": sum(length > encoder.token_limit for length in lengths),

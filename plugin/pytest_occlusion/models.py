@@ -16,6 +16,7 @@ from pytest_occlusion.encoders import check_options, checkpoint_files, get_famil
 from pytest_occlusion.errors import MissingError, OcclusionError
 from pytest_occlusion.settings import ModelSettings
 from pytest_occlusion.store import Store
+from pytest_occlusion.torch_import import import_torch
 
 if TYPE_CHECKING:
     from pytest_occlusion.encoders.base import Encoder
@@ -117,6 +118,7 @@ def open_encoder(
     Raises:
         OcclusionError: The loader's own faults, with the model's name in front.
     """
+    import_torch()
     from pytest_occlusion.encoders import load_encoder
 
     try:

@@ -25,6 +25,7 @@ from pytest_occlusion.occlusion.levels import level_sentence
 from pytest_occlusion.parallel import batch_map, batch_threads
 from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
 from pytest_occlusion.store import Store
+from pytest_occlusion.torch_import import import_torch
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +59,7 @@ def measure(job: Job) -> dict[Want, Measured]:
 
 
 def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]:
+    import_torch()
     import torch
 
     from pytest_occlusion.encoders.devices import exact_matmul, peak_bytes

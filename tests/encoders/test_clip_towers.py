@@ -93,6 +93,19 @@ def test_both_towers(sizes: Sizes) -> None:
 
 
 @pytest.mark.parametrize("sizes", [TRANSFORMER, RESNET], ids=["vit", "resnet"])
+def test_grey_pictures(sizes: Sizes) -> None:
+    model = library_model(sizes)
+    weights = clip_weights(model.state_dict(), sizes, torch.device("cpu"), grey=True)
+    pixels = torch.randn(3, 1, sizes.side, sizes.side, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        found = image_features(weights, sizes, pixels).double()
+        wanted = model.double().encode_image(pixels.double().expand(-1, 3, -1, -1))
+    unit, wanted = (x / x.norm(dim=1, keepdim=True) for x in (found, wanted))
+    torch.testing.assert_close(unit, wanted, atol=2e-5, rtol=0)
+    assert wanted.std(0).min() > 1e-3
+
+
+@pytest.mark.parametrize("sizes", [TRANSFORMER, RESNET], ids=["vit", "resnet"])
 def test_sizes_are_read_off_the_shapes(sizes: Sizes) -> None:
     config = {
         "vision_cfg": {"head_width": sizes.head_width},

@@ -194,6 +194,51 @@ def test_resnet_is_torchvisions() -> None:
         torch.testing.assert_close(found, model(pixels))
 
 
+@pytest.mark.parametrize("channels_first", [False, True])
+@pytest.mark.parametrize("shape", [(3, 5, 2, 2), (2, 16, 32, 32), (1, 7, 6, 10), (2, 4, 9, 8)])
+def test_the_stem_is_halved_as_torch_would(shape: tuple[int, ...], channels_first: bool) -> None:
+    from pytest_occlusion.encoders.resnet import halved
+
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    x[0, 0, 1, 1] = torch.nan  # what a diverged model gives must not be lost
+    if not channels_first:
+        x = x.contiguous(memory_format=torch.channels_last)
+    before = x.clone()
+    wanted = torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1)
+    found = halved(x)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+    assert found.stride() == wanted.stride()
+    torch.testing.assert_close(x, before, rtol=0, atol=0, equal_nan=True)
+
+
+def test_grey_towers_see_what_three_equal_channels_show() -> None:
+    from pytest_occlusion.encoders.resnet import ResNetSizes, resnet_shapes
+    from pytest_occlusion.encoders.swin import SwinSizes, swin_shapes
+    from pytest_occlusion.encoders.vision import pooled_resnet, pooled_swin
+
+    grey = torch.randn(3, 1, 56, 56, generator=torch.Generator().manual_seed(0))
+    resnet = ResNetSizes(16, (1, 1, 1, 1))
+    swin = SwinSizes(patch=2, width=12, depths=(2, 2), heads=(1, 2), window=7, ratio=4)
+
+    def towers(grey: bool) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+        return [
+            pooled_resnet(weights(resnet_shapes(resnet)), resnet, grey=grey),
+            pooled_swin(
+                weights(swin_shapes(swin)), swin, 56, Path("x"), lambda x: x.mean(1), grey=grey
+            ),
+        ]
+
+    with torch.inference_mode():
+        for one, three in zip(towers(grey=True), towers(grey=False), strict=True):
+            wanted = three(grey.expand(-1, 3, -1, -1))
+            torch.testing.assert_close(one(grey), wanted, atol=1e-5, rtol=1e-5)
+            assert wanted.std(0).max() > 1e-3
+
+
+def weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in state_of(shapes).items()}
+
+
 VOCABULARIES = {
     "short": ("[PAD]\n[UNK]\n[CLS]\n[SEP]\n", "has 4 lines"),
     "no-marks": ("a\nb\n", r"has no \[CLS\]"),

@@ -47,7 +47,7 @@ def clip_pixels(canvases: torch.Tensor) -> torch.Tensor:
 
 
 def repair_pixels(canvases: torch.Tensor, *, side: int, antialias: bool) -> torch.Tensor:
-    """CXR-RePaiR's float half, in upstream's order: normalise, resize without clamping, repeat.
+    """CXR-RePaiR's float half, in upstream's order: normalise, then resize without clamping.
 
     Args:
         canvases: uint8 ``[N, 1, S, S]``.
@@ -56,7 +56,7 @@ def repair_pixels(canvases: torch.Tensor, *, side: int, antialias: bool) -> torc
             antialiasing); True for what the same code does with torchvision >= 0.17.
 
     Returns:
-        Normalised float32 ``[N, 3, side, side]``, the three channels sharing memory.
+        Normalised float32 ``[N, 1, side, side]``: the channel that upstream repeats.
     """
     import torch
     from torch.nn.functional import interpolate
@@ -65,7 +65,7 @@ def repair_pixels(canvases: torch.Tensor, *, side: int, antialias: bool) -> torc
     if canvases.shape[-1] != side:
         size = (side, side)
         grey = interpolate(grey, size, mode="bicubic", align_corners=False, antialias=antialias)
-    return grey.expand(-1, 3, -1, -1)
+    return grey
 
 
 def _load_clip(
@@ -103,7 +103,7 @@ def _load_repair(
     side = check_side(options["canvas-size"], REPAIR_CANVAS)
     read, plan = _read("cxr-repair", checkpoint)
     sizes: Sizes = plan.sizes
-    weights = clip_weights(plan.state, sizes, device)
+    weights = clip_weights(plan.state, sizes, device, grey=True)
     return _encoder(
         "cxr-repair",
         read,
@@ -119,7 +119,7 @@ def _load_repair(
 
 CLIP = Family("clip", _load_clip, {"fp16-rounded": False}, revision=3)
 CXR_REPAIR = Family(
-    "cxr-repair", _load_repair, {"antialias": False, "canvas-size": REPAIR_CANVAS}, revision=3
+    "cxr-repair", _load_repair, {"antialias": False, "canvas-size": REPAIR_CANVAS}, revision=4
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_occlusion.encoders.attention import split_heads
 from pytest_occlusion.encoders.clip_model import Sizes
 from pytest_occlusion.encoders.resnet import channels_last, folded
-from pytest_occlusion.encoders.weights import place, under
+from pytest_occlusion.encoders.weights import grey_stem, place, under
 
 if TYPE_CHECKING:
     import torch
@@ -18,10 +18,16 @@ BLOCKS = "transformer.resblocks."
 
 
 def clip_weights(
-    state: Mapping[str, torch.Tensor], sizes: Sizes, device: torch.device
+    state: Mapping[str, torch.Tensor], sizes: Sizes, device: torch.device, *, grey: bool = False
 ) -> dict[str, torch.Tensor]:
-    """Checked weights on ``device`` in float32; a ResNet's norms merged into its convolutions."""
+    """Checked weights on ``device`` in float32; a ResNet's norms merged into its convolutions.
+
+    With ``grey`` they are for pictures of one channel
+    (:func:`~pytest_occlusion.encoders.weights.grey_stem`).
+    """
     weights = place(state, device)
+    if grey:
+        weights = grey_stem(weights, "visual.conv1.weight")
     if not sizes.resnet:
         return weights
     merged = folded(under(weights, "visual."))
@@ -40,7 +46,10 @@ def clip_weights(
 def image_features(
     weights: Mapping[str, torch.Tensor], sizes: Sizes, pixels: torch.Tensor
 ) -> torch.Tensor:
-    """float32 ``[N, 3, side, side]``, normalised -> raw image features ``[N, D]``."""
+    """Normalised float32 ``[N, 3, side, side]`` -> raw image features ``[N, D]``.
+
+    With weights for grey pictures, ``[N, 1, side, side]``.
+    """
     return (_resnet if sizes.resnet else _transformer)(weights, sizes, pixels)
 
 

@@ -86,11 +86,10 @@ def medclip_plan(read: Checkpoint) -> Plan:
 
 
 def medclip_pixels(canvases: torch.Tensor) -> torch.Tensor:
-    """uint8 ``[N, 1, S, S]`` -> normalised float32 ``[N, 3, S, S]``, channels sharing memory."""
+    """uint8 ``[N, 1, S, S]`` -> normalised float32 of that shape, which upstream repeats."""
     import torch
 
-    grey = canvases.to(torch.float32).div_(255).sub_(MEAN).div_(STD)
-    return grey.expand(-1, 3, -1, -1)
+    return canvases.to(torch.float32).div_(255).sub_(MEAN).div_(STD)
 
 
 def _load(
@@ -148,10 +147,11 @@ def _images(
     from torch.nn.functional import linear
 
     if isinstance(sizes, ResNetSizes):
-        pooled = pooled_resnet(under(weights, VISION), sizes)
+        pooled = pooled_resnet(under(weights, VISION), sizes, grey=True)
         head = weights[f"{VISION}fc.weight"]
     else:
-        pooled = pooled_swin(under(weights, VISION), sizes, side, path, lambda x: x.mean(1))
+        own = under(weights, VISION)
+        pooled = pooled_swin(own, sizes, side, path, lambda x: x.mean(1), grey=True)
         head = weights[VISION_HEAD]
     return lambda pixels: linear(pooled(pixels), head)
 
@@ -189,5 +189,5 @@ MEDCLIP = Family(
         "lower-case": True,
         "canvas-size": SIDE,
     },
-    revision=2,
+    revision=3,
 )

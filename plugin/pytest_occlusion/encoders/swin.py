@@ -23,6 +23,9 @@ EPSILON = 1e-5
 APART = -100.0
 """Added to the attention between pixels that the cyclic shift has made neighbours (Swin paper)."""
 
+PATCHES = "embeddings.patch_embeddings.projection"
+"""The first convolution."""
+
 UNUSED = "attention.self.relative_position_index"
 """Index buffer that files of that era carry; it is counted here instead."""
 
@@ -60,8 +63,7 @@ class SwinSizes:
 
 def swin_sizes(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> SwinSizes:
     """Read the sizes off the tensors under ``prefix``; OcclusionError when one is missing."""
-    projection = f"{prefix}embeddings.patch_embeddings.projection.weight"
-    width, _, patch, _ = shape_of(state, projection, 4, path)
+    width, _, patch, _ = shape_of(state, f"{prefix}{PATCHES}.weight", 4, path)
     layers = f"{prefix}encoder.layers."
     stages = range(block_count(state, layers))
     tables = [
@@ -110,8 +112,8 @@ def swin_shapes(sizes: SwinSizes) -> dict[str, tuple[int, ...]]:
         shapes.update({f"{name}.weight": (width,), f"{name}.bias": (width,)})
 
     width, patch = sizes.width, sizes.patch
-    shapes["embeddings.patch_embeddings.projection.weight"] = (width, 3, patch, patch)
-    shapes["embeddings.patch_embeddings.projection.bias"] = (width,)
+    shapes[f"{PATCHES}.weight"] = (width, 3, patch, patch)
+    shapes[f"{PATCHES}.bias"] = (width,)
     norm("embeddings.norm", width)
     for number, channels, heads in sizes.stages():
         for block in range(sizes.depths[number]):
@@ -213,7 +215,7 @@ def swin_tokens(
         weights: Tensors by the names of :func:`swin_shapes`, float32.
         biases: From :func:`window_biases`.
         sizes: Their sizes.
-        pixels: Normalised float32 ``[N, 3, side, side]``.
+        pixels: Normalised float32 ``[N, 3, side, side]``, or one channel if the kernels have one.
 
     Returns:
         ``[N, patches, channels]``, patches in row order.
@@ -227,8 +229,8 @@ def swin_tokens(
         scale, shift = weights[f"{name}.weight"], weights[f"{name}.bias"]
         return nn.layer_norm(x, scale.shape, scale, shift, EPSILON)
 
-    at = "embeddings.patch_embeddings.projection"
-    x = nn.conv2d(pixels, weights[f"{at}.weight"], weights[f"{at}.bias"], stride=sizes.patch)
+    kernel, bias = weights[f"{PATCHES}.weight"], weights[f"{PATCHES}.bias"]
+    x = nn.conv2d(pixels, kernel, bias, stride=sizes.patch)
     x = norm(x.permute(0, 2, 3, 1), "embeddings.norm")
     for number, _, heads in sizes.stages():
         across = x.shape[1]
