@@ -209,7 +209,7 @@ class Session:
                 self.say(told[0])
             return self.encoder(model)
 
-        return measured_map(replace(self._job_of(model), encoder=encoder), self.settings)
+        return measured_map(replace(self.job_of(model), encoder=encoder), self.settings)
 
     def record(self, model: str) -> ModelRecord:
         """What a model is, opened only if no earlier run has seen it."""
@@ -373,12 +373,12 @@ class Session:
     def _job(self, cells: Sequence[Cell]) -> Job:
         """What has to be measured for cells of one model."""
         return replace(
-            self._job_of(cells[0].model),
+            self.job_of(cells[0].model),
             conditions=list(dict.fromkeys(c for one in cells for c in self._conditions(one))),
             directions=list(dict.fromkeys(one.direction for one in cells)),
         )
 
-    def _job_of(self, model: str) -> Job:
+    def job_of(self, model: str) -> Job:
         """A model's job, so far without anything to measure."""
         return Job(
             label=model,
