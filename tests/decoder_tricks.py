@@ -69,6 +69,18 @@ def wrong() -> Image.Image:
     raise KeyError("a bug")
 
 
+class Picky(Exception):
+    """An exception that pickle cannot make from what it is made of."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def picky() -> Image.Image:
+    """A corpus with a bug that tells of it in its own way."""
+    raise Picky("one", "two")
+
+
 def chatty() -> Image.Image:
     """A decoder that prints, through Python and past it."""
     print("name of a file")  # noqa: T201

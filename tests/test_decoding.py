@@ -105,6 +105,15 @@ def test_other_errors_come_through(decoders: Decoders) -> None:
     assert drawn(decoders, partial(tricks.grey, 1))[1] == []
 
 
+def test_errors_that_cannot_be_made_again_do_not_put_answers_out_of_step(
+    decoders: Decoders,
+) -> None:
+    opens = [partial(tricks.grey, n) for n in range(5)]
+    with pytest.raises(RuntimeError, match=r"a decoder raised Picky\('one and two'\)"):
+        drawn(decoders, opens[0], tricks.picky, *opens[1:])
+    assert drawn(decoders, *opens)[0][:, 0, 0, 0].tolist() == list(range(5))
+
+
 def test_what_decoders_print_goes_nowhere(
     decoders: Decoders, capfd: pytest.CaptureFixture[str]
 ) -> None:

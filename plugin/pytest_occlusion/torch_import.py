@@ -10,9 +10,9 @@ def import_torch() -> None:
     """Import torch before something else does, without the garbage collector in its way.
 
     Its modules are some hundred thousand objects that live as long as the process. The collector
-    would go through all of them several times while they come in, whenever many small objects are
-    made later, and once more at the end of the process: a quarter of the import, and most of half
-    a second at the end. It is paused meanwhile and leaves alone what is there afterwards.
+    would go through all of them several times while they come in, again whenever many small objects
+    are made, and once more at the end of the process: half a second for the import, half a second
+    at the end. So it is paused, and leaves alone what is there afterwards.
     """
     if "torch" in sys.modules:
         return

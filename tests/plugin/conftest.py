@@ -42,6 +42,10 @@ def test_curve(occlusion_curve):
 """
 
 
+UNNEEDED = ("cacheprovider", "hypothesispytest", "anyio", "timeout", "platformdirs")
+"""Plugins that happen to be installed and that every worker would import anew."""
+
+
 @dataclass(frozen=True)
 class Project:
     """A pytester project and how to run it."""
@@ -51,8 +55,9 @@ class Project:
 
     def run(self, *args: str, expect: int | None = None) -> pytest.RunResult:
         """Run pytest in it; with its own store, without plugins that the tests do not need."""
+        unneeded = [part for name in UNNEEDED for part in ("-p", f"no:{name}")]
         result = self.pytester.runpytest(
-            "-p", "no:cacheprovider", "-W", "error", "--occlusion-store", "store", *args
+            *unneeded, "-W", "error", "--occlusion-store", "store", *args
         )
         if expect is not None:
             assert result.ret == expect, result.stdout.str() + result.stderr.str()

@@ -86,7 +86,7 @@ def medclip_plan(read: Checkpoint) -> Plan:
 
 
 def medclip_pixels(canvases: torch.Tensor) -> torch.Tensor:
-    """uint8 ``[N, 1, S, S]`` -> normalised float32 of that shape, which upstream repeats."""
+    """uint8 ``[N, 1, S, S]`` -> normalised float32 of that shape; upstream repeats the channel."""
     import torch
 
     return canvases.to(torch.float32).div_(255).sub_(MEAN).div_(STD)
