@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_occlusion.decoding import Decoders  # and inner runs will not import another
 from tests.plugin.conftest import Project
 
 BOTH_WAYS = pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
@@ -273,8 +274,7 @@ def test_radiographs_are_opened_ahead_where_no_canvas_can_be_known(
 ) -> None:
     asked: list[int] = []
     monkeypatch.setattr(
-        "pytest_occlusion.decoding.Decoders.open_ahead",
-        lambda self, batches: asked.append(sum(map(len, batches))),
+        Decoders, "open_ahead", lambda self, batches: asked.append(sum(map(len, batches)))
     )
     project.run()
     assert asked == [60], "the second model may show the canvases of the first"
