@@ -5,6 +5,7 @@
 Reports repeat, so a model that puts common ones first finds many without looking. Each radiograph's
 ranking is asked for the reports of all the other radiographs: what it comes to is the model's
 preference for some texts over others, and only what its own report comes to beyond that was seen.
+(Other views of the same study are among the others: one radiograph in a thousand moves nothing.)
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 SEEDS = 8
-"""Masks of each radiograph, beside the suite's own."""
+"""Masks of each radiograph, the suite's own among them."""
 
 TILE = 512
 """Queries that are ranked at a time."""
@@ -119,6 +120,10 @@ def main() -> None:
     options = parser.parse_args()
     settings = build_settings(find_suite(options.suite, Path()), command_line={}, store=None)
     session = Session(settings)
+    if not 1 <= options.k <= len(session.task.candidate_text):
+        parser.error(f"k must be from 1 to {len(session.task.candidate_text)} for this corpus")
+    if not 0 < options.ratio < 1:
+        parser.error("the ratio must lie between 0 and 1")
     names = settings.grid.models
     rows = [(name, list(measured(session, name, options.ratio, options.k))) for name in names]
     print(f"Recall@{options.k} in multiples of chance, block at {options.ratio:.0%}:\n")

@@ -103,6 +103,13 @@ def whose(number: int) -> Image.Image:
     return image
 
 
+def alarming() -> Image.Image:
+    """One that is being decoded when the run is interrupted."""
+    os.kill(os.getppid(), signal.SIGALRM)
+    time.sleep(0.5)
+    return grey(0)
+
+
 def noted(log: str, level: int) -> Image.Image:
     """One grey level, and a byte in a file for every time that it is asked for."""
     with Path(log).open("a") as file:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -13,18 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "blind.py"
+from tests.scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def blind() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("blind", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["blind"] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
+    return load_script("blind")
 
 
 @given(st.integers(2, 12), st.integers(1, 9), st.data())

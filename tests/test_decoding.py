@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,14 +92,72 @@ def test_an_end_that_no_radiograph_caused_costs_none(decoders: Decoders, tmp_pat
     assert canvases[:, 0, 0, 0].tolist() == [0, 1, 2, 9, 3, 4, 5, 6]
 
 
+LARGE = CanvasRecipe("large", 1, 400, 400, partial(tricks.enlarged, 400, b"x" * 300_000))
+"""Its requests and its canvases are larger than what a pipe holds."""
+
+
 def test_large_canvases_and_large_recipes_do_not_wait_for_each_other(decoders: Decoders) -> None:
-    """Both ways hold more than a pipe does."""
-    side = 400
-    recipe = CanvasRecipe("large", 1, side, side, partial(tricks.enlarged, side, b"x" * 300_000))
-    opens = [partial(tricks.grey, n) for n in range(2 * TOGETHER + 3)]
-    canvases, faults = drawn(decoders, *opens, recipe=recipe)
+    opens = [partial(tricks.grey, n) for n in range(3 * TOGETHER)]
+    found: list[NDArray[np.uint8]] = []
+    thread = threading.Thread(
+        target=lambda: found.append(drawn(decoders, *opens, recipe=LARGE)[0]), daemon=True
+    )
+    thread.start()
+    thread.join(60)
+    assert found, "each side waits for the other to read"
+    assert found[0][:, 0, -1, -1].tolist() == list(range(len(opens)))
+
+
+def test_what_was_answered_before_a_crash_stands(decoders: Decoders, tmp_path: Path) -> None:
+    """Large canvases are sent before their message is done."""
+    log = tmp_path / "log"
+    opens = [partial(tricks.noted, str(log), n) for n in range(TOGETHER)]
+    canvases, faults = drawn(decoders, *opens[:6], tricks.exits, *opens[6:], recipe=LARGE)
+    assert faults == ["row 6: its decoder crashed (exit status 3)"]
+    assert np.delete(canvases, 6, axis=0)[:, 0, 0, 0].tolist() == list(range(TOGETHER))
+    assert log.stat().st_size < 2 * TOGETHER - 2, "not all of them were opened twice"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no alarms here")
+def test_what_is_interrupted_leaves_no_answers_for_the_next(decoders: Decoders) -> None:
+    """As pytest-timeout does, in the middle of a message; the same processes are asked again."""
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    decoders.most = 1
+    opens = [partial(tricks.grey, n) for n in range(20)]
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            drawn(decoders, *opens[:4], tricks.alarming, *opens[4:])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    canvases, faults = drawn(decoders, *(partial(tricks.grey, 100 + n) for n in range(20)))
     assert faults == []
-    assert canvases[:, 0, -1, -1].tolist() == list(range(len(opens)))
+    assert canvases[:, 0, 0, 0].tolist() == list(range(100, 120))
+
+
+@pytest.mark.parametrize(("quick", "most"), [(60.0, TOGETHER), (0.0, 1)])
+def test_slow_ones_are_asked_for_one_by_one(
+    decoders: Decoders, quick: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ask = decoding._ask
+
+    def counting(processes: Any, place: int, requests: Any) -> Any:
+        asked.append(len(requests))
+        return ask(processes, place, requests)
+
+    monkeypatch.setattr(decoding, "_ask", counting)
+    monkeypatch.setattr(decoding, "QUICK", quick)
+    canvases, _ = drawn(decoders, *(partial(tricks.grey, n) for n in range(30)))
+    assert canvases[:, 0, 0, 0].tolist() == list(range(30))
+    assert asked[0] == 1
+    assert set(asked[1:-1]) == {most}
 
 
 def test_other_errors_come_through(decoders: Decoders) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from pytest_occlusion.settings import TOLERANCE
+from tests.scripts import load_script
 
 QUERIES = 1770
 # Recall@10 of the embedded cxr-repair checkpoint over the ratios, and as many flips as bf16 causes.
@@ -19,14 +17,7 @@ FLIPS = [15, 23, 20, 18, 15, 12, 8, 4]
 
 @pytest.fixture(scope="module")
 def rates() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "gate_rates.py"
-    spec = importlib.util.spec_from_file_location("gate_rates", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gate_rates"] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
+    return load_script("gate_rates")
 
 
 def test_innocent_reruns_are_never_red(rates: ModuleType) -> None:

@@ -115,9 +115,11 @@ def test_torch_is_imported_past_the_garbage_collector(enabled: bool) -> None:
         "import gc, sys, weakref\n"
         "from pytest_occlusion.torch_import import import_torch\n"
         f"gc.enable() if {enabled} else gc.disable()\n"
+        "gc.collect()\n"
         "before = sum(one['collections'] for one in gc.get_stats())\n"
         "import_torch()\n"
-        "assert sum(one['collections'] for one in gc.get_stats()) == before\n"
+        "during = sum(one['collections'] for one in gc.get_stats()) - before\n"
+        "assert during <= 2, 'the one asked for, and one that was due'\n"
         f"assert gc.isenabled() == {enabled} and 'torch' in sys.modules\n"
         "frozen = gc.get_freeze_count()\n"
         "assert len(gc.get_objects()) < frozen / 10\n"
@@ -131,7 +133,7 @@ def test_torch_is_imported_past_the_garbage_collector(enabled: bool) -> None:
     assert python("-c", code).split() == ["held"]
 
 
-def test_a_first_measurement_imports_torch_so() -> None:
+def test_opening_a_model_first_imports_torch_past_the_garbage_collector() -> None:
     code = (
         "import gc, sys\n"
         "from pathlib import Path\n"

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,9 @@ SERVE = "from pytest_occlusion.decoder import serve; serve()"
 
 TOGETHER = 8
 """Radiographs that a process is asked for at a time: waking it takes longer than a small canvas."""
+
+QUICK = 0.02
+"""Seconds for one radiograph above which they are asked for one by one: progress does not wait."""
 
 AHEAD_BYTES = 256 * 2**20
 """Most that one process keeps of radiographs that were opened ahead."""
@@ -162,8 +166,10 @@ class Decoders:
         def take(share: int) -> None:
             # A fixed share: a process that keeps what it has drawn is asked for it again.
             own = range(share, len(radiographs), count)
-            for first in range(0, len(own), TOGETHER):
-                some = own[first : first + TOGETHER]
+            size = 1
+            while own:
+                some, own = own[:size], own[size:]
+                start = time.perf_counter()
                 asked = [requests[at] for at in some] if requests else []
                 found = _ask(self._processes, share, asked) if asked else [STRANGE] * len(some)
                 for at, (kind, value) in zip(some, found, strict=True):
@@ -176,6 +182,8 @@ class Decoders:
                     else:
                         answers[at] = kind, value
                     done(1)
+                seconds = time.perf_counter() - start
+                size = TOGETHER if seconds < QUICK * len(some) else 1
 
         count = self.start(len(radiographs)) if requests else usable_cores()
         for _ in threaded_map(take, range(count), threads=count):
@@ -208,6 +216,11 @@ def _ask(processes: Processes, place: int, requests: Sequence[Request]) -> list[
             return [("fault", f"its decoder {end}")]
         for request in requests[len(answers) :]:
             answers += _ask(processes, place, [request])
+    except BaseException:  # what is still in the pipe would be taken for the next answers
+        processes[place] = None
+        process.kill()
+        _stop(process)
+        raise
     return answers
 
 

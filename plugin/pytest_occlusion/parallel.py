@@ -90,9 +90,8 @@ def batch_map(
 def batch_threads(device: torch.device) -> Iterator[int]:
     """Set torch up for batches side by side; gives the number of threads to run them on.
 
-    Use :func:`batch_map` for them. On a GPU it is one: the device itself works in parallel. The
-    previous number of torch threads
-    is restored at the end.
+    Run them with :func:`batch_map`. On a GPU the number is one: the device itself works in
+    parallel. The previous number of torch threads is restored at the end.
     """
     import torch
 

@@ -25,7 +25,6 @@ from pytest_occlusion.occlusion.levels import level_sentence
 from pytest_occlusion.parallel import batch_map, batch_threads
 from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
 from pytest_occlusion.store import Store
-from pytest_occlusion.torch_import import import_torch
 
 if TYPE_CHECKING:
     import torch
@@ -59,13 +58,13 @@ def measure(job: Job) -> dict[Want, Measured]:
 
 
 def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]:
-    import_torch()
+    encoder = job.encoder()  # imports torch in its own way, so before anything else does
+
     import torch
 
     from pytest_occlusion.encoders.devices import exact_matmul, peak_bytes
     from pytest_occlusion.occlusion import achieved_area
 
-    encoder = job.encoder()
     start = time.perf_counter()
     shards = draw_shards(job, encoder.canvas)
     drawn_seconds = time.perf_counter() - start

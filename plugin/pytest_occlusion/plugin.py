@@ -80,7 +80,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take progress off the terminal, however the run ended."""
+    """Take progress off the terminal and let go of what is open, however the run ended."""
+    if SESSION_KEY in config.stash:
+        config.stash[SESSION_KEY].close()
     if "pytest_occlusion.speaking" in sys.modules:  # else nothing was ever shown
         from pytest_occlusion.speaking import end
 

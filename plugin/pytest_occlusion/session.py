@@ -378,6 +378,11 @@ class Session:
             directions=list(dict.fromkeys(one.direction for one in cells)),
         )
 
+    def close(self) -> None:
+        """Let go of processes and weights; what was measured stays known."""
+        self.decoders.close()
+        self._open = None
+
     def job_of(self, model: str) -> Job:
         """A model's job, so far without anything to measure."""
         return Job(

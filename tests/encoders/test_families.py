@@ -184,7 +184,7 @@ def test_resnet_is_torchvisions() -> None:
     )
 
     sizes = ResNetSizes(64, (1, 2, 1, 1))
-    weights = {n: torch.from_numpy(a) for n, a in state_of(resnet_shapes(sizes)).items()}
+    weights = tensors_of(resnet_shapes(sizes))
     model = ResNet(Bottleneck, list(sizes.depths)).eval()
     model.fc = torch.nn.Identity()
     model.load_state_dict(weights)
@@ -222,9 +222,9 @@ def test_grey_towers_see_what_three_equal_channels_show() -> None:
 
     def towers(grey: bool) -> list[Callable[[torch.Tensor], torch.Tensor]]:
         return [
-            pooled_resnet(weights(resnet_shapes(resnet)), resnet, grey=grey),
+            pooled_resnet(tensors_of(resnet_shapes(resnet)), resnet, grey=grey),
             pooled_swin(
-                weights(swin_shapes(swin)), swin, 56, Path("x"), lambda x: x.mean(1), grey=grey
+                tensors_of(swin_shapes(swin)), swin, 56, Path("x"), lambda x: x.mean(1), grey=grey
             ),
         ]
 
@@ -235,7 +235,7 @@ def test_grey_towers_see_what_three_equal_channels_show() -> None:
             assert wanted.std(0).max() > 1e-3
 
 
-def weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+def tensors_of(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in state_of(shapes).items()}
 
 

@@ -43,7 +43,7 @@ def test_curve(occlusion_curve):
 
 
 UNNEEDED = ("cacheprovider", "hypothesispytest", "anyio", "timeout", "platformdirs")
-"""Plugins that happen to be installed and that every worker would import anew."""
+"""Plugins that no test here needs and that every worker would import anew."""
 
 
 @dataclass(frozen=True)

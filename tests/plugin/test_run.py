@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_occlusion.decoding import Decoders  # and inner runs will not import another
+from pytest_occlusion.decoding import Decoders  # here, so that runs inside use the class patched
 from tests.plugin.conftest import Project
 
 BOTH_WAYS = pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
@@ -267,6 +267,20 @@ def test_speed_is_shown_and_written(project: Project, parallel: tuple[str, ...])
         assert one["ranked"] == one["encoded_images"] == 4 * 60
         assert min(one["encode_seconds"], one["rank_seconds"], one["wait_seconds"]) > 0
     assert "speed of what" not in project.run(*args).stdout.str()
+
+
+def test_a_run_leaves_nothing_open(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its process goes on, as in a notebook."""
+    closed: list[int] = []
+    close = Decoders.close
+
+    def counting(self: Decoders) -> None:
+        close(self)
+        closed.append(len(self._processes))
+
+    monkeypatch.setattr(Decoders, "close", counting)
+    project.run()
+    assert closed == [0]
 
 
 def test_radiographs_are_opened_ahead_where_no_canvas_can_be_known(

@@ -142,7 +142,9 @@ def grey_stem(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.T
         state: Name -> tensor.
         name: Of the first convolution's kernel, ``[O, 3, H, W]``; ``[O, 1, H, W]`` in the result.
     """
-    return {**state, name: state[name].double().sum(1, keepdim=True).float()}
+    kernel = state[name]
+    summed = kernel.cpu().double().sum(1, keepdim=True).float()  # not every device has doubles
+    return {**state, name: summed.to(kernel.device)}
 
 
 def fill(
