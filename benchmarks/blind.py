@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,13 +84,12 @@ def measured(session: Session, model: str, ratio: float, k: int) -> Iterator[Rec
     from pytest_occlusion.parallel import batch_threads
 
     first, fill = session.settings.seeds[0], session.settings.fill
-    conditions = [Condition("block", ratio, fill, first + step).shown for step in range(SEEDS)]
-    encoder, task = session.encoder(model), session.task
-    job = replace(session.job_of(model), conditions=conditions)
+    conditions = [Condition("block", ratio, fill, first + step) for step in range(SEEDS)]
+    encoder, task, job = session.encoder(model), session.task, session.job_of(model)
     with exact_matmul(), batch_threads(encoder.device) as threads:
         texts, _ = embed_texts(job, encoder, threads)
         shards = draw_shards(job, encoder.canvas)
-        images, _ = embed_images(job, encoder, shards, list(dict.fromkeys(conditions)), threads)
+        images, _ = embed_images(job, encoder, shards, conditions, threads)
         candidates = texts[task.candidate_text].cpu()
         for condition in conditions:
             yield exchanged(images[condition].cpu(), candidates, task.radiograph_group, k)

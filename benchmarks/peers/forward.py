@@ -72,16 +72,12 @@ def _first(session: Session, count: int) -> Session:
 
 
 def _job(session: Session, model: str, encoder: Encoder, occluder: str, store: Store) -> Job:
-    return Job(
-        label=model,
-        record=session.record(model),
+    return replace(
+        session.job_of(model),
         encoder=lambda: encoder,
-        corpus=session.corpus,
-        task=session.task,
         conditions=[Condition(occluder, ratio, "black", 0) for ratio in RATIOS],
         directions=["image-to-text"],
         store=store,
-        batch_size=session.settings.batch_size,
         say=lambda line: None,
     )
 

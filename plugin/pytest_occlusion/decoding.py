@@ -170,8 +170,9 @@ class Decoders:
             while own:
                 some, own = own[:size], own[size:]
                 start = time.perf_counter()
-                asked = [requests[at] for at in some] if requests else []
-                found = _ask(self._processes, share, asked) if asked else [STRANGE] * len(some)
+                found = [STRANGE] * len(some)
+                if requests:
+                    found = _ask(self._processes, share, [requests[at] for at in some])
                 for at, (kind, value) in zip(some, found, strict=True):
                     if kind == "strange":
                         kind, value = answered(radiographs[at].open, recipe.draw)

@@ -12,6 +12,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from pytest_occlusion.encoders.bpe import load_byte_pairs
 from pytest_occlusion.encoders.clip_model import Sizes, clip_shapes, infer_sizes
 from pytest_occlusion.encoders.clip_towers import clip_weights, image_features, text_features
+from pytest_occlusion.encoders.weights import grey_stem
 from pytest_occlusion.errors import OcclusionError
 
 TRANSFORMER = Sizes(
@@ -95,7 +96,8 @@ def test_both_towers(sizes: Sizes) -> None:
 @pytest.mark.parametrize("sizes", [TRANSFORMER, RESNET], ids=["vit", "resnet"])
 def test_grey_pictures(sizes: Sizes) -> None:
     model = library_model(sizes)
-    weights = clip_weights(model.state_dict(), sizes, torch.device("cpu"), grey=True)
+    state = grey_stem(model.state_dict(), "visual.conv1.weight")
+    weights = clip_weights(state, sizes, torch.device("cpu"))
     pixels = torch.randn(3, 1, sizes.side, sizes.side, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         found = image_features(weights, sizes, pixels).double()

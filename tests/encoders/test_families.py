@@ -213,23 +213,27 @@ def test_the_stem_is_halved_as_torch_would(shape: tuple[int, ...], channels_firs
 
 def test_grey_towers_see_what_three_equal_channels_show() -> None:
     from pytest_occlusion.encoders.resnet import ResNetSizes, resnet_shapes
-    from pytest_occlusion.encoders.swin import SwinSizes, swin_shapes
+    from pytest_occlusion.encoders.swin import PATCHES, SwinSizes, swin_shapes
     from pytest_occlusion.encoders.vision import pooled_resnet, pooled_swin
+    from pytest_occlusion.encoders.weights import grey_stem
 
     grey = torch.randn(3, 1, 56, 56, generator=torch.Generator().manual_seed(0))
     resnet = ResNetSizes(16, (1, 1, 1, 1))
     swin = SwinSizes(patch=2, width=12, depths=(2, 2), heads=(1, 2), window=7, ratio=4)
 
-    def towers(grey: bool) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+    rows, windows = tensors_of(resnet_shapes(resnet)), tensors_of(swin_shapes(swin))
+
+    def towers(
+        rows: dict[str, torch.Tensor], windows: dict[str, torch.Tensor]
+    ) -> list[Callable[[torch.Tensor], torch.Tensor]]:
         return [
-            pooled_resnet(tensors_of(resnet_shapes(resnet)), resnet, grey=grey),
-            pooled_swin(
-                tensors_of(swin_shapes(swin)), swin, 56, Path("x"), lambda x: x.mean(1), grey=grey
-            ),
+            pooled_resnet(rows, resnet),
+            pooled_swin(windows, swin, 56, Path("x"), lambda x: x.mean(1)),
         ]
 
+    one_channel = towers(grey_stem(rows, "conv1.weight"), grey_stem(windows, f"{PATCHES}.weight"))
     with torch.inference_mode():
-        for one, three in zip(towers(grey=True), towers(grey=False), strict=True):
+        for one, three in zip(one_channel, towers(rows, windows), strict=True):
             wanted = three(grey.expand(-1, 3, -1, -1))
             torch.testing.assert_close(one(grey), wanted, atol=1e-5, rtol=1e-5)
             assert wanted.std(0).max() > 1e-3

@@ -16,7 +16,7 @@ from pytest_occlusion.encoders.clip_model import Sizes, clip_plan
 from pytest_occlusion.encoders.clip_towers import clip_weights, image_features, text_features
 from pytest_occlusion.encoders.options import check_side
 from pytest_occlusion.encoders.signatures import refuse_other_families
-from pytest_occlusion.encoders.weights import Plan, check_plan, weights_digest
+from pytest_occlusion.encoders.weights import Plan, check_plan, grey_stem, weights_digest
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,7 @@ def _load_repair(
     side = check_side(options["canvas-size"], REPAIR_CANVAS)
     read, plan = _read("cxr-repair", checkpoint)
     sizes: Sizes = plan.sizes
-    weights = clip_weights(plan.state, sizes, device, grey=True)
+    weights = clip_weights(grey_stem(plan.state, "visual.conv1.weight"), sizes, device)
     return _encoder(
         "cxr-repair",
         read,

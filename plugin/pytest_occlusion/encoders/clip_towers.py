@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_occlusion.encoders.attention import split_heads
 from pytest_occlusion.encoders.clip_model import Sizes
 from pytest_occlusion.encoders.resnet import channels_last, folded
-from pytest_occlusion.encoders.weights import grey_stem, place, under
+from pytest_occlusion.encoders.weights import place, under
 
 if TYPE_CHECKING:
     import torch
@@ -18,16 +18,10 @@ BLOCKS = "transformer.resblocks."
 
 
 def clip_weights(
-    state: Mapping[str, torch.Tensor], sizes: Sizes, device: torch.device, *, grey: bool = False
+    state: Mapping[str, torch.Tensor], sizes: Sizes, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """Checked weights on ``device`` in float32; a ResNet's norms merged into its convolutions.
-
-    With ``grey`` they are for pictures of one channel
-    (:func:`~pytest_occlusion.encoders.weights.grey_stem`).
-    """
+    """Checked weights on ``device`` in float32; a ResNet's norms merged into its convolutions."""
     weights = place(state, device)
-    if grey:
-        weights = grey_stem(weights, "visual.conv1.weight")
     if not sizes.resnet:
         return weights
     merged = folded(under(weights, "visual."))
@@ -48,7 +42,7 @@ def image_features(
 ) -> torch.Tensor:
     """Normalised float32 ``[N, 3, side, side]`` -> raw image features ``[N, D]``.
 
-    With weights for grey pictures, ``[N, 1, side, side]``.
+    With a :func:`~pytest_occlusion.encoders.weights.grey_stem`, ``[N, 1, side, side]``.
     """
     return (_resnet if sizes.resnet else _transformer)(weights, sizes, pixels)
 

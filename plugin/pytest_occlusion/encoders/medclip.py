@@ -20,7 +20,7 @@ from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
 from pytest_occlusion.encoders.options import check_side, choose
 from pytest_occlusion.encoders.resnet import ResNetSizes, resnet_shapes, resnet_sizes
 from pytest_occlusion.encoders.signatures import refuse_other_families
-from pytest_occlusion.encoders.swin import SwinSizes, swin_shapes, swin_sizes
+from pytest_occlusion.encoders.swin import PATCHES, SwinSizes, swin_shapes, swin_sizes
 from pytest_occlusion.encoders.vision import (
     is_index,
     pooled_resnet,
@@ -31,6 +31,7 @@ from pytest_occlusion.encoders.vision import (
 from pytest_occlusion.encoders.weights import (
     Plan,
     check_plan,
+    grey_stem,
     place,
     shape_of,
     under,
@@ -147,11 +148,12 @@ def _images(
     from torch.nn.functional import linear
 
     if isinstance(sizes, ResNetSizes):
-        pooled = pooled_resnet(under(weights, VISION), sizes, grey=True)
+        own = grey_stem(under(weights, VISION), "conv1.weight")
+        pooled = pooled_resnet(own, sizes)
         head = weights[f"{VISION}fc.weight"]
     else:
-        own = under(weights, VISION)
-        pooled = pooled_swin(own, sizes, side, path, lambda x: x.mean(1), grey=True)
+        own = grey_stem(under(weights, VISION), f"{PATCHES}.weight")
+        pooled = pooled_swin(own, sizes, side, path, lambda x: x.mean(1))
         head = weights[VISION_HEAD]
     return lambda pixels: linear(pooled(pixels), head)
 

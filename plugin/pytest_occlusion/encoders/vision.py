@@ -19,7 +19,6 @@ from pytest_occlusion.encoders.swin import (
     swin_tokens,
     window_biases,
 )
-from pytest_occlusion.encoders.weights import grey_stem
 
 if TYPE_CHECKING:
     import torch
@@ -47,13 +46,10 @@ def vision_variant(sizes: SwinSizes | ResNetSizes) -> str:
 
 
 def pooled_resnet(
-    weights: Mapping[str, torch.Tensor], sizes: ResNetSizes, *, grey: bool = False
+    weights: Mapping[str, torch.Tensor], sizes: ResNetSizes
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Pixels ``[N, 3, S, S]`` -> globally averaged features ``[N, channels]``.
-
-    With ``grey``, of ``[N, 1, S, S]``.
-    """
-    weights = folded(grey_stem(weights, "conv1.weight") if grey else weights)
+    """Pixels ``[N, 3, S, S]`` -> globally averaged features ``[N, channels]``."""
+    weights = folded(weights)
     if weights["conv1.weight"].device.type == "cpu":
         weights = channels_last(weights)
     return lambda pixels: resnet_features(weights, sizes, pixels)
@@ -65,15 +61,8 @@ def pooled_swin(
     side: int,
     path: Path,
     pool: Callable[[torch.Tensor], torch.Tensor],
-    *,
-    grey: bool = False,
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Pixels ``[N, 3, side, side]`` -> ``pool`` of the final tokens ``[N, patches, channels]``.
-
-    With ``grey``, of ``[N, 1, side, side]``.
-    """
+    """Pixels ``[N, 3, side, side]`` -> ``pool`` of the final tokens ``[N, patches, channels]``."""
     check_tiling(sizes, side, path)
-    if grey:
-        weights = grey_stem(weights, f"{swin.PATCHES}.weight")
     biases = window_biases(weights, sizes, side)
     return lambda pixels: pool(swin_tokens(weights, biases, sizes, pixels))
