@@ -2,7 +2,8 @@
 
 They run when asked for (``--benchmark-enable``), so that a regression check from a warm store stays
 a matter of seconds. ``--benchmark-only`` skips them: it looks for pytest-benchmark's own fixture,
-which these tests ask for only when they run. pytest-benchmark does not time under ``-n``.
+which these tests ask for only when they run. pytest-benchmark does not time under ``-n``. The
+summary says which timings were not taken.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from pytest_occlusion.collector import UNTIMED
 
 if TYPE_CHECKING:
     from pytest_occlusion.session import Session
@@ -23,9 +26,11 @@ def timer(request: pytest.FixtureRequest) -> Any:
     """pytest-benchmark's fixture, where timings were asked for and can be had."""
     config = request.config
     if not config.pluginmanager.hasplugin("benchmark"):
-        pytest.skip("pytest-benchmark is switched off")
+        pytest.skip(f"{UNTIMED}pytest-benchmark is switched off")
     if not config.getoption("benchmark_enable"):
-        pytest.skip("timings run with --benchmark-enable")
+        pytest.skip(f"{UNTIMED}ask for them with --benchmark-enable")
+    if hasattr(config, "workerinput"):
+        pytest.skip(f"{UNTIMED}pytest-benchmark is off under -n; run them serially")
     return request.getfixturevalue("benchmark")
 
 

@@ -219,6 +219,7 @@ def test_a_regression_is_explained() -> None:
         "",
         "  weights changed     3f2a3f2a -> 91cc91cc",
         "  unchanged           corpus, protocol, precision, device, code, libraries",
+        "  suggests            the new weights retrieve differently: nothing else changed",
         "",
         f"  accept: {ACCEPT}",
     ]
@@ -259,7 +260,9 @@ def test_a_baseline_without_queries_is_not_divided_by() -> None:
 def test_every_field_of_the_provenance_is_named_when_it_alone_changes(name: str) -> None:
     new = "f" * 64 if name in DIGEST_FIELDS else "something new"
     after = replace(PROVENANCE, **{name: new})
-    *first, unchanged = triage(PROVENANCE, after)
+    lines = triage(PROVENANCE, after)
+    at = next(place for place, line in enumerate(lines) if line.startswith("  suggests"))
+    *first, unchanged = lines[:at]
     changed = " ".join([first[0], *(line.strip() for line in first[1:])])
     assert changed.startswith(f"  {name} changed")
     old = getattr(PROVENANCE, name)
@@ -275,6 +278,27 @@ def test_every_field_of_the_provenance_is_named_when_it_alone_changes(name: str)
     assert changes(PROVENANCE, after)[0] == {name: (old, new)}
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (["weights"], "the new weights retrieve differently: nothing else changed"),
+        (["corpus"], "another corpus: the two numbers do not answer one question"),
+        (["weights", "protocol"], "another protocol: the two numbers do not answer one question"),
+        (["corpus", "protocol", "device"], "another corpus and protocol: the two numbers do not"),
+        (["precision"], "the model is the same: look for the cause in what computes it"),
+        (["device", "code", "libraries"], "the model is the same"),
+        (["weights", "libraries"], "measure the old weights here to tell"),
+    ],
+)
+def test_what_the_changes_suggest(changed: list[str], says: str) -> None:
+    after = replace(PROVENANCE, **dict.fromkeys(changed, "f" * 64))
+    lines = triage(PROVENANCE, after)
+    assert says in " ".join(" ".join(lines).split())
+    assert "".join(lines).count("suggests") == 1
+    at = next(place for place, line in enumerate(lines) if line.startswith("  suggests"))
+    assert all(len(line) <= 80 for line in lines[at:])
+
+
 def test_only_the_libraries_that_differ_are_named() -> None:
     after = replace(PROVENANCE, libraries="python 3.11.7, torch 2.7.0, pillow 11.0")
     line = triage(PROVENANCE, after)[0]
@@ -287,7 +311,7 @@ def test_only_the_libraries_that_differ_are_named() -> None:
 def test_what_does_not_fit_into_a_line_goes_on_in_the_next() -> None:
     code = "pytest-occlusion 0.1.0, engine {}, a-family-of-ours revision {}"
     before = replace(PROVENANCE, code=code.format(1, 2))
-    first, second, _ = triage(before, replace(PROVENANCE, code=code.format(2, 31)))
+    first, second, *_ = triage(before, replace(PROVENANCE, code=code.format(2, 31)))
     assert first == "  code changed        a-family-of-ours revision 2, engine 1"
     assert second == "                      -> a-family-of-ours revision 31, engine 2"
 
@@ -295,8 +319,9 @@ def test_what_does_not_fit_into_a_line_goes_on_in_the_next() -> None:
 def test_everything_changed() -> None:
     after = Provenance(*("x" for _ in fields(Provenance)))
     lines = triage(PROVENANCE, after)
-    assert len(lines) == len(fields(Provenance))
+    assert sum(" changed " in line for line in lines) == len(fields(Provenance))
     assert not any("unchanged" in line for line in lines)
+    assert lines[-2].startswith("  suggests            another corpus and protocol: ")
 
 
 def test_nothing_changed() -> None:

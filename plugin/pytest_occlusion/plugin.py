@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_occlusion import collector
 from pytest_occlusion.collector import MISSING, Collector
 from pytest_occlusion.options import add_options, in_use, is_controller, settings_of, usage_errors
 
@@ -121,6 +122,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which cells were selected, and check their data before the first test starts."""
     config = session.config
+    for item in session.items:
+        if CELL in _params(item):
+            item.user_properties.append((collector.GATE, True))
     wanted: list[Cell] = [p[CELL] for item in session.items if CELL in (p := _params(item))]
     claims: list[str] = [p[CLAIM] for item in session.items if CLAIM in (p := _params(item))]
     mapped: list[str] = [p[MAP] for item in session.items if (p := _params(item)).get(MAP)]
@@ -194,7 +198,7 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
         raise pytest.fail.Exception(str(fault), pytrace=False) from None
     # Not record_property: it warns, and under "-W error" fails, where --junitxml is given.
     properties = request.node.user_properties
-    properties.append(("occlusion", record))
+    properties.append((collector.RECORD, record))
     properties += [(name, record["cell"][name]) for name in JUNIT]
     return check
 
@@ -240,7 +244,7 @@ def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
     except OcclusionError as fault:
         raise pytest.fail.Exception(str(fault), pytrace=False) from None
     check = ClaimCheck(session, finding)
-    request.node.user_properties.append(("occlusion_claim", claim_record(check)))
+    request.node.user_properties.append((collector.CLAIM, claim_record(check)))
     return check
 
 
@@ -258,7 +262,7 @@ def occlusion_map(request: pytest.FixtureRequest) -> SensitivityMap:
         found, measured = session.sensitivity(request.param)
     except OcclusionError as fault:
         raise pytest.fail.Exception(str(fault), pytrace=False) from None
-    request.node.user_properties.append(("occlusion_map", map_record(session, found, measured)))
+    request.node.user_properties.append((collector.MAP, map_record(session, found, measured)))
     return found
 
 

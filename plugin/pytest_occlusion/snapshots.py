@@ -9,9 +9,12 @@ snapshot is ever deleted here: a run that leaves cells out cannot lose them.
 from __future__ import annotations
 
 import base64
+import contextlib
+import glob
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +36,9 @@ from pytest_occlusion.verdicts import Baseline, within
 
 SCHEMA = 1
 FOLDER = "baselines"
+
+ABANDONED = 60.0
+"""Seconds after which a temporary file has lost its writer; writing takes milliseconds."""
 
 
 class SchemaError(OcclusionError):
@@ -104,6 +110,15 @@ def read_baseline(file: Path, cell: str) -> Baseline | None:
         return _baseline(json.loads(_record(content, cell)))
     except (ValueError, KeyError, TypeError, OverflowError) as fault:
         raise _damaged(file) from fault
+
+
+def stored_hits(file: Path) -> dict[str, object]:
+    """Hits of every cell in a file; none when there is no file, or one that cannot be read."""
+    try:
+        content = _read(file)
+    except OcclusionError:
+        content = None
+    return {cell: line.get("hits") for cell, line in content["cells"].items()} if content else {}
 
 
 def _baseline(record: Mapping[str, Any]) -> Baseline:
@@ -197,7 +212,19 @@ def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
             origins[origin.id] = asdict(origin)
             content["cells"][cell] = _line(record, origin, content["cells"].get(cell, {}))
             hit_queries[cell] = record["hit_queries"]
+        _sweep(file)
         write_atomically(file, _formatted(file, content).encode())
+
+
+def _sweep(file: Path) -> None:
+    """Remove what writers of this file left behind when they were killed.
+
+    Young ones stay: the lock holds on this machine only, and another may be writing.
+    """
+    for path in file.parent.glob(f".{glob.escape(file.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 def _line(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -215,7 +216,25 @@ def triage(before: Provenance | None, after: Provenance) -> list[str]:
         lines += [f"{head} -> {new}"] if fits else [head, f"{'':<22}-> {new}"]
     if unchanged:
         lines.append(f"  {'unchanged':<20}{', '.join(unchanged)}")
+    head, rest = f"  {'suggests':<20}", " " * 22
+    lines += textwrap.wrap(suggestion(changed), WIDTH, initial_indent=head, subsequent_indent=rest)
     return lines
+
+
+def suggestion(changed: Collection[str]) -> str:
+    """What it suggests that these fields of the provenance changed and no others.
+
+    Args:
+        changed: Names of fields of :class:`~pytest_occlusion.provenance.Provenance`, at least one.
+    """
+    asked = [name for name in ("corpus", "protocol") if name in changed]
+    if asked:
+        return f"another {' and '.join(asked)}: the two numbers do not answer one question"
+    if "weights" not in changed:
+        return "the model is the same: look for the cause in what computes it"
+    if len(changed) == 1:
+        return "the new weights retrieve differently: nothing else changed"
+    return "new weights or what computes them: measure the old weights here to tell"
 
 
 def percent(recall: float) -> str:

@@ -1,6 +1,6 @@
-"""Workers that are killed in the middle of an update lose nothing and leave nothing half-written.
+"""Processes that are killed in the middle of an update lose nothing and leave nothing half-written.
 
-``OCCLUSION_KILLS`` sets how many updates are killed (3 in the ordinary tests).
+``OCCLUSION_KILLS`` sets how many updates are killed at random moments (3 in the ordinary tests).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,9 +19,13 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import Project
+from tests.plugin.conftest import Project, workers
 
 KILLS = int(os.environ.get("OCCLUSION_KILLS", "3"))
+
+MODELS = ("good", "other")
+
+linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks into /proc")
 
 
 def children(process: int) -> list[int]:
@@ -38,24 +43,45 @@ def cells(project: Project, model: str) -> dict[str, Any]:
     return dict(content["cells"])
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers through /proc")
+def spoil(project: Project, noise: float) -> None:
+    """New weights for all, so that every update has something to write."""
+    for model in MODELS:
+        project.checkpoint(model, noise=noise)
+
+
+def update(
+    project: Project, *args: str, output: int = subprocess.PIPE, **environment: str
+) -> subprocess.Popen[bytes]:
+    """Start an update in a process of its own."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *args),
+            *("--occlusion-store", "store", "--snapshot-update"),
+        ],
+        cwd=project.path,
+        env={**os.environ, **environment},
+        stdout=output,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def left_behind(project: Project) -> list[Path]:
+    """Temporary files beside the baselines, made to look older than any writer is."""
+    found = list(project.path.glob("baselines/**/.*"))
+    for path in found:
+        os.utime(path, (0, 0))
+    return found
+
+
+@linux
 def test_killed_updates_lose_nothing(project: Project) -> None:
     project.accept()
-    complete = {model: set(cells(project, model)) for model in ("good", "other")}
+    complete = {model: set(cells(project, model)) for model in MODELS}
     draw = random.Random(0)
     killed = 0
-    for round_number in range(KILLS):
-        for model in complete:  # new weights each time: every update has something to write
-            project.checkpoint(model, noise=0.5 + 0.1 * (round_number % 7))
-        run = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2"),
-                *("--occlusion-store", "store", "--snapshot-update", "--max-worker-restart=0"),
-            ],
-            cwd=project.path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    for number in range(KILLS):
+        spoil(project, 0.5 + 0.1 * (number % 7))
+        run = update(project, "-n", "2", "--max-worker-restart=0", output=subprocess.DEVNULL)
         workers: list[int] = []
         while run.poll() is None and len(workers) < 2:
             workers = children(run.pid)
@@ -70,8 +96,86 @@ def test_killed_updates_lose_nothing(project: Project) -> None:
         if run.poll() is None:
             run.kill()
             run.wait()
-        assert {model: set(cells(project, model)) for model in complete} == complete
-        assert not list(project.path.glob("baselines/**/.*"))
+        assert {model: set(cells(project, model)) for model in MODELS} == complete
     assert killed
+    left_behind(project)
+    spoil(project, 0.45)
     project.accept()
+    project.run(expect=0)
+    assert not left_behind(project)
+
+
+KILLER = """
+import os, signal
+from pathlib import Path
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+moment = os.environ.get("DIE_WHEN")
+fdopen, replace = os.fdopen, Path.replace
+
+class Torn:
+    def __init__(self, file):
+        self.file = file
+    def __enter__(self):
+        return self
+    def __exit__(self, *fault):
+        self.file.close()
+    def write(self, payload):
+        self.file.write(payload[: len(payload) // 2])
+        self.file.flush()
+        die()
+
+def torn(descriptor, *mode):
+    file = fdopen(descriptor, *mode)
+    return Torn(file) if "baselines" in os.readlink(f"/proc/self/fd/{descriptor}") else file
+
+def renamed(path, target):
+    if "baselines" not in Path(target).parts:
+        return replace(path, target)
+    if moment == "renamed":
+        replace(path, target)
+    die()
+
+if moment == "written in half":
+    os.fdopen = torn
+elif moment:
+    Path.replace = renamed
+"""
+"""A conftest.py's part that kills the process where it writes a baseline."""
+
+
+@linux
+@workers()
+@pytest.mark.parametrize("moment", ["written in half", "not yet renamed", "renamed"])
+def test_a_process_killed_while_it_writes(
+    project: Project, moment: str, parallel: tuple[str, ...]
+) -> None:
+    conftest = project.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + KILLER)
+    project.accept()
+    before = {model: cells(project, model) for model in MODELS}
+    spoil(project, 3.0)
+    restart = ("--max-worker-restart=0",) if parallel else ()
+    run = update(project, *parallel, *restart, DIE_WHEN=moment)
+    said, _ = run.communicate()
+    after = {model: cells(project, model) for model in MODELS}
+    assert {model: set(found) for model, found in after.items()} == {
+        model: set(found) for model, found in before.items()
+    }
+    if moment == "renamed":
+        # Serially the first file's writer dies; of two workers each has stored its own by then.
+        assert run.returncode == (0 if parallel else -signal.SIGKILL)
+        assert [after[model] != before[model] for model in MODELS] == [True, bool(parallel)]
+    else:
+        assert after == before
+        assert left_behind(project)
+        assert run.returncode == (1 if parallel else -signal.SIGKILL)
+        if parallel:
+            assert re.search(rb"\d+ baselines were NOT written, \S+-k00\d among them", said)
+            assert b"baselines written:" not in said
+    project.run(*parallel, "--snapshot-update", expect=0)
+    assert all(cells(project, model) != before[model] for model in MODELS)
+    assert not left_behind(project)
     project.run(expect=0)

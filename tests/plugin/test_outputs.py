@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from pytest_occlusion.plugin import JUNIT
 from tests.plugin.conftest import Project
 
 BOTH_WAYS = pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
 
 
-def test_csv_has_a_row_per_cell(project: Project) -> None:
-    project.run("--occlusion-csv", "out.csv")
+@BOTH_WAYS
+def test_csv_has_a_row_per_cell(project: Project, parallel: tuple[str, ...]) -> None:
+    project.run(*parallel, "--occlusion-csv", "out.csv")
     with (project.path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 16
@@ -35,13 +38,17 @@ def test_markdown_headlines_and_regressions(project: Project, parallel: tuple[st
     assert "<details><summary>good, block, image-to-text</summary>" in text
 
 
-def test_junit_properties(project: Project) -> None:
-    project.run("--junitxml", "junit.xml", "-k", "good and r25")
+@BOTH_WAYS
+def test_junit_properties(project: Project, parallel: tuple[str, ...]) -> None:
+    project.run(*parallel, "--junitxml", "junit.xml", "-k", "test_recall and good and r25")
     tree = ElementTree.parse(project.path / "junit.xml")
-    found = [
-        {item.attrib["name"] for item in case.iter("property")} for case in tree.iter("testcase")
-    ]
-    assert all("recall" in names and "verdict" in names for names in found)
+    cases = list(tree.iter("testcase"))
+    assert len(cases) == 2
+    for case in cases:
+        found = {item.attrib["name"]: item.attrib["value"] for item in case.iter("property")}
+        assert found.keys() == set(JUNIT)  # and no record written out as text
+        assert found["verdict"] == "new"
+        assert float(found["recall"]) == int(found["hits"]) / int(found["queries"])
 
 
 @BOTH_WAYS
@@ -53,6 +60,7 @@ def test_missing_models_are_skipped_when_allowed(
     result = project.run(*parallel, "--occlusion-allow-missing", "-rs", expect=0)
     result.assert_outcomes(passed=9, skipped=9)
     result.stdout.fnmatch_lines(["*occlusion: missing: good: *"])
+    result.stdout.fnmatch_lines(["8 cells were skipped or failed before they were measured: *"])
 
 
 @BOTH_WAYS
@@ -60,14 +68,54 @@ def test_a_run_without_any_cell_fails(project: Project, parallel: tuple[str, ...
     (project.path / "good.safetensors").unlink()
     (project.path / "other.safetensors").unlink()
     result = project.run(*parallel, "--occlusion-allow-missing", expect=1)
-    result.stdout.fnmatch_lines(["*no cell was executed*"])
+    result.stdout.fnmatch_lines(["no cell was executed, 16 were skipped: -rs says why"])
 
 
-def test_a_missing_corpus_is_skipped_when_allowed(project: Project) -> None:
+@BOTH_WAYS
+def test_cells_that_are_skipped_for_any_reason_are_not_green(
+    project: Project, parallel: tuple[str, ...]
+) -> None:
+    project.accept()
+    tests = project.path / "test_toy.py"
+    skipped = "import pytest\n@pytest.mark.skip(reason='too slow')\ndef test_recall"
+    tests.write_text(tests.read_text().replace("def test_recall", skipped))
+    result = project.run(*parallel, expect=1)
+    result.assert_outcomes(passed=2, skipped=16)
+    result.stdout.fnmatch_lines(["no cell was executed, 16 were skipped: -rs says why"])
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ((), "ask for them with --benchmark-enable"),
+        (("-p", "no:benchmark"), "pytest-benchmark is switched off"),
+        (("-n", "2", "--benchmark-enable"), "pytest-benchmark is off under -n; run them serially"),
+    ],
+)
+def test_timings_that_were_not_taken_are_said(
+    project: Project, args: tuple[str, ...], says: str
+) -> None:
+    timings = Path(__file__).parents[2] / "benchmarks" / "test_encoding.py"
+    (project.path / "test_encoding.py").write_text(timings.read_text())
+    project.accept()
+    # pytest-benchmark warns that xdist switches it off, which our line says as well.
+    quiet = ("-W", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning") if "-n" in args else ()
+    result = project.run(*quiet, *args, expect=0)
+    result.assert_outcomes(passed=18, skipped=6)
+    result.stdout.fnmatch_lines([f"6 timings were not taken: {says}"])
+
+
+@BOTH_WAYS
+def test_a_missing_corpus_is_skipped_when_allowed(
+    project: Project, parallel: tuple[str, ...]
+) -> None:
     suite = project.path / "suite.toml"
     suite.write_text(suite.read_text().replace("manifest:reports.csv", "manifest:$NOT_SET/x.csv"))
-    assert "$NOT_SET, which is not set" in project.run(expect=4).stderr.str()
-    result = project.run("--occlusion-allow-missing", "-rs", expect=1)
+    refused = project.run(*parallel, expect=4)
+    said = refused.stdout.str() + refused.stderr.str()
+    assert "$NOT_SET, which is not set" in said
+    assert "-> export it" in said
+    result = project.run(*parallel, "--occlusion-allow-missing", "-rs", expect=1)
     result.stdout.fnmatch_lines(["*no cell was executed*", "*$NOT_SET*"])
 
 

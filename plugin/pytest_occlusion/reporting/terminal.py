@@ -51,7 +51,14 @@ YELLOW = {"yellow": True}
 FAINT = {"light": True}
 
 
-def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]) -> list[Line]:
+def summary(
+    results: Results,
+    *,
+    width: int,
+    unicode: bool,
+    notes: Sequence[str],
+    unwritten: Sequence[str] = (),
+) -> list[Line]:
     """All lines of the summary.
 
     Args:
@@ -59,6 +66,7 @@ def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]
         width: Columns of the terminal.
         unicode: Whether bars may be drawn with block characters.
         notes: Further lines to say once (damaged store entries, a run without a baseline).
+        unwritten: Cells that were to be stored and were not.
     """
     lines = [*_head(results)]
     for group in curve_groups(results["cells"]).values():
@@ -78,6 +86,12 @@ def summary(results: Results, *, width: int, unicode: bool, notes: Sequence[str]
         lines += [Line(speed) for speed in speeds]
     lines += [Line(note, YELLOW) for note in notes]
     lines += [Line(), *_verdicts(results["cells"])]
+    if unwritten:
+        text = (
+            f"{len(unwritten)} baselines were NOT written, {unwritten[0]} among them: a process "
+            "ended before it could. The old ones are whole; run with --snapshot-update again."
+        )
+        lines.append(Line(text, RED))
     return [part for line in lines for part in _wrapped(line, width)]
 
 
