@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 import sys
@@ -17,6 +18,7 @@ from pytest_occlusion.__main__ import _parser
 from pytest_occlusion.merge import build_settings
 from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS
 from pytest_occlusion.options import OUTPUTS, SETTING_OPTIONS, add_options
+from pytest_occlusion.retrieval.degradation import degradation
 from pytest_occlusion.suites import Suite, find_suite
 from pytest_occlusion.validation import SETTINGS
 
@@ -218,6 +220,72 @@ def test_corruptions_and_their_figures() -> None:
         assert ", ".join(map(str, values)) in rows[name], name
     for name in CORRUPTIONS:
         assert re.search(rf"^\| `{name}`( \| -?\d\.\d\d){{4}} \|$", text, re.M), name
+
+
+CANDIDATES = 858
+"""Candidate texts of the embedded suite."""
+
+FOUR = ["clip", "cxr-repair", "medclip", "cxr-clip"]
+
+
+def stored_recalls(suite: str, model: str, occluder: str) -> list[float]:
+    """Recall@10 over the levels of a curve, as the baselines have it."""
+    file = ROOT / "benchmarks" / "baselines" / suite / f"{model}.json"
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    start = f"{model}-{occluder}-"
+    names = sorted(n for n in cells if n.startswith(start) and n.endswith("k010"))
+    return [cells[name]["hits"] / cells[name]["queries"] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("suite", "heading", "models"),
+    [
+        ("embedded", "## What comes out", FOUR),
+        (
+            "augmentation",
+            "## Random erasing in training",
+            [name + end for name in FOUR for end in ("", "-plain")],
+        ),
+    ],
+)
+def test_curves_of_the_docs_are_those_of_the_baselines(
+    suite: str, heading: str, models: list[str]
+) -> None:
+    """What weights come to changes with them, in the baselines and in the docs alike."""
+    text = (ROOT / "docs" / "embedded.md").read_text(encoding="utf-8").partition(heading)[2]
+    rows = re.findall(r"^\| `([\w-]+)` ((?:\| \d+\.\d ){8})\|", text, re.M)[: len(models)]
+    assert [name for name, _ in rows] == models
+    for name, shown in rows:
+        multiples = [recall * CANDIDATES / 10 for recall in stored_recalls(suite, name, "block")]
+        assert shown.replace("|", " ").split() == [f"{value:.1f}" for value in multiples], name
+
+
+def test_the_readme_shows_the_baselines() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    head, *rows = text.partition("all models - block:")[2].split("\n\n")[0].splitlines()[1:]
+    columns = list(zip(*(row.split("%")[1].split() for row in rows), strict=True))
+    for name, shown in zip(head.split()[1:], columns, strict=True):
+        multiples = [
+            recall * CANDIDATES / 10 for recall in stored_recalls("embedded", name, "block")
+        ]
+        assert list(shown) == [f"{value:.1f}" for value in multiples], name
+
+
+def test_corruptions_of_the_docs_are_those_of_the_baselines() -> None:
+    text = (ROOT / "docs" / "corruptions.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` ((?:\| \d+\.\d ){6})\|$", text, re.M)
+    assert [name for name, _ in rows] == list(CORRUPTIONS)
+    for name, shown in rows:
+        stored = stored_recalls("corruptions", "cxr-repair", name)
+        assert shown.replace("|", " ").split() == [f"{100 * recall:.1f}" for recall in stored], name
+    areas = re.findall(r"^\| `([\w-]+)` ((?:\| \d\.\d\d ){4})\|$", text, re.M)
+    assert [name for name, _ in areas] == ["block", *CORRUPTIONS]
+    for name, shown in areas:
+        for model, value in zip(FOUR, shown.replace("|", " ").split(), strict=True):
+            recalls = stored_recalls("corruptions", model, name)
+            levels = sorted(SETTINGS["ratios"].default) if name == "block" else range(6)
+            kept = degradation(list(levels), recalls, chance=10 / CANDIDATES).area
+            assert kept == pytest.approx(float(value), abs=0.00501), (name, model)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

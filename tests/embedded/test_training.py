@@ -19,10 +19,10 @@ from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.encoders.canvases import padded
 from pytest_occlusion_fixtures.sampler import TRAINING_SEED
 from training.__main__ import OBJECTIVES
-from training.augmentation import augment
+from training.augmentation import LARGEST, SMALLEST, augment
 from training.checkpoint import write_checkpoint
 from training.cxr_clip import two_texts
-from training.evaluation import block, measure
+from training.evaluation import RATIOS, block, measure
 from training.labels import LABELS, labels_of, prompt_of
 from training.loop import Schedule, train
 from training.losses import contrastive, semantic_matching
@@ -232,16 +232,28 @@ def test_grouped_encoding_is_open_clips(examples: Examples, tmp_path: Path) -> N
         assert torch.allclose(grouped, plain, atol=1e-5)
 
 
-def test_augmentation_erases_and_never_mirrors() -> None:
+def test_augmentation_never_mirrors() -> None:
     canvases = torch.zeros(64, 1, 64, 64, dtype=torch.uint8)
     canvases[..., 40:] = 200  # bright on the right of the picture
     rng = torch.Generator().manual_seed(0)
     plain = augment(canvases, rng, erase=0.0)
     assert plain.shape == (64, 1, 64, 64)
     assert bool((plain[..., 50:].mean((1, 2, 3)) > plain[..., :14].mean((1, 2, 3))).all())
-    erased = augment(torch.full_like(canvases, 200), rng, erase=1.0)
-    black = (erased == 0).float().mean((1, 2, 3))
-    assert 0.15 < float(black.mean()) < 0.5
+
+
+def test_what_is_erased_is_spread_over_all_ratios_of_the_suite() -> None:
+    rng = torch.Generator().manual_seed(0)
+    pictures = torch.full((4000, 1, 64, 64), 200, dtype=torch.uint8)
+    erased = augment(pictures, rng, erase=1.0)
+    dark = (erased == 0).float()
+    shares = dark.mean((1, 2, 3))
+    shares = shares[shares > 0]  # a fifth of the rectangles are grey
+    assert 0.75 < len(shares) / 4000 < 0.85
+    assert float(shares.min()) < 0.03
+    assert 0.80 < float(shares.max()) < 0.83  # whole pixels
+    assert max(RATIOS) == LARGEST
+    parts = torch.histc(shares, bins=4, min=SMALLEST, max=LARGEST) / len(shares)
+    assert bool(((parts - 0.25).abs() < 0.03).all())
 
 
 def test_blocking_is_exact_and_nested() -> None:

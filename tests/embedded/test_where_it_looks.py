@@ -31,7 +31,8 @@ PATIENTS, GRID = 32, 4
 
 BASAL = {
     "small effusion": Finding("effusion", severity=1),
-    "consolidation": Finding("consolidation", site="lower lobe", severity=2),
+    "large effusion": Finding("effusion", severity=3),
+    "airspace disease": Finding("airspace disease", site="base", severity=2),
 }
 
 

@@ -1,0 +1,132 @@
+"""``benchmarks/tables.py``: what it prints of a run's results."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scripts import load_script
+
+LEVELS = {"block": [0.0, 0.25, 0.81], "blur": [0.0, 0.6, 1.0]}
+RECALLS = {
+    ("plain", "block"): [0.4, 0.2, 0.1],
+    ("plain", "blur"): [0.4, 0.3, 0.123],
+    ("better", "block"): [0.8, 0.4, 0.15],
+    ("better", "blur"): [0.8, 0.6, 0.456],
+}
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    cells = [
+        {
+            "model": model,
+            "occluder": occluder,
+            "direction": direction,
+            "ratio": level,
+            "k": k,
+            "recall": recall if (k, direction) == (10, "image-to-text") else 0.9,
+            "ci_low": recall - 0.05,
+            "ci_high": recall + 0.1,
+            "chance": 0.05,
+            "constant": 0.3,
+        }
+        for (model, occluder), recalls in RECALLS.items()
+        for level, recall in zip(LEVELS[occluder], recalls, strict=True)
+        for k in (5, 10)
+        for direction in ("image-to-text", "text-to-image")
+    ]
+    curves = [
+        {"model": model, "occluder": occluder, "k": k, "direction": direction, "area": area}
+        for (model, occluder), area in zip(RECALLS, (0.5, 0.75, 0.25, None), strict=True)
+        for k in (5, 10)
+        for direction in ("text-to-image", "image-to-text")
+    ]
+    for curve in curves:
+        if (curve["k"], curve["direction"]) != (10, "image-to-text"):
+            curve["area"] = 0.99
+    claim = {
+        "statement": "it falls",
+        "outcome": "supported",
+        "unit": "points",
+        "estimates": [{"label": "plain", "value": -1.234, "low": -2.0, "high": -0.5}],
+        "notes": ["without better"],
+    }
+    return {
+        "corpus": {"candidates": 1234},
+        "cells": cells,
+        "curves": curves,
+        "claims": [claim],
+    }
+
+
+def printed(
+    results: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str], *args: str
+) -> str:
+    path = folder / "results.json"
+    path.write_text(json.dumps(results))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["tables.py", str(path), *args])
+        load_script("tables").main()
+    return capsys.readouterr().out
+
+
+def test_every_table(
+    results: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(results, tmp_path, capsys, "--models", "better,plain")
+    assert text.split("\n\n") == [
+        "R@10 in multiples of chance (5.00 %, 1,234 candidate texts; the best ranking that ignores "
+        "the image: 6.0)",
+        "| | 0 % | 25 % | 81 % | area |\n"
+        "|---|---:|---:|---:|---:|\n"
+        "| `better` | 16.0 | 8.0 | 3.0 | 0.25 |\n"
+        "| `plain` | 8.0 | 4.0 | 2.0 | 0.50 |",
+        "at the highest ratio, with intervals",
+        "- `better`: 3.00 [2.00, 5.00]\n- `plain`: 2.00 [1.00, 4.00]",
+        "area under the retention of R@10",
+        "| | `better` | `plain` |\n|---|---:|---:|\n| `block` | 0.25 | 0.50 |\n| `blur` | | 0.75 |",
+        "R@10 in percent of better",
+        "| severity | 0 | 3 | 5 |\n|---|---:|---:|---:|\n| `blur` | 80.0 | 60.0 | 45.6 |",
+        "claims",
+        "| claim | outcome | numbers, 95 % intervals |\n"
+        "|---|---|---|\n"
+        "| it falls | supported | points: plain -1.23 [-2.00, -0.50]; without better |",
+        "",
+    ]
+
+
+def test_severities_without_an_untouched_picture(
+    results: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results["cells"] = [cell for cell in results["cells"] if cell["ratio"]]
+    text = printed(results, tmp_path, capsys)
+    assert "R@10 in percent of better\n\n| severity | 3 | 5 |" in text
+    assert (
+        load_script("tables")
+        .table(["", "a", "b", "c"], [["x", "", "", "1"]])
+        .endswith("\n| x | | | 1 |")
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--models", "plain,nobody"), "not in the file: nobody; there: plain, better"),
+        (("-k", "7"), "the file has no cell at k = 7"),
+    ],
+)
+def test_what_is_not_there(
+    args: tuple[str, ...],
+    says: str,
+    results: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        printed(results, tmp_path, capsys, *args)
+    assert says in capsys.readouterr().err
