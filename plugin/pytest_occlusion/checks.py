@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from pytest_occlusion.session import Session
 from pytest_occlusion.settings import Settings
 from pytest_occlusion.snapshots import (
     SchemaError,
+    expected_line,
     read_baseline,
     snapshot_data,
     snapshot_file,
@@ -101,7 +103,7 @@ class CellCheck:
     cell: Cell
     session: Session
     folder: Path
-    matches: Callable[[dict[str, object], str], bool]
+    matches: Callable[[dict[str, Any], str], bool]
     updating: bool
     accept: str
 
@@ -139,6 +141,11 @@ class CellCheck:
         """Whether this run stores the cell."""
         moved = self.verdict.kind not in (SAME, WITHIN)
         return self.updating and self.gated and (moved or self.session.settings.calibrate > 0)
+
+    def stored(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Where data of the cell are stored and what stands there afterwards; plain values."""
+        file = snapshot_file(self.folder, self.session.settings.suite, self.cell.model)
+        return {"file": str(file), "cell": self.cell.id, "line": expected_line(data)}
 
     @property
     def red(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,8 +11,6 @@ import pytest
 from pytest_occlusion.options import settings_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_occlusion.reporting.record import Record
 
 MISSING = "occlusion: missing"
@@ -19,12 +19,27 @@ MISSING = "occlusion: missing"
 UNTIMED = "occlusion: not timed: "
 """Begins the reason of a timing that is skipped; the rest of it is said in the summary."""
 
-GATE, RECORD, CLAIM, MAP = "occlusion_gate", "occlusion", "occlusion_claim", "occlusion_map"
-"""Properties of a test that are meant for the summary: that it holds a cell, and its records."""
+CELL, RECORD, CLAIM, MAP, STORES = OWN = tuple(
+    f"pytest_occlusion.{name}" for name in ("cell", "record", "claim", "map", "stores")
+)
+"""Properties of a test that are meant for the summary: the id of its cell, records of what was
+measured, and what of it syrupy was told to store."""
 
 
 class Collector:
-    """Gathers the records that tests send, in the process that reports."""
+    """Gathers what tests send, in the process that reports.
+
+    Attributes:
+        config: pytest's.
+        records: Measured cells.
+        claims: Claims that were judged.
+        maps: Maps that were measured.
+        cells: Ids of cells whose tests were run or skipped.
+        judged: Those of them that a test passed or failed on.
+        stores: What was to be stored, and where.
+        unwritten: Ids of cells that were not stored all the same.
+        untimed: Tests that took no timing, by the reason.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         """Start with nothing."""
@@ -33,10 +48,10 @@ class Collector:
         self.claims: list[Record] = []
         self.maps: list[Record] = []
         self.cells: set[str] = set()
-        self.executed: set[str] = set()
-        self.untimed: dict[str, set[str]] = {}
-        self.written: list[tuple[Path, Record]] = []
+        self.judged: set[str] = set()
+        self.stores: list[Record] = []
         self.unwritten: list[str] = []
+        self.untimed: dict[str, set[str]] = {}
 
     def results(self) -> Record | None:
         """The results document, once there is anything to say."""
@@ -57,9 +72,9 @@ class Collector:
         """What is worth saying once, besides the numbers."""
         settings = settings_of(self.config)
         notes = [note for record in self.records for note in record["damaged"]]
-        if lacking := len(self.cells - self.executed):
+        if lacking := len(self.cells - self.judged):
             notes.append(
-                f"{lacking} cells were skipped or failed before they were measured: this run says "
+                f"{lacking} cells were skipped, or failed before they were measured: this run says "
                 "nothing about them"
             )
         if settings.ad_hoc:
@@ -69,9 +84,11 @@ class Collector:
             )
         if settings.map_grid and not self.maps:
             notes.append("no map: no test that asks for occlusion_map was run, or none passed")
+        return [*dict.fromkeys(notes), *self._untimed()]
+
+    def _untimed(self) -> Iterator[str]:
         for reason, tests in self.untimed.items():
-            notes.append(f"{len(tests)} timings were not taken: {reason}")
-        return list(dict.fromkeys(notes))
+            yield f"{len(tests)} timings were not taken: {reason}"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -79,37 +96,31 @@ class Collector:
 
         Taken off it: other readers (JUnit XML) would write whole records as text.
         """
-        own: dict[str, Any] = {
-            name: value
-            for name, value in report.user_properties
-            if name in (GATE, RECORD, CLAIM, MAP)
-        }
+        own: dict[str, Any] = {name: value for name, value in report.user_properties if name in OWN}
         report.user_properties = [
-            (name, value) for name, value in report.user_properties if name not in own
+            (name, value) for name, value in report.user_properties if name not in OWN
         ]
-        if GATE in own:
-            self.cells.add(report.nodeid)
         if report.skipped and isinstance(report.longrepr, tuple):
             _, marked, reason = report.longrepr[2].partition(UNTIMED)
             if marked:
                 self.untimed.setdefault(reason, set()).add(report.nodeid)
+        if CELL in own and (report.when == "call" or not report.passed):
+            self.cells.add(own[CELL])
         if report.when != "call":
             return
-        if isinstance(record := own.get(RECORD), dict):
-            self.executed.add(report.nodeid)
-            if record["cell"]["written"]:
-                module = self.config.rootpath / report.nodeid.partition("::")[0]
-                self.written.append((module.parent, record["cell"]))
-        kept = {RECORD: self.records, CLAIM: self.claims, MAP: self.maps}
+        if CELL in own and (not report.skipped or hasattr(report, "wasxfail")):
+            self.judged.add(own[CELL])
+        kept = {RECORD: self.records, CLAIM: self.claims, MAP: self.maps, STORES: self.stores}
         for name, records in kept.items():
-            if isinstance(own.get(name), dict):
+            if name in own:
                 records.append(own[name])
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the files that were asked for; refuse to be green when nothing was measured."""
-        self._check_written()
-        failed = self.unwritten or (self.cells and not self.records)
+        """Write the files that were asked for; refuse to be green when nothing was gated."""
+        if self.stores:
+            self._check_stored()
+        failed = self.unwritten or (self.cells and not self.judged)
         if failed and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if results := self.results():
@@ -117,38 +128,29 @@ class Collector:
 
             write_results(settings_of(self.config).outputs, results)
 
-    def _check_written(self) -> None:
+    def _check_stored(self) -> None:
         """Look whether what was to be stored was: a worker that dies at the end fails no test."""
-        if not self.written:
-            return
-        from pytest_occlusion.snapshots import snapshot_file, stored_hits
+        from pytest_occlusion.snapshots import stored_lines
 
-        suite = settings_of(self.config).suite
-        places = [snapshot_file(folder, suite, cell["model"]) for folder, cell in self.written]
-        stored = {file: stored_hits(file) for file in set(places)}
-        for file, (_, cell) in zip(places, self.written, strict=True):
-            if stored[file].get(cell["id"]) != cell["hits"]:
-                cell["written"] = False
-                self.unwritten.append(cell["id"])
+        files = {store["file"]: stored_lines(Path(store["file"])) for store in self.stores}
+        lost = [
+            store["cell"]
+            for store in self.stores
+            if not store["line"].items() <= files[store["file"]].get(store["cell"], {}).items()
+        ]
+        self.unwritten = list(dict.fromkeys(lost))
+        written = {store["cell"] for store in self.stores}.difference(lost)
+        for record in self.records:
+            record["cell"]["written"] = record["cell"]["id"] in written
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the degradation, and what regressed last."""
         results = self.results()
         if not results:
-            if self.cells:
+            if said := list(self._without_cells()):
                 terminalreporter.section("occlusion")
-                terminalreporter.write_line(
-                    f"no cell was executed, {len(self.cells)} were skipped: -rs says why",
-                    red=True,
-                )
-            elif self.maps or self.claims:
-                what = "maps were measured" if self.maps else "claims were judged"
-                terminalreporter.section("occlusion")
-                terminalreporter.write_line(
-                    f"{what}, but no cell: result files and summary need cells too, "
-                    "which the store makes quick",
-                    yellow=True,
-                )
+                for text, markup in said:
+                    terminalreporter.write_line(text, **markup)
             return
         from pytest_occlusion.reporting.terminal import summary
 
@@ -163,3 +165,21 @@ class Collector:
         terminalreporter.section("occlusion")
         for line in lines:
             terminalreporter.write_line(line.text, **dict(line.markup or {}))
+
+    def _without_cells(self) -> Iterator[tuple[str, dict[str, bool]]]:
+        """What there is to say of a run that measured no cell."""
+        if self.cells:
+            yield (
+                f"no cell was executed: {len(self.cells)} were skipped, or failed before they were "
+                "measured",
+                {"red": True},
+            )
+        elif self.maps or self.claims:
+            what = "maps were measured" if self.maps else "claims were judged"
+            yield (
+                f"{what}, but no cell: result files and summary need cells too, which the store "
+                "makes quick",
+                {"yellow": True},
+            )
+        for note in self._untimed():
+            yield note, {"yellow": True}

@@ -124,7 +124,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     for item in session.items:
         if CELL in _params(item):
-            item.user_properties.append((collector.GATE, True))
+            item.user_properties.append((collector.CELL, _params(item)[CELL].id))
     wanted: list[Cell] = [p[CELL] for item in session.items if CELL in (p := _params(item))]
     claims: list[str] = [p[CLAIM] for item in session.items if CLAIM in (p := _params(item))]
     mapped: list[str] = [p[MAP] for item in session.items if (p := _params(item)).get(MAP)]
@@ -140,6 +140,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if is_controller(config) or work.settings.allow_missing:
         with usage_errors():
             absent = work.preflight(models)
+            if is_controller(config) and _updating(config):
+                from pytest_occlusion.snapshots import check_folder
+
+                for folder in {item.path.parent for item in session.items if CELL in _params(item)}:
+                    check_folder(folder, work.settings.suite)
         for item in session.items:
             model = _model_of(item)
             if model in absent:
@@ -184,12 +189,19 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
     from pytest_occlusion.snapshots import RecallSnapshot
 
     assertion = snapshot.use_extension(RecallSnapshot)
+    properties = request.node.user_properties
+
+    def matches(data: dict[str, Any], name: str) -> bool:
+        if check.writes:
+            properties.append((collector.STORES, check.stored(data)))
+        return bool(assertion(name=name) == data)
+
     check = CellCheck(
         cell=request.param,
         session=_session(request.config),
         folder=request.path.parent,
-        matches=lambda data, name: bool(assertion(name=name) == data),
-        updating=bool(request.config.getoption("update_snapshots", False)),
+        matches=matches,
+        updating=_updating(request.config),
         accept=_accept(request.config, request.param.model),
     )
     try:
@@ -197,7 +209,6 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
     except OcclusionError as fault:
         raise pytest.fail.Exception(str(fault), pytrace=False) from None
     # Not record_property: it warns, and under "-W error" fails, where --junitxml is given.
-    properties = request.node.user_properties
     properties.append((collector.RECORD, record))
     properties += [(name, record["cell"][name]) for name in JUNIT]
     return check
@@ -206,9 +217,7 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
 def _cell_record(check: CellCheck) -> Record:
     from pytest_occlusion.reporting.record import cell_record
 
-    return cell_record(
-        check.session, check.result, check.verdict, check.provenance, writes=check.writes
-    )
+    return cell_record(check.session, check.result, check.verdict, check.provenance)
 
 
 @pytest.fixture
@@ -221,7 +230,7 @@ def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck:
         session=_session(request.config),
         folder=request.path.parent,
         accept=_accept(request.config, request.param.model),
-        updating=bool(request.config.getoption("update_snapshots", False)),
+        updating=_updating(request.config),
     )
 
 
@@ -276,6 +285,10 @@ def occlusion_model(request: pytest.FixtureRequest) -> str:
 def occlusion_session(request: pytest.FixtureRequest) -> Session:
     """What this process holds open: corpus, task, encoders, results."""
     return _session(request.config)
+
+
+def _updating(config: pytest.Config) -> bool:
+    return bool(config.getoption("update_snapshots", False))
 
 
 def _accept(config: pytest.Config, model: str) -> str:

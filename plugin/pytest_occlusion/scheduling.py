@@ -84,9 +84,24 @@ class XdistHooks:
         if models:
             try:
                 Session(self.settings).preflight(sorted(models))
+                self._check_folders(node.config, ids)
             except OcclusionError as fault:
                 _expect_no_worker_reports(node.config)
                 pytest.exit(str(fault), returncode=pytest.ExitCode.USAGE_ERROR)
+
+    def _check_folders(self, config: pytest.Config, ids: list[str]) -> None:
+        """Look whether an update can store what it will measure."""
+        if not config.getoption("update_snapshots", False):
+            return
+        from pytest_occlusion.snapshots import check_folder
+
+        ours = {cell.id for cell in cells(self.settings.grid)}
+        for folder in {
+            (config.rootpath / nodeid.partition("::")[0]).parent
+            for nodeid in ids
+            if nodeid.rpartition("[")[2].rstrip("]") in ours
+        }:
+            check_folder(folder, self.settings.suite)
 
 
 def _expect_no_worker_reports(config: pytest.Config) -> None:

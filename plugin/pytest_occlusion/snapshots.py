@@ -112,13 +112,38 @@ def read_baseline(file: Path, cell: str) -> Baseline | None:
         raise _damaged(file) from fault
 
 
-def stored_hits(file: Path) -> dict[str, object]:
-    """Hits of every cell in a file; none when there is no file, or one that cannot be read."""
+def stored_lines(file: Path) -> dict[str, dict[str, Any]]:
+    """Every cell's line in a file; none when there is no file, or one that cannot be read."""
     try:
         content = _read(file)
     except OcclusionError:
         content = None
-    return {cell: line.get("hits") for cell, line in content["cells"].items()} if content else {}
+    return content["cells"] if content else {}
+
+
+def expected_line(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cell's line says at least, once its data (:func:`snapshot_data`) are stored."""
+    line = {
+        "hits": data["hits"],
+        "queries": data["queries"],
+        "from": Provenance(**data["provenance"]).id,
+    }
+    return line if data["spread"] is None else {**line, "spread": data["spread"]}
+
+
+def check_folder(test_folder: Path, suite: str) -> None:
+    """Look whether baselines can be stored, before anything long starts.
+
+    Raises:
+        OcclusionError: They cannot.
+    """
+    wanted = test_folder / FOLDER / suite
+    there = next(path for path in (wanted, *wanted.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise OcclusionError(
+            f"{there}: baselines cannot be stored here",
+            remedy="make it a folder that you may write to, or leave out --snapshot-update",
+        )
 
 
 def _baseline(record: Mapping[str, Any]) -> Baseline:

@@ -146,6 +146,46 @@ def test_a_run_that_wrote_says_which_cells(project: Project, parallel: tuple[str
 
 
 @BOTH_WAYS
+def test_own_assertions_store_nothing(project: Project, parallel: tuple[str, ...]) -> None:
+    """``.result`` alone is no promise to store; nor is a test that fails before it stores."""
+    tests = project.path / "test_toy.py"
+    kept = tests.read_text()
+    tests.write_text(kept.replace("cell.assert_accepted()", "cell.result.recall >= 0"))
+    result = project.run(*parallel, "--snapshot-update", expect=0)
+    assert "NOT stored" not in result.stdout.str()
+    assert "baselines written" not in result.stdout.str()
+    tests.write_text(kept.replace("    occlusion_cell.", "    assert 0\n    occlusion_cell."))
+    result = project.run(*parallel, "--snapshot-update", expect=1)
+    assert "NOT stored" not in result.stdout.str()
+    assert not project.snapshot().exists()
+
+
+@BOTH_WAYS
+def test_tests_outside_of_the_root_are_stored(project: Project, parallel: tuple[str, ...]) -> None:
+    elsewhere = project.path.parent / f"{project.path.name}-elsewhere"
+    elsewhere.mkdir()
+    for name in ("test_toy.py", "conftest.py", "toy_family.py"):
+        (project.path / name).rename(elsewhere / name)
+    args = ("--rootdir", ".", "-c", "pyproject.toml", f"../{elsewhere.name}")
+    result = project.run(*parallel, "--snapshot-update", *args, expect=0)
+    result.stdout.fnmatch_lines(["16 baselines written: good-block-r00-k001, *"])
+    assert (elsewhere / "baselines" / "toy" / "good.json").exists()
+    project.run(*parallel, *args, expect=0)
+
+
+@BOTH_WAYS
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_measured(
+    project: Project, parallel: tuple[str, ...]
+) -> None:
+    (project.path / "baselines").write_text("in the way")
+    result = project.run(*parallel, "--snapshot-update", expect=4)
+    said = result.stdout.str() + result.stderr.str()
+    assert "baselines: baselines cannot be stored here" in said
+    assert "leave out --snapshot-update" in said
+    assert "encoding" not in said
+
+
+@BOTH_WAYS
 def test_flipped_queries_have_opaque_names_unless_asked(
     project: Project, parallel: tuple[str, ...]
 ) -> None:

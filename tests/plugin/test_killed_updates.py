@@ -65,6 +65,23 @@ def update(
     )
 
 
+def workers_of(run: subprocess.Popen[bytes]) -> list[int]:
+    """Both workers, once they are there; none of a run that has ended."""
+    while run.poll() is None:
+        if len(found := children(run.pid)) == 2:
+            return found
+        time.sleep(0.02)
+    return []
+
+
+def seconds_of(run: subprocess.Popen[bytes]) -> float:
+    """From when both workers are there to the end of a run."""
+    workers_of(run)
+    start = time.monotonic()
+    run.communicate()
+    return time.monotonic() - start
+
+
 def left_behind(project: Project) -> list[Path]:
     """Temporary files beside the baselines, made to look older than any writer is."""
     found = list(project.path.glob("baselines/**/.*"))
@@ -78,16 +95,17 @@ def test_killed_updates_lose_nothing(project: Project) -> None:
     project.accept()
     complete = {model: set(cells(project, model)) for model in MODELS}
     draw = random.Random(0)
+    spoil(project, 0.45)
+    lasts = seconds_of(update(project, "-n", "2"))
     killed = 0
     for number in range(KILLS):
         spoil(project, 0.5 + 0.1 * (number % 7))
         run = update(project, "-n", "2", "--max-worker-restart=0", output=subprocess.DEVNULL)
-        workers: list[int] = []
-        while run.poll() is None and len(workers) < 2:
-            workers = children(run.pid)
-            time.sleep(0.02)
-        time.sleep(draw.uniform(0, 6))
-        for victim in draw.sample(workers, k=min(len(workers), draw.choice((1, 2)))):
+        workers_of(run)
+        # Early, in the middle and late by turns.
+        time.sleep(lasts * 0.95 * (number % 3 + draw.random()) / 3)
+        alive = children(run.pid) if run.poll() is None else []
+        for victim in draw.sample(alive, k=min(len(alive), draw.choice((1, 2)))):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
                 killed += 1
@@ -173,9 +191,22 @@ def test_a_process_killed_while_it_writes(
         assert left_behind(project)
         assert run.returncode == (1 if parallel else -signal.SIGKILL)
         if parallel:
-            assert re.search(rb"\d+ baselines were NOT written, \S+-k00\d among them", said)
+            assert re.search(rb"\d+ baselines were NOT stored, \S+-k00\d among them", said)
             assert b"baselines written:" not in said
     project.run(*parallel, "--snapshot-update", expect=0)
     assert all(cells(project, model) != before[model] for model in MODELS)
     assert not left_behind(project)
     project.run(expect=0)
+
+
+@linux
+def test_a_lost_update_is_red_though_its_hits_are_the_old_ones(project: Project) -> None:
+    conftest = project.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + KILLER)
+    project.accept()
+    args = ("-n", "2", "--max-worker-restart=0", "--occlusion-calibrate", "2")
+    run = update(project, *args, DIE_WHEN="not yet renamed")
+    said, _ = run.communicate()
+    assert run.returncode == 1
+    assert b"16 baselines were NOT stored" in said
+    assert all("spread" not in line for line in cells(project, "good").values())

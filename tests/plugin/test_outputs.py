@@ -60,7 +60,7 @@ def test_missing_models_are_skipped_when_allowed(
     result = project.run(*parallel, "--occlusion-allow-missing", "-rs", expect=0)
     result.assert_outcomes(passed=9, skipped=9)
     result.stdout.fnmatch_lines(["*occlusion: missing: good: *"])
-    result.stdout.fnmatch_lines(["8 cells were skipped or failed before they were measured: *"])
+    result.stdout.fnmatch_lines(["8 cells were skipped, or failed before they were measured: *"])
 
 
 @BOTH_WAYS
@@ -68,7 +68,9 @@ def test_a_run_without_any_cell_fails(project: Project, parallel: tuple[str, ...
     (project.path / "good.safetensors").unlink()
     (project.path / "other.safetensors").unlink()
     result = project.run(*parallel, "--occlusion-allow-missing", expect=1)
-    result.stdout.fnmatch_lines(["no cell was executed, 16 were skipped: -rs says why"])
+    result.stdout.fnmatch_lines(
+        ["no cell was executed: 16 were skipped, or failed before they were measured"]
+    )
 
 
 @BOTH_WAYS
@@ -77,11 +79,52 @@ def test_cells_that_are_skipped_for_any_reason_are_not_green(
 ) -> None:
     project.accept()
     tests = project.path / "test_toy.py"
+    kept = tests.read_text()
     skipped = "import pytest\n@pytest.mark.skip(reason='too slow')\ndef test_recall"
-    tests.write_text(tests.read_text().replace("def test_recall", skipped))
+    tests.write_text(kept.replace("def test_recall", skipped))
     result = project.run(*parallel, expect=1)
     result.assert_outcomes(passed=2, skipped=16)
-    result.stdout.fnmatch_lines(["no cell was executed, 16 were skipped: -rs says why"])
+    result.stdout.fnmatch_lines(
+        ["no cell was executed: 16 were skipped, or failed before they were measured"]
+    )
+
+
+@BOTH_WAYS
+def test_cells_that_skip_themselves_are_not_green(
+    project: Project, parallel: tuple[str, ...]
+) -> None:
+    project.accept()
+    tests = project.path / "test_toy.py"
+    kept = tests.read_text()
+    itself = "import pytest\n" + kept.replace("cell.assert_accepted()", "cell; pytest.skip('slow')")
+    tests.write_text(itself)
+    result = project.run(*parallel, expect=1)
+    result.assert_outcomes(passed=2, skipped=16)
+    result.stdout.fnmatch_lines(["16 cells were skipped, or failed before they were measured: *"])
+    # Another test of the same cells is skipped beside the one that judges them.
+    tests.write_text(itself.replace("def test_recall", "def test_other") + "\n" + kept)
+    result = project.run(*parallel, expect=0)
+    result.assert_outcomes(passed=18, skipped=16)
+    assert "skipped, or failed" not in result.stdout.str()
+
+
+def test_looking_at_what_would_be_set_up_is_no_run(project: Project) -> None:
+    project.accept()
+    result = project.run("--setup-plan", expect=0)
+    assert "no cell was executed" not in result.stdout.str()
+
+
+def test_properties_of_others_stay(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "def test(record_property):\n"
+        "    record_property('occlusion', 0.3)\n"
+        "    record_property('occlusion_map', 'depth.png')"
+    )
+    xml = ("--junitxml", "junit.xml", "-o", "junit_family=xunit1")
+    pytester.runpytest(*xml).assert_outcomes(passed=1)
+    text = (pytester.path / "junit.xml").read_text()
+    assert 'name="occlusion" value="0.3"' in text
+    assert 'name="occlusion_map" value="depth.png"' in text
 
 
 @pytest.mark.parametrize(
@@ -103,6 +146,8 @@ def test_timings_that_were_not_taken_are_said(
     result = project.run(*quiet, *args, expect=0)
     result.assert_outcomes(passed=18, skipped=6)
     result.stdout.fnmatch_lines([f"6 timings were not taken: {says}"])
+    alone = project.run(*quiet, *args, "test_encoding.py", expect=0)
+    alone.stdout.fnmatch_lines([f"6 timings were not taken: {says}"])
 
 
 @BOTH_WAYS

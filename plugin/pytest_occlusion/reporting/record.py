@@ -25,9 +25,6 @@ from pytest_occlusion.snapshots import pack_bits
 from pytest_occlusion.verdicts import Verdict, drift
 
 SCHEMA = 1
-PROPERTY = "occlusion"
-"""Name of the user property under which a test report carries its record."""
-
 Record = dict[str, Any]
 
 
@@ -36,8 +33,6 @@ def cell_record(
     result: CellResult,
     verdict: Verdict,
     origin: Provenance,
-    *,
-    writes: bool,
 ) -> Record:
     """Everything the controller needs to know of one measured cell.
 
@@ -46,7 +41,6 @@ def cell_record(
         result: What was measured.
         verdict: How it stands against its baseline.
         origin: Under what it was measured.
-        writes: Whether this run stores it as the new baseline.
     """
     moved = drift(result, verdict)
     cell, measured = result.cell, session.measured(result.cell)
@@ -83,7 +77,7 @@ def cell_record(
             "gained": verdict.gained,
             "p_value": verdict.p_value,
             "drift": moved,
-            "written": writes,
+            "written": False,  # until the collector has seen it
             "hit_queries": pack_bits(result.hit_queries),
         },
         "model": _model_record(session, cell.model, origin, measured),

@@ -88,8 +88,9 @@ def summary(
     lines += [Line(), *_verdicts(results["cells"])]
     if unwritten:
         text = (
-            f"{len(unwritten)} baselines were NOT written, {unwritten[0]} among them: a process "
-            "ended before it could. The old ones are whole; run with --snapshot-update again."
+            f"{len(unwritten)} baselines were NOT stored, {unwritten[0]} among them: the process "
+            "ended before it could, or the folder cannot be written to. The old ones are whole; "
+            "run with --snapshot-update again."
         )
         lines.append(Line(text, RED))
     return [part for line in lines for part in _wrapped(line, width)]
