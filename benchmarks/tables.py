@@ -11,14 +11,15 @@ each where the run has it. ``docs/embedded.md`` and ``docs/corruptions.md`` hold
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.claims import told
+from pytest_occlusion.claims import told_of
+from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import level_text
 from pytest_occlusion.occlusion.names import CORRUPTIONS, OCCLUDERS
+from pytest_occlusion.reporting.reading import read_results
 
 Results = dict[str, Any]
 
@@ -60,7 +61,7 @@ def curves(results: Results, models: Sequence[str], k: int) -> str:
         cells = recalls(results, model, "block", k)
         shown = [f"{cells[level]['recall'] / cells[level]['chance']:.1f}" for level in levels]
         rows.append([f"`{model}`", *shown, area(results, model, "block", k)])
-    return table(["", *(f"{100 * level:g} %" for level in levels), "area"], rows)
+    return table(["", *(level_text("block", level) for level in levels), "area"], rows)
 
 
 def areas(results: Results, models: Sequence[str], occluders: Sequence[str], k: int) -> str:
@@ -95,9 +96,7 @@ def claims(results: Results) -> str:
     """Outcome and numbers of every claim."""
     lines = ["| claim | outcome | numbers, 95 % intervals |", "|---|---|---|"]
     for claim in results["claims"]:
-        numbers = "; ".join(
-            told(one["label"], one["value"], one["low"], one["high"]) for one in claim["estimates"]
-        )
+        numbers = "; ".join(told_of(claim))
         notes = "".join(f"; {note}" for note in claim["notes"])
         lines.append(
             f"| {claim['statement']} | {claim['outcome']} | {claim['unit']}: {numbers}{notes} |"
@@ -150,7 +149,10 @@ def main() -> None:
     parser.add_argument("-k", type=int, default=10)
     parser.add_argument("--models", help="in this order (default: as in the file)")
     options = parser.parse_args()
-    results = json.loads(options.results.read_text(encoding="utf-8"))
+    try:
+        results = read_results(options.results)
+    except OcclusionError as fault:
+        parser.error(str(fault))
     known = list(dict.fromkeys(cell["model"] for cell in results["cells"]))
     models = options.models.split(",") if options.models else known
     if unknown := set(models) - set(known):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_occlusion.collector import UNTIMED
+from pytest_occlusion.options import is_controller
 
 if TYPE_CHECKING:
     from pytest_occlusion.session import Session
@@ -29,7 +30,7 @@ def timer(request: pytest.FixtureRequest) -> Any:
         pytest.skip(f"{UNTIMED}pytest-benchmark is switched off")
     if not config.getoption("benchmark_enable"):
         pytest.skip(f"{UNTIMED}ask for them with --benchmark-enable")
-    if hasattr(config, "workerinput"):
+    if not is_controller(config):
         pytest.skip(f"{UNTIMED}pytest-benchmark is off under -n; run them serially")
     return request.getfixturevalue("benchmark")
 

@@ -237,6 +237,11 @@ def stored_recalls(suite: str, model: str, occluder: str) -> list[float]:
     return [cells[name]["hits"] / cells[name]["queries"] for name in names]
 
 
+def stored_multiples(suite: str, model: str) -> list[str]:
+    """The same under blocks, in multiples of chance as tables show them."""
+    return [f"{recall * CANDIDATES / 10:.1f}" for recall in stored_recalls(suite, model, "block")]
+
+
 @pytest.mark.parametrize(
     ("suite", "heading", "models"),
     [
@@ -256,8 +261,7 @@ def test_curves_of_the_docs_are_those_of_the_baselines(
     rows = re.findall(r"^\| `([\w-]+)` ((?:\| \d+\.\d ){8})\|", text, re.M)[: len(models)]
     assert [name for name, _ in rows] == models
     for name, shown in rows:
-        multiples = [recall * CANDIDATES / 10 for recall in stored_recalls(suite, name, "block")]
-        assert shown.replace("|", " ").split() == [f"{value:.1f}" for value in multiples], name
+        assert shown.replace("|", " ").split() == stored_multiples(suite, name), name
 
 
 def test_the_readme_shows_the_baselines() -> None:
@@ -265,10 +269,7 @@ def test_the_readme_shows_the_baselines() -> None:
     head, *rows = text.partition("all models - block:")[2].split("\n\n")[0].splitlines()[1:]
     columns = list(zip(*(row.split("%")[1].split() for row in rows), strict=True))
     for name, shown in zip(head.split()[1:], columns, strict=True):
-        multiples = [
-            recall * CANDIDATES / 10 for recall in stored_recalls("embedded", name, "block")
-        ]
-        assert list(shown) == [f"{value:.1f}" for value in multiples], name
+        assert list(shown) == stored_multiples("embedded", name), name
 
 
 def test_corruptions_of_the_docs_are_those_of_the_baselines() -> None:

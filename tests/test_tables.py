@@ -57,6 +57,7 @@ def results() -> dict[str, Any]:
         "notes": ["without better"],
     }
     return {
+        "schema": 1,
         "corpus": {"candidates": 1234},
         "cells": cells,
         "curves": curves,
@@ -111,6 +112,15 @@ def test_severities_without_an_untouched_picture(
         .table(["", "a", "b", "c"], [["x", "", "", "1"]])
         .endswith("\n| x | | | 1 |")
     )
+
+
+def test_a_file_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tables.py", str(tmp_path / "none.json")])
+    with pytest.raises(SystemExit):
+        load_script("tables").main()
+    assert "none.json: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -389,6 +390,11 @@ def described(finding: Finding) -> list[str]:
 def told(label: str, value: float, low: float, high: float) -> str:
     """One number with its interval, for people."""
     return f"{label} {_rounded(value)} [{_rounded(low)}, {_rounded(high)}]"
+
+
+def told_of(claim: Mapping[str, Any]) -> list[str]:
+    """The numbers of a claim's record, for people."""
+    return [told(one["label"], one["value"], one["low"], one["high"]) for one in claim["estimates"]]
 
 
 def _rounded(value: float) -> str:

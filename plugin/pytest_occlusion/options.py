@@ -97,6 +97,11 @@ def is_controller(config: pytest.Config) -> bool:
     return not hasattr(config, "workerinput")
 
 
+def is_updating(config: pytest.Config) -> bool:
+    """Whether ``--snapshot-update`` was given; without syrupy nobody knows the option."""
+    return bool(config.getoption("update_snapshots", False))
+
+
 def settings_of(config: pytest.Config) -> Settings:
     """The settings of this run, read at first use.
 
@@ -136,7 +141,7 @@ def settings_of(config: pytest.Config) -> Settings:
 
 def _calibrate(config: pytest.Config) -> int:
     runs = int(option(config, "calibrate"))
-    if runs and not config.getoption("update_snapshots", False):
+    if runs and not is_updating(config):
         raise pytest.UsageError(
             "--occlusion-calibrate stores what it finds\n  -> give --snapshot-update with it"
         )

@@ -12,7 +12,14 @@ import pytest
 
 from pytest_occlusion import collector
 from pytest_occlusion.collector import MISSING, Collector
-from pytest_occlusion.options import add_options, in_use, is_controller, settings_of, usage_errors
+from pytest_occlusion.options import (
+    add_options,
+    in_use,
+    is_controller,
+    is_updating,
+    settings_of,
+    usage_errors,
+)
 
 if TYPE_CHECKING:
     from pytest_occlusion.checks import CellCheck, ClaimCheck, CurveCheck
@@ -122,10 +129,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which cells were selected, and check their data before the first test starts."""
     config = session.config
-    for item in session.items:
-        if CELL in _params(item):
-            item.user_properties.append((collector.CELL, _params(item)[CELL].id))
-    wanted: list[Cell] = [p[CELL] for item in session.items if CELL in (p := _params(item))]
+    held: list[tuple[pytest.Item, Cell]] = [
+        (item, p[CELL]) for item in session.items if CELL in (p := _params(item))
+    ]
+    for item, cell in held:
+        item.user_properties.append((collector.CELL, cell.id))
+    wanted = [cell for _, cell in held]
     claims: list[str] = [p[CLAIM] for item in session.items if CLAIM in (p := _params(item))]
     mapped: list[str] = [p[MAP] for item in session.items if (p := _params(item)).get(MAP)]
     if not (wanted or claims or mapped) or config.option.collectonly:
@@ -140,10 +149,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if is_controller(config) or work.settings.allow_missing:
         with usage_errors():
             absent = work.preflight(models)
-            if is_controller(config) and _updating(config):
+            if is_controller(config) and is_updating(config):
                 from pytest_occlusion.snapshots import check_folder
 
-                for folder in {item.path.parent for item in session.items if CELL in _params(item)}:
+                for folder in {item.path.parent for item, _ in held}:
                     check_folder(folder, work.settings.suite)
         for item in session.items:
             model = _model_of(item)
@@ -201,7 +210,7 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
         session=_session(request.config),
         folder=request.path.parent,
         matches=matches,
-        updating=_updating(request.config),
+        updating=is_updating(request.config),
         accept=_accept(request.config, request.param.model),
     )
     try:
@@ -230,7 +239,7 @@ def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck:
         session=_session(request.config),
         folder=request.path.parent,
         accept=_accept(request.config, request.param.model),
-        updating=_updating(request.config),
+        updating=is_updating(request.config),
     )
 
 
@@ -285,10 +294,6 @@ def occlusion_model(request: pytest.FixtureRequest) -> str:
 def occlusion_session(request: pytest.FixtureRequest) -> Session:
     """What this process holds open: corpus, task, encoders, results."""
     return _session(request.config)
-
-
-def _updating(config: pytest.Config) -> bool:
-    return bool(config.getoption("update_snapshots", False))
 
 
 def _accept(config: pytest.Config, model: str) -> str:

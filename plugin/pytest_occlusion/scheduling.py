@@ -7,6 +7,7 @@ are silently ignored (xdist issue 1386): the group is written where pytest no lo
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from xdist.workermanage import parse_tx_spec_config
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.grid import cells, scope_of
+from pytest_occlusion.options import is_updating
 from pytest_occlusion.settings import Grid, Settings
 from pytest_occlusion.speaking import end, watch_workers
 
@@ -77,30 +79,26 @@ class XdistHooks:
         self.checked = True
         from pytest_occlusion.session import Session
 
-        brackets = {nodeid.rpartition("[")[2].rstrip("]") for nodeid in ids if "[" in nodeid}
-        models = {cell.model for cell in cells(self.settings.grid) if cell.id in brackets}
+        bracket = {nodeid: nodeid.rpartition("[")[2].rstrip("]") for nodeid in ids if "[" in nodeid}
+        model_of = {cell.id: cell.model for cell in cells(self.settings.grid)}
+        held = [nodeid for nodeid, inside in bracket.items() if inside in model_of]
+        models = {model_of[bracket[nodeid]] for nodeid in held}
         if self.settings.map_grid:
-            models |= brackets & set(self.settings.grid.models)
+            models |= set(bracket.values()) & set(self.settings.grid.models)
         if models:
             try:
                 Session(self.settings).preflight(sorted(models))
-                self._check_folders(node.config, ids)
+                if is_updating(node.config):
+                    self._check_folders(node.config.rootpath, held)
             except OcclusionError as fault:
                 _expect_no_worker_reports(node.config)
                 pytest.exit(str(fault), returncode=pytest.ExitCode.USAGE_ERROR)
 
-    def _check_folders(self, config: pytest.Config, ids: list[str]) -> None:
+    def _check_folders(self, root: Path, nodeids: list[str]) -> None:
         """Look whether an update can store what it will measure."""
-        if not config.getoption("update_snapshots", False):
-            return
         from pytest_occlusion.snapshots import check_folder
 
-        ours = {cell.id for cell in cells(self.settings.grid)}
-        for folder in {
-            (config.rootpath / nodeid.partition("::")[0]).parent
-            for nodeid in ids
-            if nodeid.rpartition("[")[2].rstrip("]") in ours
-        }:
+        for folder in {(root / nodeid.partition("::")[0]).parent for nodeid in nodeids}:
             check_folder(folder, self.settings.suite)
 
 

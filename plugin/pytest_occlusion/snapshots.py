@@ -235,7 +235,7 @@ def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
         for cell, record in records.items():
             origin = Provenance(**record["provenance"])
             origins[origin.id] = asdict(origin)
-            content["cells"][cell] = _line(record, origin, content["cells"].get(cell, {}))
+            content["cells"][cell] = _line(record, content["cells"].get(cell, {}))
             hit_queries[cell] = record["hit_queries"]
         _sweep(file)
         write_atomically(file, _formatted(file, content).encode())
@@ -252,18 +252,14 @@ def _sweep(file: Path) -> None:
                 path.unlink()
 
 
-def _line(
-    record: Mapping[str, Any], origin: Provenance, before: Mapping[str, Any]
-) -> dict[str, Any]:
+def _line(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """A cell's line; the first accepted hits and the calibrated spread outlive an update."""
-    line = {"hits": record["hits"], "queries": record["queries"], "from": origin.id}
+    line = expected_line(record)
+    spread = line.pop("spread", before.get("spread"))
     if before.get("queries") == record["queries"]:
         first = before.get("first", before.get("hits"))
         if isinstance(first, int) and first != record["hits"]:
             line["first"] = first
-    spread = record.get("spread")
-    if spread is None:
-        spread = before.get("spread")
     if isinstance(spread, (int, float)):  # what else stood there was damaged, and is repaired
         line["spread"] = spread
     return line

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from tests.plugin.conftest import Project
-
-BOTH_WAYS = pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
+from tests.plugin.conftest import Project, workers
 
 
 def refused(project: Project, *args: str, says: list[str]) -> str:
@@ -63,7 +61,7 @@ def test_all_faults_of_a_command_line_at_once(project: Project) -> None:
     )
 
 
-@BOTH_WAYS
+@workers()
 def test_faulty_rows_are_listed(project: Project, parallel: tuple[str, ...]) -> None:
     rows = project.rows()
     rows[1]["image"] = rows[0]["image"]
@@ -82,19 +80,19 @@ def test_faulty_rows_are_listed(project: Project, parallel: tuple[str, ...]) -> 
     assert "secret" not in output
 
 
-@BOTH_WAYS
+@workers()
 def test_an_empty_corpus(project: Project, parallel: tuple[str, ...]) -> None:
     (project.path / "reports.csv").write_text("image,study_id,report\n")
     refused(project, *parallel, says=["reports.csv: the table has no rows"])
 
 
-@BOTH_WAYS
+@workers()
 def test_a_missing_checkpoint(project: Project, parallel: tuple[str, ...]) -> None:
     (project.path / "good.safetensors").unlink()
     refused(project, *parallel, says=["1 of 2 models cannot be loaded", "good.safetensors"])
 
 
-@BOTH_WAYS
+@workers()
 def test_damaged_images_are_all_named_before_anything_is_encoded(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -118,7 +116,7 @@ def test_damaged_images_are_all_named_before_anything_is_encoded(
     ],
     ids=["nan", "zero"],
 )
-@BOTH_WAYS
+@workers()
 def test_worthless_embeddings_are_errors(
     project: Project, parallel: tuple[str, ...], changes: dict[str, float], says: str
 ) -> None:
@@ -128,7 +126,7 @@ def test_worthless_embeddings_are_errors(
     assert "model good at" in result.stdout.str()
 
 
-@BOTH_WAYS
+@workers()
 def test_a_collapsed_encoder_scores_exactly_chance(
     project: Project, parallel: tuple[str, ...]
 ) -> None:

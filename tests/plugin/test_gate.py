@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import Project
-
-BOTH_WAYS = pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
+from tests.plugin.conftest import Project, workers
 
 
 def edit_suite(project: Project, old: str, new: str) -> None:
@@ -33,7 +31,7 @@ def shift(project: Project, cell: str, hits: int) -> None:
     project.snapshot().write_text(json.dumps(content))
 
 
-@BOTH_WAYS
+@workers()
 def test_fail_on_regression_lets_improvements_pass(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -50,7 +48,7 @@ def test_fail_on_regression_lets_improvements_pass(
     project.run(*parallel, expect=1)
 
 
-@BOTH_WAYS
+@workers()
 def test_fail_on_significant_regression(project: Project, parallel: tuple[str, ...]) -> None:
     edit_suite(project, "tolerance = 1", 'tolerance = 1\nfail-on = "significant-regression"')
     project.accept()
@@ -62,7 +60,7 @@ def test_fail_on_significant_regression(project: Project, parallel: tuple[str, .
     assert failed.parseoutcomes()["failed"] >= 2
 
 
-@BOTH_WAYS
+@workers()
 def test_tolerance_of_the_model_and_of_a_cell(project: Project, parallel: tuple[str, ...]) -> None:
     project.accept()
     shift(project, "good-block-r49-k001", 3)
@@ -75,7 +73,7 @@ def test_tolerance_of_the_model_and_of_a_cell(project: Project, parallel: tuple[
     project.run(*parallel, expect=0)
 
 
-@BOTH_WAYS
+@workers()
 def test_a_small_loss_at_every_ratio_is_caught_by_the_curve(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -93,7 +91,7 @@ def test_a_small_loss_at_every_ratio_is_caught_by_the_curve(
     )
 
 
-@BOTH_WAYS
+@workers()
 def test_calibration_measures_the_tolerance(project: Project, parallel: tuple[str, ...]) -> None:
     project.run(*parallel, "--snapshot-update", "--occlusion-calibrate", "4", expect=0)
     cells = stored(project)["cells"]
@@ -125,7 +123,7 @@ def test_calibration_faults(project: Project, args: tuple[str, ...], says: str) 
     assert says in project.run(*args, expect=4).stderr.str()
 
 
-@BOTH_WAYS
+@workers()
 def test_drift_is_remembered_and_reported(project: Project, parallel: tuple[str, ...]) -> None:
     project.accept()
     first = stored(project)["cells"]["good-block-r25-k001"]["hits"]
@@ -138,14 +136,14 @@ def test_drift_is_remembered_and_reported(project: Project, parallel: tuple[str,
     result.stdout.fnmatch_lines(["*cells have drifted beyond the tolerance since they were first*"])
 
 
-@BOTH_WAYS
+@workers()
 def test_a_run_that_wrote_says_which_cells(project: Project, parallel: tuple[str, ...]) -> None:
     result = project.run(*parallel, "--snapshot-update", expect=0)
     result.stdout.fnmatch_lines(["16 baselines written: good-block-r00-k001, *"])
     assert "written:" not in project.run(*parallel, "--snapshot-update").stdout.str()
 
 
-@BOTH_WAYS
+@workers()
 def test_own_assertions_store_nothing(project: Project, parallel: tuple[str, ...]) -> None:
     """``.result`` alone is no promise to store; nor is a test that fails before it stores."""
     tests = project.path / "test_toy.py"
@@ -160,7 +158,7 @@ def test_own_assertions_store_nothing(project: Project, parallel: tuple[str, ...
     assert not project.snapshot().exists()
 
 
-@BOTH_WAYS
+@workers()
 def test_tests_outside_of_the_root_are_stored(project: Project, parallel: tuple[str, ...]) -> None:
     elsewhere = project.path.parent / f"{project.path.name}-elsewhere"
     elsewhere.mkdir()
@@ -173,7 +171,7 @@ def test_tests_outside_of_the_root_are_stored(project: Project, parallel: tuple[
     project.run(*parallel, *args, expect=0)
 
 
-@BOTH_WAYS
+@workers()
 def test_a_folder_that_cannot_be_written_is_said_before_anything_is_measured(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -185,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_measured(
     assert "encoding" not in said
 
 
-@BOTH_WAYS
+@workers()
 def test_flipped_queries_have_opaque_names_unless_asked(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -213,7 +211,7 @@ SUGGESTED = {
 }
 
 
-@BOTH_WAYS
+@workers()
 @pytest.mark.parametrize("changed", CHANGES)
 def test_every_row_of_the_triage(project: Project, changed: str, parallel: tuple[str, ...]) -> None:
     project.accept()
@@ -253,7 +251,7 @@ def test_every_row_of_the_triage(project: Project, changed: str, parallel: tuple
     assert all(set(line.split(", ")) == set(others) for line in unchanged)
 
 
-@BOTH_WAYS
+@workers()
 def test_another_ratio_list_leaves_the_common_cells_comparable(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -263,7 +261,7 @@ def test_another_ratio_list_leaves_the_common_cells_comparable(
     result.stdout.fnmatch_lines(["*at 30 % blocked (block) has no baseline*", "*12 same, 4 new*"])
 
 
-@BOTH_WAYS
+@workers()
 def test_nothing_changed_is_called_what_it_is(project: Project, parallel: tuple[str, ...]) -> None:
     project.accept()
     shift(project, "good-block-r25-k001", 5)

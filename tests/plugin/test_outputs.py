@@ -9,12 +9,10 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_occlusion.plugin import JUNIT
-from tests.plugin.conftest import Project
-
-BOTH_WAYS = pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
+from tests.plugin.conftest import Project, workers
 
 
-@BOTH_WAYS
+@workers()
 def test_csv_has_a_row_per_cell(project: Project, parallel: tuple[str, ...]) -> None:
     project.run(*parallel, "--occlusion-csv", "out.csv")
     with (project.path / "out.csv").open() as file:
@@ -24,7 +22,7 @@ def test_csv_has_a_row_per_cell(project: Project, parallel: tuple[str, ...]) -> 
     assert float(rows[0]["recall"]) == 1.0
 
 
-@BOTH_WAYS
+@workers()
 def test_markdown_headlines_and_regressions(project: Project, parallel: tuple[str, ...]) -> None:
     project.accept()
     project.run(*parallel, "--occlusion-markdown", "sum.md", expect=0)
@@ -38,7 +36,7 @@ def test_markdown_headlines_and_regressions(project: Project, parallel: tuple[st
     assert "<details><summary>good, block, image-to-text</summary>" in text
 
 
-@BOTH_WAYS
+@workers()
 def test_junit_properties(project: Project, parallel: tuple[str, ...]) -> None:
     project.run(*parallel, "--junitxml", "junit.xml", "-k", "test_recall and good and r25")
     tree = ElementTree.parse(project.path / "junit.xml")
@@ -51,7 +49,7 @@ def test_junit_properties(project: Project, parallel: tuple[str, ...]) -> None:
         assert float(found["recall"]) == int(found["hits"]) / int(found["queries"])
 
 
-@BOTH_WAYS
+@workers()
 def test_missing_models_are_skipped_when_allowed(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -63,7 +61,7 @@ def test_missing_models_are_skipped_when_allowed(
     result.stdout.fnmatch_lines(["8 cells were skipped, or failed before they were measured: *"])
 
 
-@BOTH_WAYS
+@workers()
 def test_a_run_without_any_cell_fails(project: Project, parallel: tuple[str, ...]) -> None:
     (project.path / "good.safetensors").unlink()
     (project.path / "other.safetensors").unlink()
@@ -73,7 +71,7 @@ def test_a_run_without_any_cell_fails(project: Project, parallel: tuple[str, ...
     )
 
 
-@BOTH_WAYS
+@workers()
 def test_cells_that_are_skipped_for_any_reason_are_not_green(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -89,7 +87,7 @@ def test_cells_that_are_skipped_for_any_reason_are_not_green(
     )
 
 
-@BOTH_WAYS
+@workers()
 def test_cells_that_skip_themselves_are_not_green(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -150,7 +148,7 @@ def test_timings_that_were_not_taken_are_said(
     alone.stdout.fnmatch_lines([f"6 timings were not taken: {says}"])
 
 
-@BOTH_WAYS
+@workers()
 def test_a_missing_corpus_is_skipped_when_allowed(
     project: Project, parallel: tuple[str, ...]
 ) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_occlusion.decoding import Decoders  # here, so that runs inside use the class patched
-from tests.plugin.conftest import Project
-
-BOTH_WAYS = pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
+from tests.plugin.conftest import Project, workers
 
 
 def results(project: Project, *args: str) -> dict[str, Any]:
@@ -21,7 +19,7 @@ def results(project: Project, *args: str) -> dict[str, Any]:
     return content
 
 
-@BOTH_WAYS
+@workers()
 def test_update_then_green(project: Project, parallel: tuple[str, ...]) -> None:
     project.run(*parallel, "--snapshot-update", expect=0).assert_outcomes(passed=18)
     result = project.run(*parallel, expect=0)
@@ -69,7 +67,7 @@ def test_the_numbers_are_right(project: Project) -> None:
     assert all(timing["model"] in ("good", "other") for timing in found["timings"])
 
 
-@BOTH_WAYS
+@workers()
 def test_a_missing_baseline_is_red_and_says_how_to_accept(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -95,7 +93,7 @@ def test_the_command_that_accepts_names_models_once(
     assert line.count("--occlusion-models") == line.count("good,other") + 1 == 1
 
 
-@BOTH_WAYS
+@workers()
 def test_new_weights_turn_it_red_and_the_old_ones_green(
     project: Project, parallel: tuple[str, ...]
 ) -> None:
@@ -140,7 +138,7 @@ def test_the_accepting_command_accepts(project: Project) -> None:
     project.run(expect=0)
 
 
-@BOTH_WAYS
+@workers()
 def test_selections_lose_no_snapshot(project: Project, parallel: tuple[str, ...]) -> None:
     project.accept()
     before = {name: project.snapshot(name).read_bytes() for name in ("good", "other")}
@@ -236,7 +234,7 @@ def test_an_interrupted_run_goes_on(project: Project) -> None:
     assert (project.path / "seen").read_text() == "xxx"  # r00, r49, r81; r25 was there
 
 
-@BOTH_WAYS
+@workers()
 def test_identifiers_and_texts_stay_inside(project: Project, parallel: tuple[str, ...]) -> None:
     outputs = []
     for args in (("--snapshot-update",), (), ("-vv", "--junitxml", "out/junit.xml")):
@@ -255,7 +253,7 @@ def test_identifiers_and_texts_stay_inside(project: Project, parallel: tuple[str
     assert not [text for text in outputs if "secret" in text]
 
 
-@BOTH_WAYS
+@workers()
 def test_speed_is_shown_and_written(project: Project, parallel: tuple[str, ...]) -> None:
     args = ("--occlusion-json", "results.json", *parallel)
     result = project.run(*args)

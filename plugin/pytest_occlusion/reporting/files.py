@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.claims import told
+from pytest_occlusion.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, is_corruption, level_text
 from pytest_occlusion.reporting.views import baseline_recall, curve_groups, ks_of
 from pytest_occlusion.store import write_atomically
@@ -90,9 +90,7 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> list[str]:
         "|---|---|---|",
     ]
     for claim in claims:
-        numbers = [
-            told(one["label"], one["value"], one["low"], one["high"]) for one in claim["estimates"]
-        ]
+        numbers = told_of(claim)
         text = "<br>".join([claim["unit"], *numbers, *claim["notes"]])
         lines.append(f"| {claim['statement']} | {claim['outcome']} | {text} |")
     return [*lines, "", "</details>"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_occlusion.claims import told
+from pytest_occlusion.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, level_text
 from pytest_occlusion.reporting.levels import half_text
 from pytest_occlusion.reporting.timings import per_second, speed_lines
@@ -303,9 +303,7 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
         mark = GREEN if claim["outcome"] == "supported" else YELLOW
         yield Line(f"{claim['outcome']:<{OUTCOME}}{claim['statement']}", mark)
         yield from (Line(text) for text in _under(f"({claim['unit']})", *claim["notes"]))
-        numbers = [
-            told(one["label"], one["value"], one["low"], one["high"]) for one in claim["estimates"]
-        ]
+        numbers = told_of(claim)
         yield from (Line(text) for text in _under(*numbers))
 
 
