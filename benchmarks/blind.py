@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.job import Condition
-from pytest_occlusion.merge import build_settings
-from pytest_occlusion.session import Session
-from pytest_occlusion.suites import find_suite
+from pytest_occlusion.engine.job import Condition
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.suite.merge import build_settings
+from pytest_occlusion.suite.suites import find_suite
 
 if TYPE_CHECKING:
     import torch
@@ -78,10 +78,10 @@ def exchanged(
 
 def measured(session: Session, model: str, ratio: float, k: int) -> Iterator[Recalls]:
     """One model with ``block`` at one ratio, for the suite's first mask seed and the next ones."""
-    from pytest_occlusion.drawing import draw_shards
-    from pytest_occlusion.embedding import embed_images, embed_texts
     from pytest_occlusion.encoders.devices import exact_matmul
-    from pytest_occlusion.parallel import batch_threads
+    from pytest_occlusion.engine.drawing import draw_shards
+    from pytest_occlusion.engine.embedding import embed_images, embed_texts
+    from pytest_occlusion.engine.parallel import batch_threads
 
     first, fill = session.settings.seeds[0], session.settings.fill
     conditions = [Condition("block", ratio, fill, first + step) for step in range(SEEDS)]

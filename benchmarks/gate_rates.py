@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from pytest_occlusion.gate.snapshots import unpack_bits
+from pytest_occlusion.gate.verdicts import allowed_flips
 from pytest_occlusion.retrieval.significance import mcnemar
-from pytest_occlusion.settings import TOLERANCE
-from pytest_occlusion.snapshots import unpack_bits
-from pytest_occlusion.verdicts import allowed_flips
+from pytest_occlusion.suite.settings import TOLERANCE
 
 RERUNS = 200
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.claims import told_of
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import level_text
 from pytest_occlusion.occlusion.names import CORRUPTIONS, OCCLUDERS
 from pytest_occlusion.reporting.reading import read_results

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_occlusion.collector import UNTIMED
-from pytest_occlusion.options import is_controller
+from pytest_occlusion.hooks.collector import UNTIMED
+from pytest_occlusion.hooks.options import is_controller
 
 if TYPE_CHECKING:
-    from pytest_occlusion.session import Session
+    from pytest_occlusion.engine.session import Session
 
 IMAGES = 64
 ROUNDS = 5

@@ -42,17 +42,17 @@ def test_start_up_and_collection_need_nothing_heavy() -> None:
     found = imported_by(
         "pytest_occlusion",
         "pytest_occlusion.plugin",
-        "pytest_occlusion.settings",
-        "pytest_occlusion.suites",
-        "pytest_occlusion.grid",
+        "pytest_occlusion.suite.settings",
+        "pytest_occlusion.suite.suites",
+        "pytest_occlusion.suite.grid",
         "pytest_occlusion.errors",
         "pytest_occlusion.corpora",
         "pytest_occlusion.corpora.task",
         "pytest_occlusion.occlusion",
         "pytest_occlusion.encoders",
-        "pytest_occlusion.progress",
-        "pytest_occlusion.parallel",
-        "pytest_occlusion.store",
+        "pytest_occlusion.corpora.progress",
+        "pytest_occlusion.engine.parallel",
+        "pytest_occlusion.engine.store",
     )
     assert not found & set(HEAVY)
 
@@ -69,10 +69,10 @@ def test_rooms_of_the_ground_floor_do_without_torch() -> None:
 
 def test_the_warm_path_needs_no_torch() -> None:
     found = imported_by(
-        "pytest_occlusion.session",
-        "pytest_occlusion.results",
-        "pytest_occlusion.checks",
-        "pytest_occlusion.snapshots",
+        "pytest_occlusion.engine.session",
+        "pytest_occlusion.engine.results",
+        "pytest_occlusion.hooks.checks",
+        "pytest_occlusion.gate.snapshots",
         "pytest_occlusion.reporting.record",
         "pytest_occlusion.reporting.terminal",
     )
@@ -82,15 +82,16 @@ def test_the_warm_path_needs_no_torch() -> None:
 
 def test_a_run_without_a_map_imports_nothing_of_it() -> None:
     code = (
-        "import sys, pytest_occlusion.plugin, pytest_occlusion.collector\n"
-        "import pytest_occlusion.session, pytest_occlusion.checks, pytest_occlusion.scheduling\n"
+        "import sys, pytest_occlusion.plugin, pytest_occlusion.hooks.collector\n"
+        "import pytest_occlusion.engine.session, pytest_occlusion.hooks.checks\n"
+        "import pytest_occlusion.hooks.scheduling\n"
         "import pytest_occlusion.reporting.record, pytest_occlusion.reporting.terminal\n"
         "import pytest_occlusion.reporting.html, pytest_occlusion.reporting.plots\n"
         "import pytest_occlusion.__main__\n"
         "print(*(n for n in sys.modules if n.startswith('pytest_occlusion')))"
     )
     found = set(python("-c", code).split())
-    assert "pytest_occlusion.session" in found
+    assert "pytest_occlusion.engine.session" in found
     ends = ("maps", "map_record", "mapsvg", "sensitivity", "gallery", "contact_sheet")
     assert not {name for name in found if name.rpartition(".")[2] in ends}
 
@@ -108,47 +109,6 @@ def test_public_names_come_when_asked_for() -> None:
     assert "'pytest_occlusion' has no attribute 'nothing'" in python("-c", code)
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_torch_is_imported_past_the_garbage_collector(enabled: bool) -> None:
-    """And left alone by it afterwards; what is made later is collected as ever."""
-    code = (
-        "import gc, sys, weakref\n"
-        "from pytest_occlusion.torch_import import import_torch\n"
-        f"gc.enable() if {enabled} else gc.disable()\n"
-        "gc.collect()\n"
-        "before = sum(one['collections'] for one in gc.get_stats())\n"
-        "import_torch()\n"
-        "during = sum(one['collections'] for one in gc.get_stats()) - before\n"
-        "assert during <= 2, 'the one asked for, and one that was due'\n"
-        f"assert gc.isenabled() == {enabled} and 'torch' in sys.modules\n"
-        "frozen = gc.get_freeze_count()\n"
-        "assert len(gc.get_objects()) < frozen / 10\n"
-        "class Round: pass\n"
-        "one = Round(); one.itself = one; seen = weakref.ref(one); del one\n"
-        "import_torch()\n"
-        "assert gc.get_freeze_count() == frozen, 'a second call does nothing'\n"
-        "assert gc.collect() and seen() is None\n"
-        "print('held')"
-    )
-    assert python("-c", code).split() == ["held"]
-
-
-def test_opening_a_model_first_imports_torch_past_the_garbage_collector() -> None:
-    code = (
-        "import gc, sys\n"
-        "from pathlib import Path\n"
-        "from pytest_occlusion.merge import build_settings\n"
-        "from pytest_occlusion.session import Session\n"
-        "from pytest_occlusion.suites import find_suite\n"
-        "settings = build_settings(find_suite(None, Path()), command_line={}, store=None)\n"
-        "session = Session(settings, say=lambda line: None)\n"
-        "assert 'torch' not in sys.modules and gc.get_freeze_count() == 0\n"
-        "session.encoder('clip')\n"
-        "print('frozen' if gc.get_freeze_count() else 'watched')"
-    )
-    assert python("-c", code).split() == ["frozen"]
-
-
 def pytest_modules(folder: Path, *args: str) -> tuple[set[str], set[str]]:
     (folder / "conftest.py").write_text(REPORT)
     (folder / "test_other.py").write_text("def test_other(): pass\n")
@@ -164,8 +124,8 @@ def test_other_projects_notice_nothing(tmp_path: Path, args: tuple[str, ...]) ->
     modules, ours = pytest_modules(tmp_path, *args)
     assert "pytest_occlusion.plugin" in ours
     assert not modules & set(HEAVY)
-    rooms = ("settings", "suites", "grid", "session", "store", "corpora", "encoders", "occlusion")
-    assert not ours & {f"pytest_occlusion.{room}" for room in rooms}
+    rooms = {name.split(".")[1] for name in ours if "." in name}
+    assert rooms <= {"plugin", "hooks"}
 
 
 def test_collecting_cells_needs_nothing_heavy(tmp_path: Path) -> None:
@@ -176,7 +136,7 @@ def test_collecting_cells_needs_nothing_heavy(tmp_path: Path) -> None:
     modules, ours = pytest_modules(
         tmp_path, "--co", "-q", "--occlusion-suite", "suite.toml", "test_recall.py"
     )
-    assert "pytest_occlusion.grid" in ours
+    assert "pytest_occlusion.suite.grid" in ours
     assert not modules & {"torch", "torchvision", "transformers", "open_clip", "numpy"}
 
 

@@ -15,7 +15,7 @@ from peers.forward import precision, sweep
 from peers.growth import growth
 from peers.ranking import WAYS, ranking
 from peers.whole import pipeline
-from pytest_occlusion.parallel import usable_cores
+from pytest_occlusion.engine.parallel import usable_cores
 
 PARTS: dict[str, Callable[[Any], None]] = {
     "pipeline": pipeline,

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.grid import Cell, cells
-from pytest_occlusion.merge import build_settings
-from pytest_occlusion.session import Session
-from pytest_occlusion.settings import Settings
-from pytest_occlusion.suites import find_suite
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.suite.grid import Cell, cells
+from pytest_occlusion.suite.merge import build_settings
+from pytest_occlusion.suite.settings import Settings
+from pytest_occlusion.suite.suites import find_suite
 
 
 def settings_for(chosen: Any, store: Path | None = None) -> Settings:

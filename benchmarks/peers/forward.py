@@ -16,16 +16,16 @@ from peers.common import medians, settings_for
 from peers.whole import forget
 from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.encoders.devices import exact_matmul
-from pytest_occlusion.job import Condition, Job
-from pytest_occlusion.models import open_encoder
+from pytest_occlusion.engine.job import Condition, Job
+from pytest_occlusion.engine.models import open_encoder
+from pytest_occlusion.engine.parallel import batch_map, batch_threads
+from pytest_occlusion.engine.pipeline import measure
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.engine.store import Store
 from pytest_occlusion.occlusion import occlude
-from pytest_occlusion.parallel import batch_map, batch_threads
-from pytest_occlusion.pipeline import measure
 from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
 from pytest_occlusion.retrieval.recall import recall_at_k
-from pytest_occlusion.session import Session
-from pytest_occlusion.settings import RATIOS
-from pytest_occlusion.store import Store
+from pytest_occlusion.suite.settings import RATIOS
 
 
 def sweep(chosen: Any) -> None:

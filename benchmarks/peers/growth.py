@@ -12,9 +12,9 @@ import numpy as np
 
 from peers.common import settings_for, timed
 from pytest_occlusion.corpora.base import Corpus
-from pytest_occlusion.grid import cells
-from pytest_occlusion.session import Session
-from pytest_occlusion.settings import RATIOS, Settings
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.suite.grid import cells
+from pytest_occlusion.suite.settings import RATIOS, Settings
 
 COUNTS = (250, 500, 1000, 2000)
 AT_RATIOS = 500

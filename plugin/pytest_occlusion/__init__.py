@@ -10,14 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_occlusion.checks import CellCheck, ClaimCheck, CurveCheck
     from pytest_occlusion.corpora import Corpus, load_corpus
     from pytest_occlusion.encoders import Encoder, load_encoder
     from pytest_occlusion.errors import OcclusionError
+    from pytest_occlusion.hooks.checks import CellCheck, ClaimCheck, CurveCheck
+    from pytest_occlusion.insight.sensitivity import SensitivityMap
     from pytest_occlusion.occlusion import corrupt, occlude
     from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
     from pytest_occlusion.retrieval.recall import recall_at_k
-    from pytest_occlusion.sensitivity import SensitivityMap
 
 __all__ = [
     "CellCheck",
@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CellCheck": "checks",
-    "ClaimCheck": "checks",
+    "CellCheck": "hooks.checks",
+    "ClaimCheck": "hooks.checks",
     "Corpus": "corpora",
-    "CurveCheck": "checks",
+    "CurveCheck": "hooks.checks",
     "Encoder": "encoders",
     "OcclusionError": "errors",
     "Ranks": "retrieval.ranks",
-    "SensitivityMap": "sensitivity",
+    "SensitivityMap": "insight.sensitivity",
     "corrupt": "occlusion",
     "load_corpus": "corpora",
     "load_encoder": "encoders",

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_occlusion import commands
 from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.settings import TOLERANCE
+from pytest_occlusion.reporting import commands
+from pytest_occlusion.suite.settings import TOLERANCE
 
 if TYPE_CHECKING:
     pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 SHOWN = 20
 """How many faults of one kind a message lists before it says how many more there are."""
@@ -48,3 +49,12 @@ class MissingError(OcclusionError):
 
     Kept apart because ``--occlusion-allow-missing`` forgives this and nothing else.
     """
+
+
+def unwritable(root: Path, fault: OSError) -> OcclusionError:
+    """What to say where the folder of a store cannot be written."""
+    return OcclusionError(
+        f"cannot write to the store {root}: {fault.strerror or fault}",
+        remedy="make room there, choose another folder with --occlusion-store DIR, or use "
+        "--occlusion-no-store",
+    )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_occlusion import collector
-from pytest_occlusion.collector import MISSING, Collector
-from pytest_occlusion.options import (
+from pytest_occlusion.hooks import collector
+from pytest_occlusion.hooks.collector import MISSING, Collector
+from pytest_occlusion.hooks.options import (
     add_options,
     in_use,
     is_controller,
@@ -22,11 +22,12 @@ from pytest_occlusion.options import (
 )
 
 if TYPE_CHECKING:
-    from pytest_occlusion.checks import CellCheck, ClaimCheck, CurveCheck
-    from pytest_occlusion.grid import Cell
+    from pytest_occlusion.engine.session import Session
+    from pytest_occlusion.gate.judging import Gate
+    from pytest_occlusion.hooks.checks import CellCheck, ClaimCheck, CurveCheck
+    from pytest_occlusion.insight.sensitivity import SensitivityMap
     from pytest_occlusion.reporting.record import Record
-    from pytest_occlusion.sensitivity import SensitivityMap
-    from pytest_occlusion.session import Session
+    from pytest_occlusion.suite.grid import Cell
 
 CELL, CURVE, MODEL, CLAIM, MAP = (
     "occlusion_cell",
@@ -40,7 +41,7 @@ models again for their maps."""
 
 MODELS = "--occlusion-models"
 
-SESSION_KEY: pytest.StashKey[Session] = pytest.StashKey()
+GATE_KEY: pytest.StashKey[Gate] = pytest.StashKey()
 
 
 JUNIT = ("recall", "ci_low", "ci_high", "hits", "queries", "baseline_hits", "verdict")
@@ -62,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
             return
         settings = settings_of(config)
     if is_controller(config) and config.pluginmanager.hasplugin("xdist"):
-        from pytest_occlusion.scheduling import XdistHooks
+        from pytest_occlusion.hooks.scheduling import XdistHooks
 
         config.pluginmanager.register(XdistHooks(settings), "occlusion-xdist")
 
@@ -72,7 +73,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Answer ``-n auto`` with one worker per GPU; asked before :func:`pytest_configure`."""
     if not in_use(config):
         return None
-    from pytest_occlusion.scheduling import auto_workers
+    from pytest_occlusion.hooks.scheduling import auto_workers
 
     with usage_errors():
         return auto_workers(settings_of(config))
@@ -82,17 +83,17 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     """Say what a map costs before anything long starts."""
     if not in_use(config) or not settings_of(config).map_grid:
         return None
-    from pytest_occlusion.maps import map_cost
+    from pytest_occlusion.insight.maps import map_cost
 
     return f"occlusion: {map_cost(settings_of(config))}"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Take progress off the terminal and let go of what is open, however the run ended."""
-    if SESSION_KEY in config.stash:
-        config.stash[SESSION_KEY].close()
-    if "pytest_occlusion.speaking" in sys.modules:  # else nothing was ever shown
-        from pytest_occlusion.speaking import end
+    if GATE_KEY in config.stash:
+        config.stash[GATE_KEY].session.close()
+    if "pytest_occlusion.hooks.speaking" in sys.modules:  # else nothing was ever shown
+        from pytest_occlusion.hooks.speaking import end
 
         end(config)
 
@@ -101,13 +102,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize tests that ask for a cell, a curve, a model, a claim or a map."""
     asked = [name for name in (CELL, CURVE, MODEL, MAP) if name in metafunc.fixturenames]
     if CLAIM in metafunc.fixturenames:
-        from pytest_occlusion.settings import CLAIM_NAMES
+        from pytest_occlusion.suite.settings import CLAIM_NAMES
 
         metafunc.parametrize(CLAIM, CLAIM_NAMES, indirect=True)
     if not asked:
         return
     from pytest_occlusion.errors import OcclusionError
-    from pytest_occlusion.grid import cells, curves
+    from pytest_occlusion.suite.grid import cells, curves
 
     try:
         grid = settings_of(metafunc.config).grid
@@ -139,18 +140,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     mapped: list[str] = [p[MAP] for item in session.items if (p := _params(item)).get(MAP)]
     if not (wanted or claims or mapped) or config.option.collectonly:
         return
-    work = _session(config)
+    work = _gate(config).session
     if claims:
-        from pytest_occlusion.claims import cells_of
+        from pytest_occlusion.insight.claims import asked_later
+        from pytest_occlusion.insight.evidence import cells_of
 
         wanted = list(dict.fromkeys([*wanted, *cells_of(work.settings)]))
-    work.wanted, work.claims = wanted, claims
+        work.later = asked_later(work, claims)
+    work.wanted = wanted
     models = list(dict.fromkeys([*(cell.model for cell in wanted), *mapped]))
     if is_controller(config) or work.settings.allow_missing:
         with usage_errors():
             absent = work.preflight(models)
             if is_controller(config) and is_updating(config):
-                from pytest_occlusion.snapshots import check_folder
+                from pytest_occlusion.gate.snapshots import check_folder
 
                 for folder in {item.path.parent for item, _ in held}:
                     check_folder(folder, work.settings.suite)
@@ -174,16 +177,16 @@ def _model_of(item: pytest.Item) -> str | None:
     return next((str(params[name]) for name in (MODEL, MAP) if params.get(name)), None)
 
 
-def _session(config: pytest.Config) -> Session:
-    if SESSION_KEY not in config.stash:
-        from pytest_occlusion.session import Session
-        from pytest_occlusion.speaking import speaker
+def _gate(config: pytest.Config) -> Gate:
+    if GATE_KEY not in config.stash:
+        from pytest_occlusion.engine.session import Session
+        from pytest_occlusion.gate.judging import Gate
+        from pytest_occlusion.hooks.speaking import speaker
 
         workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
-        config.stash[SESSION_KEY] = Session(
-            settings_of(config), workers=workers, say=speaker(config)
-        )
-    return config.stash[SESSION_KEY]
+        session = Session(settings_of(config), workers=workers, say=speaker(config))
+        config.stash[GATE_KEY] = Gate(session)
+    return config.stash[GATE_KEY]
 
 
 @pytest.fixture
@@ -193,9 +196,9 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
     ``occlusion_cell.assert_accepted()`` is the regression test; ``occlusion_cell.result`` has the
     numbers for assertions of your own.
     """
-    from pytest_occlusion.checks import CellCheck
     from pytest_occlusion.errors import OcclusionError
-    from pytest_occlusion.snapshots import RecallSnapshot
+    from pytest_occlusion.gate.snapshots import RecallSnapshot
+    from pytest_occlusion.hooks.checks import CellCheck
 
     assertion = snapshot.use_extension(RecallSnapshot)
     properties = request.node.user_properties
@@ -207,7 +210,7 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
 
     check = CellCheck(
         cell=request.param,
-        session=_session(request.config),
+        gate=_gate(request.config),
         folder=request.path.parent,
         matches=matches,
         updating=is_updating(request.config),
@@ -226,17 +229,17 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
 def _cell_record(check: CellCheck) -> Record:
     from pytest_occlusion.reporting.record import cell_record
 
-    return cell_record(check.session, check.result, check.verdict, check.provenance)
+    return cell_record(check.gate.session, check.result, check.verdict, check.provenance)
 
 
 @pytest.fixture
 def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck:
     """One curve (model, direction, occluder) of the suite; parametrized."""
-    from pytest_occlusion.checks import CurveCheck
+    from pytest_occlusion.hooks.checks import CurveCheck
 
     return CurveCheck(
         curve=request.param,
-        session=_session(request.config),
+        gate=_gate(request.config),
         folder=request.path.parent,
         accept=_accept(request.config, request.param.model),
         updating=is_updating(request.config),
@@ -249,20 +252,21 @@ def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
 
     Skipped, with the reason, where the suite cannot say: a model is not there, or nothing blocked.
     """
-    from pytest_occlusion.checks import ClaimCheck
-    from pytest_occlusion.claims import CLAIMS, UnaskableError
     from pytest_occlusion.errors import OcclusionError
+    from pytest_occlusion.hooks.checks import ClaimCheck
+    from pytest_occlusion.insight.claims import CLAIMS
+    from pytest_occlusion.insight.evidence import UnaskableError, evidence_of
     from pytest_occlusion.reporting.record import claim_record
 
-    session = _session(request.config)
+    session = _gate(request.config).session
     try:
-        finding = CLAIMS[request.param].judge(session.evidence())
+        finding = CLAIMS[request.param].judge(evidence_of(session))
     except UnaskableError as reason:
         pytest.skip(str(reason))
     except OcclusionError as fault:
         raise pytest.fail.Exception(str(fault), pytrace=False) from None
-    check = ClaimCheck(session, finding)
-    request.node.user_properties.append((collector.CLAIM, claim_record(check)))
+    check = ClaimCheck(session.settings, finding)
+    request.node.user_properties.append((collector.CLAIM, claim_record(finding, check.expected)))
     return check
 
 
@@ -273,11 +277,12 @@ def occlusion_map(request: pytest.FixtureRequest) -> SensitivityMap:
     The map goes into the summary and the result files; it is there for assertions of your own.
     """
     from pytest_occlusion.errors import OcclusionError
+    from pytest_occlusion.insight.maps import session_map
     from pytest_occlusion.reporting.map_record import map_record
 
-    session = _session(request.config)
+    session = _gate(request.config).session
     try:
-        found, measured = session.sensitivity(request.param)
+        found, measured = session_map(session, request.param)
     except OcclusionError as fault:
         raise pytest.fail.Exception(str(fault), pytrace=False) from None
     request.node.user_properties.append((collector.MAP, map_record(session, found, measured)))
@@ -293,7 +298,7 @@ def occlusion_model(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def occlusion_session(request: pytest.FixtureRequest) -> Session:
     """What this process holds open: corpus, task, encoders, results."""
-    return _session(request.config)
+    return _gate(request.config).session
 
 
 def _accept(config: pytest.Config, model: str) -> str:
@@ -314,8 +319,8 @@ def _accept(config: pytest.Config, model: str) -> str:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Show our verdicts and errors as they are written, without a traceback."""
     if {CELL, CURVE, MODEL, CLAIM, MAP} & set(getattr(item, "fixturenames", ())):
-        from pytest_occlusion.checks import UnacceptedError
         from pytest_occlusion.errors import OcclusionError
+        from pytest_occlusion.hooks.checks import UnacceptedError
 
         try:
             return (yield)

@@ -26,7 +26,7 @@ LOAD = """
 import resource, sys, time
 from pathlib import Path
 from pytest_occlusion.corpora import load_corpus
-from pytest_occlusion.store import Store
+from pytest_occlusion.engine.store import Store
 root = Path(sys.argv[1])
 start, used = time.perf_counter(), time.process_time()
 corpus = load_corpus(f"mimic-cxr:{root}", split="train", memory=Store(root / "store"))

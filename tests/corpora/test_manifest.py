@@ -20,9 +20,9 @@ from PIL import Image
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.manifest import load_manifest
+from pytest_occlusion.corpora.progress import Progress
+from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.progress import Progress
-from pytest_occlusion.store import Store
 
 Rows = Sequence[Mapping[str, Any]]
 

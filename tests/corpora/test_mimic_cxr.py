@@ -18,12 +18,12 @@ import pytest
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.corpora import Corpus, contents, load_corpus, mimic_cxr
 from pytest_occlusion.corpora.contents import FileState, content_digests
+from pytest_occlusion.corpora.digests import file_digest
 from pytest_occlusion.corpora.images import ImageFault
+from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.corpora.task import build_task
-from pytest_occlusion.digests import file_digest
+from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError
-from pytest_occlusion.progress import Progress
-from pytest_occlusion.store import Store
 from tests.corpora import mimic
 
 pytest.importorskip("pydicom")

@@ -19,8 +19,8 @@ from pytest_occlusion.corpora import open_i as corpus_module
 from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.open_i_files import image_key
 from pytest_occlusion.corpora.open_i_reports import parse_report, read_reports
+from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError
-from pytest_occlusion.store import Store
 from tests.corpora import open_i
 from tests.corpora.open_i import CASES
 

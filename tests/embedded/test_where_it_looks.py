@@ -14,13 +14,13 @@ from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
 from pytest_occlusion.corpora.embedded import draw_phantom
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.encoders import Encoder, load_encoder
-from pytest_occlusion.job import Job
-from pytest_occlusion.maps import measured_map
-from pytest_occlusion.merge import build_settings
-from pytest_occlusion.models import record_of
-from pytest_occlusion.sensitivity import SensitivityMap
-from pytest_occlusion.store import Store
-from pytest_occlusion.suites import Suite
+from pytest_occlusion.engine.job import Job
+from pytest_occlusion.engine.models import record_of
+from pytest_occlusion.engine.store import Store
+from pytest_occlusion.insight.maps import measured_map
+from pytest_occlusion.insight.sensitivity import SensitivityMap
+from pytest_occlusion.suite.merge import build_settings
+from pytest_occlusion.suite.suites import Suite
 from pytest_occlusion_fixtures.findings import LEFT, RIGHT, Finding
 from pytest_occlusion_fixtures.grammar import write_report
 from tests.embedded.specimens import specimen

@@ -14,7 +14,9 @@ import pytest
 from tests.plugin.conftest import CONFTEST, Project, workers
 
 EAGER = """
-from pytest_occlusion import display, mailbox, progress
+from pytest_occlusion.hooks import display
+from pytest_occlusion.hooks import mailbox
+from pytest_occlusion.corpora import progress
 display.REDRAW_SECONDS = mailbox.NOTE_SECONDS = 0.0
 display.QUIET_SECONDS = mailbox.QUIET_SECONDS = 0.0
 """
@@ -123,7 +125,7 @@ def test_short_work_says_nothing(project: Project) -> None:
 def test_a_dumb_terminal_gets_lines(eager: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from unittest.mock import Mock
 
-    from pytest_occlusion.speaking import is_live
+    from pytest_occlusion.hooks.speaking import is_live
 
     terminal = Mock()
     config = Mock(pluginmanager=Mock(getplugin=lambda name: terminal))

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_occlusion.decoding import Decoders  # here, so that runs inside use the class patched
+from pytest_occlusion.engine.decoding import (
+    Decoders,  # here, so that runs inside use the class patched
+)
 from tests.plugin.conftest import Project, workers
 
 

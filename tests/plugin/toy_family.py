@@ -55,7 +55,7 @@ def load(checkpoint: Any, tokenizer: Any, device: Any, precision: str, options: 
     import torch
     from safetensors.torch import load_file
 
-    from pytest_occlusion.digests import file_digest
+    from pytest_occlusion.corpora.digests import file_digest
 
     weights = {name: tensor.to(device) for name, tensor in load_file(checkpoint).items()}
     if options["loud"]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_occlusion.gate.verdicts import allowed_flips
 from pytest_occlusion.retrieval.significance import holm, sign_flip
-from pytest_occlusion.verdicts import allowed_flips
 
 QUERIES = 1770
 DEFAULT_TOLERANCE = 0.01

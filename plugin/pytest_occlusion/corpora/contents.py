@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pytest_occlusion.digests import file_digest, settings_digest
+from pytest_occlusion.corpora.digests import file_digest, settings_digest
+from pytest_occlusion.corpora.opaque import read_key
+from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.errors import OcclusionError, listed
-from pytest_occlusion.opaque import read_key
-from pytest_occlusion.progress import Progress
 
 KIND = "contents"
 BATCH = 8192
@@ -46,7 +46,7 @@ class Kept(Protocol):
 
 
 class Memory(Protocol):
-    """Where digests are remembered; the store of :mod:`pytest_occlusion.store` is one."""
+    """Where digests are remembered; the store of :mod:`pytest_occlusion.engine.store` is one."""
 
     @property
     def root(self) -> Path | None:

@@ -29,12 +29,12 @@ from pytest_occlusion.corpora.contents import (
     content_digests,
     file_states,
 )
+from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.images import LARGEST, open_radiograph
 from pytest_occlusion.corpora.manifest_faults import Fault, Row, refuse
 from pytest_occlusion.corpora.manifest_tables import REQUIRED, TEXT_COLUMNS, read_rows
-from pytest_occlusion.digests import settings_digest
+from pytest_occlusion.corpora.paths import expanded
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.paths import expanded
 
 NAME = "manifest"
 EXAMPLE = "manifest:path/to/manifest.csv?outside=allow&faults=faults.csv"

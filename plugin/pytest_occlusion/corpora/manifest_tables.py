@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.corpora.manifest_faults import Fault, Row
+from pytest_occlusion.corpora.paths import is_file, is_folder
 from pytest_occlusion.errors import MissingError, OcclusionError
-from pytest_occlusion.paths import is_file, is_folder
 
 REQUIRED = ("image", "study_id")
 TEXT_COLUMNS = ("report", "findings", "impression")

@@ -13,8 +13,8 @@ from pytest_occlusion.corpora.choices import (
     split_options,
 )
 from pytest_occlusion.corpora.images import LARGEST
+from pytest_occlusion.corpora.paths import expanded
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.paths import expanded
 
 NAME = "mimic-cxr"
 SPLITS = ("train", "validate", "test")

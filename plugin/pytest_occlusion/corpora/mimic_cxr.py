@@ -19,8 +19,8 @@ from pytest_occlusion.corpora.mimic_choice import NAME, ROOT_REMEDY, VIEWS, Choi
 from pytest_occlusion.corpora.mimic_images import find_images, refuse_missing
 from pytest_occlusion.corpora.mimic_reports import read_reports
 from pytest_occlusion.corpora.mimic_tables import Row, read_rows, read_views
+from pytest_occlusion.corpora.paths import is_folder
 from pytest_occlusion.errors import MissingError
-from pytest_occlusion.paths import is_folder
 
 __all__ = ["LICENCE", "NAME", "PAPER", "load_mimic_cxr"]
 

@@ -9,10 +9,10 @@ from zipfile import BadZipFile, ZipFile
 
 from pytest_occlusion.corpora.mimic_choice import NAME, Choice
 from pytest_occlusion.corpora.mimic_tables import Row
+from pytest_occlusion.corpora.paths import is_file, is_folder
+from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.corpora.sections import Sections, parse_sections
 from pytest_occlusion.errors import MissingError, OcclusionError, listed
-from pytest_occlusion.paths import is_file, is_folder
-from pytest_occlusion.progress import Progress
 
 REPORTS_ZIP = "mimic-cxr-reports.zip"
 REPORT_LIMIT = 1 << 20

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pytest_occlusion.corpora.mimic_choice import ROOT_REMEDY, SPLITS, Choice
+from pytest_occlusion.corpora.paths import is_file
 from pytest_occlusion.errors import OcclusionError, listed
-from pytest_occlusion.paths import is_file
 
 _DICOM_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,12}", re.ASCII)

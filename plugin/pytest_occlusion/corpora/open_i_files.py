@@ -23,8 +23,8 @@ from pytest_occlusion.corpora.choices import (
 )
 from pytest_occlusion.corpora.contents import FileState, file_states
 from pytest_occlusion.corpora.images import DICOM, LARGEST
+from pytest_occlusion.corpora.paths import expanded, is_file, is_folder
 from pytest_occlusion.errors import MissingError, OcclusionError, listed
-from pytest_occlusion.paths import expanded, is_file, is_folder
 
 NAME = "open-i"
 EXAMPLE = "open-i:ROOT?views=frontal&missing=0.1"

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_occlusion.corpora.base import Corpus, Study
-from pytest_occlusion.digests import settings_digest
+from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:

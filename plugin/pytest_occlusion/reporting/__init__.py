@@ -1,1 +1,5 @@
-"""Reporting: records that cross process borders, and what is made of them."""
+"""The record of a run, and everything that is written or drawn from it.
+
+A worker's numbers become plain data here (``record``); summary, files, page, figures and the
+commands read nothing else. May import ``gate`` and the rooms below it.
+"""

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.claims import told_of
+from pytest_occlusion.engine.store import write_atomically
+from pytest_occlusion.gate.verdicts import CHANGED, IMPROVED, NEW, REGRESSED
+from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, is_corruption, level_text
 from pytest_occlusion.reporting.views import baseline_recall, curve_groups, ks_of
-from pytest_occlusion.store import write_atomically
-from pytest_occlusion.verdicts import CHANGED, IMPROVED, NEW, REGRESSED
 
 Results = Mapping[str, Any]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.job import Condition, Measured
+from pytest_occlusion.engine.job import Condition, Measured
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.insight.sensitivity import Losses, SensitivityMap
 from pytest_occlusion.reporting.timings import Record, timing_record
-from pytest_occlusion.sensitivity import Losses, SensitivityMap
-from pytest_occlusion.session import Session
 
 
 def map_record(

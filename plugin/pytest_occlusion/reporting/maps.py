@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_occlusion.grid import MAIN_OCCLUDER
 from pytest_occlusion.reporting.reading import MAP_QUANTITIES
+from pytest_occlusion.suite.grid import MAIN_OCCLUDER
 
 Results = Mapping[str, Any]
 

@@ -10,19 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pytest_occlusion.checks import ClaimCheck
-from pytest_occlusion.claims import CLAIMS
-from pytest_occlusion.job import Measured
+from pytest_occlusion.engine.job import Measured
+from pytest_occlusion.engine.results import CellResult
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.gate.provenance import Provenance
+from pytest_occlusion.gate.snapshots import pack_bits
+from pytest_occlusion.gate.verdicts import Verdict, drift
+from pytest_occlusion.insight.claims import CLAIMS, Finding
 from pytest_occlusion.occlusion.levels import severity_of
-from pytest_occlusion.provenance import Provenance
 from pytest_occlusion.reporting.timings import merged, timing_records
-from pytest_occlusion.results import CellResult
 from pytest_occlusion.retrieval.degradation import degradation
 from pytest_occlusion.retrieval.significance import holm
-from pytest_occlusion.session import Session
-from pytest_occlusion.settings import CLAIM_NAMES
-from pytest_occlusion.snapshots import pack_bits
-from pytest_occlusion.verdicts import Verdict, drift
+from pytest_occlusion.suite.settings import CLAIM_NAMES
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -123,14 +122,18 @@ def _corpus_record(session: Session) -> Record:
     }
 
 
-def claim_record(check: ClaimCheck) -> Record:
-    """Everything the controller needs to know of one claim."""
-    finding = check.finding
+def claim_record(finding: Finding, expected: str | None) -> Record:
+    """Everything the controller needs to know of one claim.
+
+    Args:
+        finding: What it came to.
+        expected: What the suite says it comes to.
+    """
     return {
-        "claim": check.name,
-        "statement": CLAIMS[check.name].statement,
+        "claim": finding.claim,
+        "statement": CLAIMS[finding.claim].statement,
         "outcome": finding.outcome,
-        "expected": check.expected,
+        "expected": expected,
         "unit": finding.unit,
         "estimates": [
             {

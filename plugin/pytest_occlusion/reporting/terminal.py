@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_occlusion.claims import told_of
+from pytest_occlusion.gate.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
+from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, level_text
 from pytest_occlusion.reporting.levels import half_text
 from pytest_occlusion.reporting.timings import per_second, speed_lines
 from pytest_occlusion.reporting.views import baseline_recall, curve_groups, focus_k, ks_of
-from pytest_occlusion.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
 
 Results = Mapping[str, Any]
 Cell = Mapping[str, Any]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_occlusion.grid import Cell
-from pytest_occlusion.job import Measured
+from pytest_occlusion.engine.job import Measured
+from pytest_occlusion.suite.grid import Cell
 
 Record = dict[str, Any]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_occlusion import grid
-from pytest_occlusion.grid import MAIN_OCCLUDER
-from pytest_occlusion.provenance import FIELDS, shown_change
+from pytest_occlusion.gate.provenance import FIELDS, shown_change
+from pytest_occlusion.suite import grid
+from pytest_occlusion.suite.grid import MAIN_OCCLUDER
 
 Results = Mapping[str, Any]
 Cell = Mapping[str, Any]

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pytest_occlusion.grid import MAIN_OCCLUDER
 from pytest_occlusion.occlusion.levels import axis_title
 from pytest_occlusion.reporting import svg
 from pytest_occlusion.reporting.maps import (
@@ -20,6 +19,7 @@ from pytest_occlusion.reporting.maps import (
 from pytest_occlusion.reporting.mapsvg import STEPS, map_chart
 from pytest_occlusion.reporting.page.pieces import legend_places, table
 from pytest_occlusion.reporting.views import Results
+from pytest_occlusion.suite.grid import MAIN_OCCLUDER
 
 WIDEST = 12
 """Places per side up to which a table has the shape of the grid; beyond, it lists the largest."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
+from pytest_occlusion.gate.verdicts import IMPROVED, NEW, REGRESSED, SAME, WITHIN
 from pytest_occlusion.reporting import views
 from pytest_occlusion.reporting.views import Results
-from pytest_occlusion.verdicts import IMPROVED, NEW, REGRESSED, SAME, WITHIN
 
 SIGNS = {REGRESSED: "\u25bc", IMPROVED: "\u25b2", NEW: "+", SAME: "=", WITHIN: "\u2248"}
 """So that a verdict is never told by colour alone."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from pytest_occlusion.gate.verdicts import IMPROVED, NEW, REGRESSED, SAME
 from pytest_occlusion.reporting import levels, views
 from pytest_occlusion.reporting.files import headline
 from pytest_occlusion.reporting.page.pieces import ORDER, SIGNS, counted, plain, verdict_mark
 from pytest_occlusion.reporting.views import Results
-from pytest_occlusion.verdicts import IMPROVED, NEW, REGRESSED, SAME
 
 
 def summary_section(document: Results) -> Iterator[str]:

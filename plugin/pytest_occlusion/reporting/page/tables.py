@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pytest_occlusion.gate.verdicts import CHANGED, IMPROVED, REGRESSED
 from pytest_occlusion.occlusion.levels import axis_name, level_text
 from pytest_occlusion.reporting import levels, views
 from pytest_occlusion.reporting.page.pieces import (
@@ -18,7 +19,6 @@ from pytest_occlusion.reporting.page.pieces import (
     signed,
 )
 from pytest_occlusion.reporting.views import Cell, Condition, Results
-from pytest_occlusion.verdicts import CHANGED, IMPROVED, REGRESSED
 
 HEAT = 10
 """Steps of the heat scale in the style sheet."""

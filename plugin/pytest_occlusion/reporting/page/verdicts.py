@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from pytest_occlusion.gate.verdicts import IMPROVED, NEW, REGRESSED
 from pytest_occlusion.reporting import views
 from pytest_occlusion.reporting.page.pieces import p_text, percent, signed, table, verdict_mark
 from pytest_occlusion.reporting.views import Cell, Results
-from pytest_occlusion.verdicts import IMPROVED, NEW, REGRESSED
 
 LISTED = 25
 """Cells of one verdict that the verdict list names; the cell table has all."""

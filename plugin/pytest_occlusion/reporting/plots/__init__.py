@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_occlusion.engine.store import write_atomically
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.reporting.plots.gaps import gap_figure, several_corpora
 from pytest_occlusion.reporting.plots.overlay import overlays
@@ -16,7 +17,6 @@ from pytest_occlusion.reporting.plots.single import figures
 from pytest_occlusion.reporting.plots.style import fixed_style, rendered, require_matplotlib
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.views import Results
-from pytest_occlusion.store import write_atomically
 
 FORMATS = ("svg", "pdf", "png")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.grid import MAIN_OCCLUDER
 from pytest_occlusion.reporting.maps import (
     Map,
     chance_of,
@@ -23,6 +22,7 @@ from pytest_occlusion.reporting.plots.style import (
     panels,
 )
 from pytest_occlusion.reporting.views import Results
+from pytest_occlusion.suite.grid import MAIN_OCCLUDER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

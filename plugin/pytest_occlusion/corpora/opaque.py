@@ -1,0 +1,53 @@
+"""Opaque names: a query can be recognised from run to run without saying whose it is.
+
+A name is a keyed hash. The key is made at random, lies in the user's store folder readable by
+nobody else, and never leaves it: without it a name cannot be tested against a list of identifiers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from pytest_occlusion.errors import unwritable
+
+KEY_FILE = "query-names.key"
+KEY_BYTES = 32
+
+
+def read_key(root: Path | None) -> bytes:
+    """The key of a store folder, made at first use; a passing one where there is no store.
+
+    Raises:
+        OcclusionError: The folder cannot be written or read.
+    """
+    if root is None:
+        return secrets.token_bytes(KEY_BYTES)
+    try:
+        return _kept_key(root)
+    except OSError as fault:
+        raise unwritable(root, fault) from fault
+
+
+def _kept_key(root: Path) -> bytes:
+    path = root / KEY_FILE
+    with contextlib.suppress(FileExistsError):
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = path.with_name(f".{KEY_FILE}.{os.getpid()}")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        try:
+            os.link(new, path)  # fails if another worker was first; never a half-written key
+        finally:
+            new.unlink()
+    return path.read_bytes()
+
+
+def opaque_name(identifier: str, key: bytes) -> str:
+    """Ten hex digits for an identifier, the same as long as the key is."""
+    return hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:10]

@@ -1,0 +1,303 @@
+"""Embeddings: texts once per model, radiographs once per condition, batch after batch.
+
+One pass over the canvases does all conditions: a batch is occluded on the device in every way that
+is asked for while it is there. The batches of all shards are one queue for the threads; canvases
+are read ahead of it and finished embeddings written behind it, so that neither is waited for.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_occlusion.corpora.base import Radiograph
+from pytest_occlusion.corpora.digests import settings_digest
+from pytest_occlusion.corpora.progress import Progress
+from pytest_occlusion.engine.drawing import Shard
+from pytest_occlusion.engine.job import ENGINE, Condition, Job
+from pytest_occlusion.engine.models import ModelRecord
+from pytest_occlusion.engine.parallel import batch_map
+from pytest_occlusion.engine.staging import Staged, stage_to
+from pytest_occlusion.errors import OcclusionError
+
+if TYPE_CHECKING:
+    import torch
+
+    from pytest_occlusion.encoders.base import Encoder
+
+EVEN = 4
+"""Pieces per thread towards the end of the work: the last one is waited for by all threads."""
+
+
+def embed_texts(job: Job, encoder: Encoder, threads: int) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Embeddings of the distinct texts ``[T, D]`` on the device, once per model."""
+    import torch
+
+    texts = job.task.texts
+    key = settings_digest([ENGINE, job.record.key, settings_digest(list(texts))])
+    with job.store.lock(key):
+        kept = job.store.read("texts", key)
+        if kept is None:
+            start = time.perf_counter()
+            progress = Progress(f"{job.label}: encoding", len(texts), "texts", job.say)
+            # A batch is padded to its longest text.
+            order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+
+            def embed(at: int) -> tuple[torch.Tensor, list[int]]:
+                some = [texts[place] for place in order[at : at + job.batch_size]]
+                found = encoder.embed_texts(some), encoder.count_tokens(some)
+                progress.add(len(some))
+                return found
+
+            # The longest first: the last batch is waited for by all threads.
+            starts = range(0, len(texts), job.batch_size)[::-1]
+            pieces, counts = zip(*batch_map(embed, starts, threads=threads), strict=True)
+            embeddings = torch.cat(pieces[::-1])[torch.tensor(order).argsort().to(encoder.device)]
+            lengths = [length for some in counts for length in some]
+            fields = {
+                "truncated": sum(length > encoder.token_limit for length in lengths),
+                "texts": len(texts),
+                "text_seconds": time.perf_counter() - start,
+            }
+            job.store.write("texts", key, {"embeddings": embeddings.cpu().numpy()}, fields)
+            return embeddings, fields
+    embeddings = torch.from_numpy(np.array(kept.arrays["embeddings"])).to(encoder.device)
+    return embeddings, dict(kept.fields)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The conditions of one shard that the store does not have.
+
+    Attributes:
+        shard: Radiographs and canvases.
+        done: Embeddings ``[n, D]`` that it has; the others are added.
+        keys: Where the store has embeddings, or will have them.
+        pieces: What is left to do: (first row, last row, conditions).
+    """
+
+    shard: Shard
+    done: dict[Condition, torch.Tensor]
+    keys: Mapping[Condition, str]
+    pieces: Sequence[tuple[int, int, Sequence[Condition]]]
+
+
+@dataclass
+class _Effort:
+    """What a pass came to so far.
+
+    Attributes:
+        batch_size: The one in force; falls when memory runs out and stays there.
+        busy: Seconds in which threads encoded, all threads together.
+    """
+
+    batch_size: int
+    busy: list[float] = field(default_factory=list)
+
+
+def embed_images(
+    job: Job,
+    encoder: Encoder,
+    shards: Sequence[Shard],
+    conditions: Sequence[Condition],
+    threads: int,
+) -> tuple[dict[Condition, torch.Tensor], dict[str, Any]]:
+    """Embeddings ``[N, D]`` on the device for every condition, and what they cost.
+
+    Raises:
+        OcclusionError: Memory does not suffice for one image.
+    """
+    import torch
+
+    total = sum(len(shard.radiographs) for shard in shards) * len(conditions)
+    progress = Progress(f"{job.label}: encoding", total, "occluded radiographs", job.say)
+    parts = _parts(job, encoder, shards, conditions, threads, progress)
+    left = [part for part in parts if part.pieces]
+    effort, stage = _Effort(job.batch_size), stage_to(encoder.device)
+
+    def pieces() -> Iterator[_Piece]:
+        for part in left:
+            staged = stage.put(part.shard.canvases())
+            for first, last, some in part.pieces:
+                yield _Piece(staged, part.shard.radiographs, first, last, some)
+
+    def embed(piece: _Piece) -> list[torch.Tensor]:
+        start = time.perf_counter()
+        found = _embed(encoder, piece, effort, progress)
+        stage.finish()
+        effort.busy.append(time.perf_counter() - start)
+        return found
+
+    start = time.perf_counter()
+    # On one thread of a CPU nothing can be done meanwhile.
+    ahead = threads if threads > 1 or encoder.device.type != "cpu" else None
+    encoded = 0
+    with closing(batch_map(embed, pieces(), threads=threads, ahead=ahead)) as results:
+        for part in left:
+            rows: dict[Condition, list[torch.Tensor]] = {}
+            found = islice(results, len(part.pieces))
+            for (_, _, some), embedded in zip(part.pieces, found, strict=True):
+                for condition, embeddings in zip(some, embedded, strict=True):
+                    rows.setdefault(condition, []).append(embeddings)
+            for condition, several in rows.items():
+                part.done[condition] = torch.cat(several)
+                array = part.done[condition].cpu().numpy()
+                job.store.write("embeddings", part.keys[condition], {"embeddings": array})
+            encoded += len(part.shard.radiographs) * len(rows)
+    seconds = sum(effort.busy) / max(1, threads)
+    fields = {
+        "encode_seconds": seconds,
+        "wait_seconds": max(0.0, time.perf_counter() - start - seconds) if left else 0.0,
+        "encoded_images": encoded,
+        "images_per_second": encoded / seconds if seconds else None,
+        "batch_size": effort.batch_size,
+    }
+    return {c: torch.cat([part.done[c] for part in parts]) for c in conditions}, fields
+
+
+def _parts(
+    job: Job,
+    encoder: Encoder,
+    shards: Sequence[Shard],
+    conditions: Sequence[Condition],
+    threads: int,
+    progress: Progress,
+) -> list[_Part]:
+    """What the store has of each shard, and how the rest is cut into pieces."""
+    import torch
+
+    size = job.batch_size
+    later = sum(math.ceil(len(shard.radiographs) / size) for shard in shards)
+    parts = []
+    for shard in shards:
+        count = len(shard.radiographs)
+        done: dict[Condition, torch.Tensor] = {}
+        keys = _embedding_keys(job.record, conditions, shard.radiographs)
+        for condition, key in keys.items():
+            kept = job.store.read("embeddings", key)
+            if kept is not None:
+                array = np.array(kept.arrays["embeddings"])
+                done[condition] = torch.from_numpy(array).to(encoder.device)
+                progress.add(count)
+        missing = [condition for condition in conditions if condition not in done]
+        groups = 1 if threads == 1 else math.ceil(EVEN * threads / later)
+        share = max(1, math.ceil(len(missing) / groups))
+        pieces = [
+            (first, min(first + size, count), missing[at : at + share])
+            for at in range(0, len(missing), share)
+            for first in range(0, count, size)
+        ]
+        parts.append(_Part(shard, done, keys, pieces))
+        later -= math.ceil(count / size)
+    return parts
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Work for one thread: some rows of a shard under some conditions.
+
+    Attributes:
+        staged: Canvases of the shard.
+        radiographs: Of the shard.
+        first: First row.
+        last: Row after the last.
+        conditions: How they are shown.
+    """
+
+    staged: Staged
+    radiographs: Sequence[Radiograph]
+    first: int
+    last: int
+    conditions: Sequence[Condition]
+
+    def rows(self, first: int, last: int) -> _Piece:
+        """The same conditions for some of its rows."""
+        return _Piece(self.staged, self.radiographs, first, last, self.conditions)
+
+
+def _embed(
+    encoder: Encoder, piece: _Piece, effort: _Effort, progress: Progress
+) -> list[torch.Tensor]:
+    """Embeddings of a piece, one tensor per condition; in halves where memory runs out."""
+    import torch
+
+    count = piece.last - piece.first
+    if count > effort.batch_size:
+        starts = range(piece.first, piece.last, effort.batch_size)
+        smaller = [piece.rows(at, min(at + effort.batch_size, piece.last)) for at in starts]
+        embedded = [_embed(encoder, one, effort, progress) for one in smaller]
+        return [torch.cat(several) for several in zip(*embedded, strict=True)]
+    results: list[torch.Tensor] = []
+    try:
+        for embeddings in _embed_batch(encoder, piece):
+            results.append(embeddings)
+            progress.add(count)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
+        if not _is_out_of_memory(fault):
+            raise
+        if count == 1:
+            raise OcclusionError(
+                f"memory does not suffice for one image on {encoder.device}",
+                remedy="use --occlusion-device cpu, or free the device",
+            ) from fault
+        effort.batch_size = max(1, count // 2)
+        progress.add(-len(results) * count)  # they are done again in halves
+    else:
+        return results
+    if encoder.device.type == "cuda":  # pragma: no cover - needs a GPU
+        torch.cuda.empty_cache()
+    return _embed(encoder, piece, effort, progress)
+
+
+def _embed_batch(encoder: Encoder, piece: _Piece) -> Iterator[torch.Tensor]:
+    """Embeddings of one batch under each condition, in order."""
+    from pytest_occlusion.occlusion import Corrupted, Occlusion, prepare
+
+    batch = piece.staged.rows(piece.first, piece.last).to(encoder.device, non_blocking=True)
+    keys = [radiograph.key for radiograph in piece.radiographs[piece.first : piece.last]]
+    prepared: dict[tuple[str, str, int], Occlusion | Corrupted] = {}
+    left = Counter((one.occluder, one.fill, one.seed) for one in piece.conditions if one.ratio)
+    for condition in piece.conditions:
+        canvas = batch
+        if condition.ratio:
+            how = (condition.occluder, condition.fill, condition.seed)
+            if how not in prepared:
+                prepared[how] = prepare(
+                    batch,
+                    name=condition.occluder,
+                    fill=condition.fill,
+                    keys=keys,
+                    seed=condition.seed,
+                )
+            canvas = prepared[how].at(condition.ratio)
+            left[how] -= 1
+            if not left[how]:  # a map has hundreds of occluders, each with noise of its own
+                del prepared[how]
+        yield encoder.embed_canvases(canvas)
+
+
+def _is_out_of_memory(fault: Exception) -> bool:
+    import torch
+
+    if isinstance(fault, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(fault)  # CPU allocators raise a plain RuntimeError
+    return "out of memory" in text or "can't allocate memory" in text
+
+
+def _embedding_keys(
+    record: ModelRecord, conditions: Sequence[Condition], radiographs: Sequence[Radiograph]
+) -> dict[Condition, str]:
+    shown = settings_digest([[radiograph.key, radiograph.content] for radiograph in radiographs])
+    return {
+        condition: settings_digest([ENGINE, record.key, condition.key, shown])
+        for condition in conditions
+    }

@@ -1,0 +1,165 @@
+"""The pipeline: canvases -> occlude on the device -> encode -> ranks, one pass for all ratios.
+
+``measure(job)`` is the one narrow call through which everything above asks for numbers; a
+distributed engine could answer it as well. Every stage looks into the store first and leaves its
+result there, so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_occlusion.corpora.digests import settings_digest
+from pytest_occlusion.engine.drawing import draw_shards
+from pytest_occlusion.engine.embedding import embed_images, embed_texts
+from pytest_occlusion.engine.job import ENGINE, Condition, Job, Measured, Want
+from pytest_occlusion.engine.parallel import batch_map, batch_threads
+from pytest_occlusion.engine.store import Store
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.occlusion.levels import level_sentence
+from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
+from pytest_occlusion.suite.grid import REVERSE
+
+if TYPE_CHECKING:
+    import torch
+
+
+def measure(job: Job) -> dict[Want, Measured]:
+    """Ranks for every (condition, direction) of a job.
+
+    Raises:
+        OcclusionError: Radiographs that cannot be decoded (all, before anything is encoded),
+            embeddings that are not finite or zero, or memory that does not suffice for one image.
+    """
+    wants = [(condition, way) for condition in job.conditions for way in job.directions]
+    keys = {want: _ranks_key(job, *want) for want in wants}
+    found = {want: kept for want in wants if (kept := _kept(job, keys[want], want))}
+    if len(found) == len(wants):
+        return found
+    with contextlib.ExitStack() as locks:
+        # In one order for every worker, or two of them could wait for each other.
+        for key in sorted({keys[want] for want in wants if want not in found}):
+            locks.enter_context(job.store.lock(key))
+        for want in wants:
+            if want not in found and (kept := _kept(job, keys[want], want)):
+                found[want] = kept
+        missing = [want for want in wants if want not in found]
+        if missing:
+            for want, measured in _compute(job, missing):
+                found[want] = measured
+                _write_ranks(job.store, keys[want], measured)
+    return found
+
+
+def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]:
+    encoder = job.encoder()  # imports torch in its own way, so before anything else does
+
+    import torch
+
+    from pytest_occlusion.encoders.devices import exact_matmul, peak_bytes
+    from pytest_occlusion.occlusion import achieved_area
+
+    start = time.perf_counter()
+    shards = draw_shards(job, encoder.canvas)
+    drawn_seconds = time.perf_counter() - start
+    shown = list(dict.fromkeys(condition.shown for condition, _ in wants))
+    with exact_matmul(), batch_threads(encoder.device) as threads:
+        texts, text_fields = embed_texts(job, encoder, threads)
+        images, image_fields = embed_images(job, encoder, shards, shown, threads)
+        fields = {
+            **text_fields,
+            **image_fields,
+            "draw_seconds": drawn_seconds,
+            "radiographs": len(job.task.radiographs),
+            "peak_bytes": peak_bytes(encoder.device),
+            "pass": uuid.uuid4().hex[:12],
+            "device": _device_name(encoder.device),
+        }
+        candidates = texts[job.task.candidate_text]
+        groups = np.arange(len(candidates))
+
+        def rank(want: Want) -> tuple[Want, Measured]:
+            condition, direction = want
+            start = time.perf_counter()
+            queries = images[condition.shown]
+            try:
+                if direction == REVERSE:
+                    ranks = rank_groups(candidates, queries, groups, job.task.radiograph_group)
+                else:
+                    ranks = rank_groups(queries, candidates, job.task.radiograph_group, groups)
+            except OcclusionError as fault:
+                level = level_sentence(condition.occluder, condition.ratio)
+                where = f"model {job.label} at {level}"
+                raise OcclusionError(f"{where}: {fault.problem}", remedy=fault.remedy) from fault
+            seconds = time.perf_counter() - start
+            area = achieved_area(
+                condition.occluder, condition.ratio, encoder.canvas.height, encoder.canvas.width
+            )
+            own = {"rank_seconds": seconds, "achieved": area}
+            similarity = None
+            if job.similarity and direction != REVERSE:
+                positives = candidates[torch.from_numpy(job.task.radiograph_group)]
+                similarity = (queries * positives).sum(dim=1).float().cpu().numpy()
+            return want, Measured(ranks, {**fields, **own}, fresh=True, similarity=similarity)
+
+        yield from batch_map(rank, wants, threads=threads)
+
+
+def _device_name(device: torch.device) -> str:
+    import torch
+
+    if device.type == "cuda":  # pragma: no cover - needs a GPU
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return device.type
+
+
+def _ranks_key(job: Job, condition: Condition, direction: str) -> str:
+    return settings_digest(
+        [
+            ENGINE,
+            job.record.key,
+            condition.shown.key,
+            direction,
+            job.corpus.fingerprint,
+            job.task.digest,
+        ]
+    )
+
+
+def _kept(job: Job, key: str, want: Want) -> Measured | None:
+    """What the store has, if that is all that the job asks for."""
+    found = _read_ranks(job.store, key)
+    asked = job.similarity and want[1] != REVERSE
+    return None if found and asked and found.similarity is None else found
+
+
+def _read_ranks(store: Store, key: str) -> Measured | None:
+    entry = store.read("ranks", key)
+    if entry is None:
+        return None
+    fields = dict(entry.fields)
+    ranks = Ranks(
+        **{
+            name: entry.arrays[name].astype(np.int64)
+            for name in ("above", "tied", "tied_positives", "positives")
+        },
+        candidates=fields.pop("candidates"),
+    )
+    return Measured(ranks, fields, fresh=False, similarity=entry.arrays.get("similarity"))
+
+
+def _write_ranks(store: Store, key: str, measured: Measured) -> None:
+    ranks = measured.ranks
+    arrays = {
+        name: getattr(ranks, name).astype(np.int32)
+        for name in ("above", "tied", "tied_positives", "positives")
+    }
+    if measured.similarity is not None:
+        arrays["similarity"] = measured.similarity
+    store.write("ranks", key, arrays, {**measured.fields, "candidates": ranks.candidates})

@@ -1,0 +1,122 @@
+"""From ranks to the numbers of a cell: recall, floors, interval, which queries hit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.corpora.task import Task
+from pytest_occlusion.engine.job import Measured
+from pytest_occlusion.retrieval.intervals import (
+    Resamples,
+    draw_resamples,
+    interval,
+    resampled_means,
+)
+from pytest_occlusion.retrieval.recall import (
+    FloatArray,
+    chance_recall,
+    constant_recall,
+    hit_probability,
+    mean_reciprocal_rank,
+    middle_rank,
+)
+from pytest_occlusion.suite.grid import REVERSE, Cell
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What one cell measured.
+
+    Attributes:
+        cell: Which one.
+        recall: Share of queries with a hit, ties at their expectation, in [0, 1].
+        hits: Expected hits over all queries, rounded; whole where nothing ties.
+        queries: Queries, counted once per mask seed.
+        chance: Recall of a random ranking.
+        constant: Recall of the best ranking that ignores the query.
+        ci_low: Lower end of the 95 % interval of ``recall``.
+        ci_high: Upper end.
+        median_rank: Median over the queries.
+        mrr: Mean reciprocal rank.
+        tied: Share of queries whose positive ties with another candidate.
+        hit_queries: bool ``[queries]``, in corpus order, seed after seed.
+    """
+
+    cell: Cell
+    recall: float
+    hits: int
+    queries: int
+    chance: float
+    constant: float
+    ci_low: float
+    ci_high: float
+    median_rank: float
+    mrr: float
+    tied: float
+    hit_queries: NDArray[np.bool_]
+
+
+def task_resamples(task: Task, direction: str) -> Resamples:
+    """Resamples of the patients behind the queries of one direction."""
+    patients = task.candidate_patient if direction == REVERSE else task.radiograph_patient
+    return draw_resamples(patients)
+
+
+def cell_results(
+    cells: Sequence[Cell], measured: Sequence[Measured], task: Task, resamples: Resamples
+) -> list[CellResult]:
+    """Results of cells that share one condition and differ in k.
+
+    Args:
+        cells: Cells of one (model, direction, occluder, ratio).
+        measured: Ranks of that condition, one per mask seed; their queries are pooled.
+        task: What was retrieved from what.
+        resamples: From :func:`task_resamples` for the same direction.
+    """
+    direction = cells[0].direction
+    groups = np.arange(len(task.candidate_text)) if direction == REVERSE else task.radiograph_group
+    ranks = [one.ranks for one in measured]
+    # One column per k, averaged over seeds: a patient's queries stay together in every resample.
+    chances = [[hit_probability(one, cell.k) for cell in cells] for one in ranks]
+    by_query = np.mean(chances, axis=0).T
+    means = resampled_means(resamples, by_query)
+    median = float(np.median(np.concatenate([middle_rank(one) for one in ranks])))
+    mrr = float(np.mean([mean_reciprocal_rank(one) for one in ranks]))
+    tied = float(np.mean([(one.tied > 0).mean() for one in ranks]))
+    results = []
+    for column, cell in enumerate(cells):
+        pooled = np.concatenate([seed[column] for seed in chances])
+        low, high = interval(means[:, column])
+        results.append(
+            CellResult(
+                cell=cell,
+                recall=float(pooled.mean()),
+                hits=round(float(pooled.sum())),
+                queries=len(pooled),
+                chance=chance_recall(ranks[0], cell.k),
+                constant=constant_recall(groups, cell.k),
+                ci_low=low,
+                ci_high=high,
+                median_rank=median,
+                mrr=mrr,
+                tied=tied,
+                hit_queries=pooled >= 0.5,
+            )
+        )
+    return results
+
+
+def sampled_recall(measured: Sequence[Measured], k: int, resamples: Resamples) -> FloatArray:
+    """Recall@k of the whole sample, then of every resample: float64 ``[1 + B]``.
+
+    Args:
+        measured: Ranks of one condition, one per mask seed.
+        k: Cut-off.
+        resamples: From :func:`task_resamples`.
+    """
+    by_query = np.mean([hit_probability(one.ranks, k) for one in measured], axis=0)
+    return np.concatenate([[by_query.mean()], resampled_means(resamples, by_query)])

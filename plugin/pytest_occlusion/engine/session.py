@@ -1,0 +1,343 @@
+"""What one process holds open for the cells that ask: corpus, encoder, ranks, results.
+
+A cell asks for its result; the first cell of a model makes the pipeline measure everything that the
+selected cells of that model need, and the others look it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.corpora import Corpus, load_corpus
+from pytest_occlusion.corpora.opaque import opaque_name, read_key
+from pytest_occlusion.corpora.task import Task, build_task
+from pytest_occlusion.engine.decoding import Decoders
+from pytest_occlusion.engine.drawing import in_shards
+from pytest_occlusion.engine.job import Condition, Job, Measured
+from pytest_occlusion.engine.models import ModelRecord, check_model, known_record, open_encoder
+from pytest_occlusion.engine.pipeline import measure
+from pytest_occlusion.engine.results import (
+    CellResult,
+    cell_results,
+    sampled_recall,
+    task_resamples,
+)
+from pytest_occlusion.engine.store import Store
+from pytest_occlusion.errors import MissingError, OcclusionError, listed
+from pytest_occlusion.retrieval.intervals import Resamples
+from pytest_occlusion.retrieval.recall import FloatArray
+from pytest_occlusion.suite.grid import REVERSE, Cell, Curve, takes_whole_models
+from pytest_occlusion.suite.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_occlusion.encoders.base import Encoder
+
+
+@dataclass(frozen=True)
+class Later:
+    """Cells that questions asked at the end will need: best measured while the encoder is open.
+
+    Attributes:
+        cells: Model -> these cells.
+        asked: Model whose other cells are measured -> whether the questions will be asked of it.
+    """
+
+    cells: Callable[[str], Sequence[Cell]]
+    asked: Callable[[str], bool]
+
+
+@dataclass
+class Session:
+    """Measurements of one run in one process.
+
+    Attributes:
+        settings: What to do.
+        wanted: The cells that were selected (known once tests are collected).
+        later: What questions beyond the cells' own will need, where some were selected.
+        workers: Processes that share the work.
+        say: Where progress lines go.
+    """
+
+    settings: Settings
+    wanted: Sequence[Cell] = ()
+    later: Later | None = None
+    workers: int = 1
+    say: Callable[[str], None] = print
+    store: Store = field(init=False)
+    decoders: Decoders = field(default_factory=Decoders, init=False)
+    _results: dict[Cell, CellResult] = field(default_factory=dict, init=False)
+    _measured: dict[tuple[str, Condition, str], Measured] = field(default_factory=dict, init=False)
+    _faults: dict[str, OcclusionError] = field(default_factory=dict, init=False)
+    _records: dict[str, ModelRecord] = field(default_factory=dict, init=False)
+    _resamples: dict[str, Resamples] = field(default_factory=dict, init=False)
+    _sampled: dict[Cell, FloatArray] = field(default_factory=dict, init=False)
+    _open: tuple[str, Encoder] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Name the store; nothing is opened yet."""
+        self.store = Store(self.settings.store)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The corpus, loaded and checked at first use."""
+        if self.settings.corpus_missing:
+            names = ", ".join(f"${name}" for name in self.settings.corpus_missing)
+            raise MissingError(
+                f"the corpus needs the environment variable {names}, which is not set",
+                remedy="export it, or name another corpus with --occlusion-corpus",
+            )
+        return load_corpus(
+            self.settings.corpus,
+            base=self.settings.base,
+            split=self.settings.split,
+            memory=self.store,
+            say=self.say,
+        )
+
+    @cached_property
+    def task(self) -> Task:
+        """What is retrieved from what."""
+        return build_task(
+            self.corpus,
+            text_rule=self.settings.text_rule,
+            candidates=self.settings.candidates,
+        )
+
+    def preflight(self, models: Sequence[str]) -> dict[str, str]:
+        """Find what can be found wrong before anything takes long.
+
+        Args:
+            models: Names of the models that will be needed.
+
+        Returns:
+            Models that are to be skipped -> why; empty unless the settings allow what is missing.
+
+        Raises:
+            OcclusionError: Faults of the corpus, or of models and ks, listed.
+        """
+        allowed = self.settings.allow_missing
+        found = {name: check_model(self.settings.model(name)) for name in models}
+        absent = {
+            name: f"{fault.problem} ({fault.remedy})"
+            for name, fault in found.items()
+            if allowed and isinstance(fault, MissingError)
+        }
+        faults = [
+            f"{fault.problem} ({fault.remedy})"
+            for name, fault in found.items()
+            if fault and name not in absent
+        ]
+        if faults:
+            raise OcclusionError(
+                f"{len(faults)} of {len(models)} models cannot be loaded:\n{listed(faults)}",
+                remedy="correct the paths, leave models out with --occlusion-models, or skip what "
+                "is missing with --occlusion-allow-missing",
+            )
+        try:
+            self._check_ks()
+        except MissingError as fault:
+            if not allowed:
+                raise
+            return dict.fromkeys(models, f"{fault.problem} ({fault.remedy})")
+        return absent
+
+    def _check_ks(self) -> None:
+        candidates = len(self.task.candidate_text)
+        images = len(self.task.radiographs)
+        faults = [
+            f"k = {k}: there are only {count} {what}"
+            for way, count, what in (
+                ("image-to-text", candidates, "candidate texts"),
+                ("text-to-image", images, "candidate radiographs"),
+            )
+            if way in self.settings.grid.directions
+            for k in self.settings.grid.ks
+            if k > count
+        ]
+        if faults:
+            raise OcclusionError(
+                f"the corpus {self.corpus.name!r} is too small for this suite:\n{listed(faults)}",
+                remedy=f"choose ks up to {candidates} with --occlusion-ks, or a larger corpus",
+            )
+
+    def result(self, cell: Cell) -> CellResult:
+        """The result of one cell.
+
+        Raises:
+            OcclusionError: Whatever stopped its model from being measured; said once in full and
+                then referred to.
+        """
+        if cell not in self._results:
+            self._measure(cell)
+        return self._results[cell]
+
+    def curve(self, curve: Curve, k: int) -> list[CellResult]:
+        """Results of one k over all ratios of a curve."""
+        grid = self.settings.grid
+        return [
+            self.result(Cell(curve.model, curve.direction, curve.occluder, ratio, k))
+            for ratio in grid.levels(curve.occluder)
+        ]
+
+    def sampled_recall(self, cell: Cell) -> FloatArray:
+        """Recall of the whole sample, then of every resample: float64 ``[1 + B]``."""
+        if cell not in self._sampled:  # several claims look at the same cells
+            self.result(cell)
+            patients = self._patients_of(cell.direction)
+            self._sampled[cell] = sampled_recall(self.measured(cell), cell.k, patients)
+        return self._sampled[cell]
+
+    def record(self, model: str) -> ModelRecord:
+        """What a model is, opened only if no earlier run has seen it."""
+        if model not in self._records:
+            settings = self.settings.model(model)
+            known = known_record(settings, self.settings.precision_of(settings), self.store)
+            if known is None:
+                # A new model most likely shows new canvases; in an empty store that is certain.
+                radiographs = self.corpus.chosen(self.task.radiographs.tolist())
+                if self.workers == 1 and not self.store.any("canvases"):
+                    self.decoders.open_ahead(in_shards(radiographs))
+                else:
+                    self.decoders.start(len(radiographs))
+                self.encoder(model)
+            else:
+                self._records[model] = known
+        return self._records[model]
+
+    def encoder(self, model: str) -> Encoder:
+        """The opened encoder; one at a time is kept in memory."""
+        if self._open is None or self._open[0] != model:
+            self._open = None
+            settings = self.settings.model(model)
+            encoder, self._records[model] = open_encoder(
+                settings,
+                precision=self.settings.precision_of(settings),
+                device=self.settings.device,
+                store=self.store,
+            )
+            self._open = (model, encoder)
+        return self._open[1]
+
+    def patients(self, direction: str) -> NDArray[np.int64]:
+        """int64 ``[N]``: the patient behind each query of one direction."""
+        return self._patients_of(direction).cluster
+
+    def _patients_of(self, direction: str) -> Resamples:
+        if direction not in self._resamples:
+            self._resamples[direction] = task_resamples(self.task, direction)
+        return self._resamples[direction]
+
+    def query_name(self, cell: Cell, place: int) -> str:
+        """What failures call a query: an opaque name, or its own if the user asked for that."""
+        task = self.task
+        if cell.direction == REVERSE:
+            candidate = place % len(task.candidate_text)
+            row = task.radiographs[int(np.flatnonzero(task.radiograph_group == candidate)[0])]
+            name = self.corpus.studies[self.corpus.radiographs[row].study].key
+        else:
+            name = self.corpus.radiographs[task.radiographs[place % len(task.radiographs)]].key
+        return name if self.settings.show_queries else opaque_name(name, self._name_key)
+
+    @cached_property
+    def _name_key(self) -> bytes:
+        return read_key(self.store.root)
+
+    def measured(self, cell: Cell) -> list[Measured]:
+        """Ranks behind a measured cell, one per mask seed."""
+        return [self._measured[cell.model, c, cell.direction] for c in self.conditions(cell)]
+
+    def conditions(self, cell: Cell) -> list[Condition]:
+        """How a cell's radiographs are shown, one for each mask seed."""
+        return [
+            Condition(cell.occluder, cell.ratio, self.settings.fill, seed)
+            for seed in self.settings.seeds
+        ]
+
+    def together(self, cell: Cell) -> list[Cell]:
+        """The cells to measure in one go with this one."""
+        others = [
+            other
+            for other in self.wanted
+            if other.model == cell.model and (self._whole or other.tag == cell.tag)
+        ]
+        if cell in others:
+            return others
+        beside = self._unmeasured(cell.model)
+        return beside if cell in beside else [*others, cell]
+
+    def _unmeasured(self, model: str) -> list[Cell]:
+        """What later questions need of a model and no cell's own test measures."""
+        cells = self.later.cells(model) if self.later else ()
+        return [cell for cell in cells if cell not in self._results and cell not in self.wanted]
+
+    @property
+    def _whole(self) -> bool:
+        """Whether this process measures whole models."""
+        return takes_whole_models(self.settings.grid, self.workers)
+
+    def _measure(self, cell: Cell) -> None:
+        if cell.model in self._faults:
+            first = self._faults[cell.model].problem.splitlines()[0]
+            raise OcclusionError(f"not measured, as reported in full above: {first}")
+        try:
+            together = self.together(cell)
+            if self._whole and self.store.root is None:  # a second pass would decode again
+                together += [one for one in self._unmeasured(cell.model) if one not in together]
+            self._measure_cells(together)
+            beside = self._unmeasured(cell.model)
+            if beside and self._whole and self.later and self.later.asked(cell.model):
+                self._measure_cells(beside)
+        except OcclusionError as fault:
+            self._faults[cell.model] = fault
+            raise
+
+    def _measure_cells(self, cells: Sequence[Cell]) -> None:
+        for (condition, direction), measured in measure(self.job_for(cells)).items():
+            self._measured[cells[0].model, condition, direction] = measured
+        self._summarise(cells)
+
+    def job_for(self, cells: Sequence[Cell]) -> Job:
+        """What has to be measured for cells of one model."""
+        return replace(
+            self.job_of(cells[0].model),
+            conditions=list(dict.fromkeys(c for one in cells for c in self.conditions(one))),
+            directions=list(dict.fromkeys(one.direction for one in cells)),
+        )
+
+    def close(self) -> None:
+        """Let go of processes and weights; what was measured stays known."""
+        self.decoders.close()
+        self._open = None
+
+    def job_of(self, model: str) -> Job:
+        """A model's job, so far without anything to measure."""
+        return Job(
+            label=model,
+            record=self.record(model),
+            encoder=lambda: self.encoder(model),
+            corpus=self.corpus,
+            task=self.task,
+            conditions=(),
+            directions=(),
+            store=self.store,
+            batch_size=self.settings.batch_size,
+            say=self.say,
+            decoders=self.decoders,
+        )
+
+    def _summarise(self, cells: Sequence[Cell]) -> None:
+        """Results of all cells whose ranks have just come."""
+        groups: dict[tuple[Curve, float], list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault((cell.curve, cell.ratio), []).append(cell)
+        for group in groups.values():
+            measured = self.measured(group[0])
+            resamples = self._patients_of(group[0].direction)
+            for result in cell_results(group, measured, self.task, resamples):
+                self._results[result.cell] = result

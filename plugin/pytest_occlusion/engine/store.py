@@ -1,0 +1,216 @@
+"""What is kept on disk between runs: canvases, embeddings, ranks, and what is known of files.
+
+An entry is a safetensors file named by the digest of everything that its numbers depend on. It is
+written under a temporary name and renamed, carries a checksum that is verified on every read, and
+is dropped and rebuilt when that fails. Several workers and several runs may share one store.
+
+Keys are digests and values are numbers: no text and no identifier is ever stored in the clear.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_occlusion.errors import OcclusionError, unwritable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+"""Part of every file; entries of another schema are treated as absent."""
+
+log = logging.getLogger("pytest_occlusion.engine.store")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored record.
+
+    Attributes:
+        arrays: Name -> array, read-only.
+        fields: Plain data that belongs to them (timings, counts).
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of entries, or nothing at all when ``root`` is ``None`` (``--occlusion-no-store``).
+
+    Attributes:
+        root: The folder; made on the first write, readable by its owner only.
+        damaged: Filled with one line per entry that failed its check and was dropped.
+    """
+
+    root: Path | None
+    damaged: list[str] = field(default_factory=list)
+
+    def path(self, kind: str, key: str) -> Path:
+        """Where the entry of this key lies (whether it exists or not)."""
+        if self.root is None:
+            raise OcclusionError(
+                "there is no store in this run", remedy="drop --occlusion-no-store"
+            )
+        return self.root / f"v{SCHEMA}" / kind / key[:2] / f"{key}.safetensors"
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether there is an entry of this key; it may yet turn out to be damaged."""
+        return self.root is not None and self.path(kind, key).exists()
+
+    def any(self, kind: str) -> bool:
+        """Whether there is an entry of this kind."""
+        folder = None if self.root is None else self.root / f"v{SCHEMA}" / kind
+        return folder is not None and folder.exists() and next(folder.iterdir(), None) is not None
+
+    def read(self, kind: str, key: str) -> Entry | None:
+        """The entry, verified; ``None`` when it is absent or was damaged (then it is removed)."""
+        if self.root is None:
+            return None
+        path = self.path(kind, key)
+        try:
+            return _load(path)
+        except FileNotFoundError:
+            return None
+        except Exception as fault:  # whatever a damaged file makes the reader raise
+            reason = f"{kind} entry {key[:12]} was damaged ({type(fault).__name__}) and is rebuilt"
+            self.damaged.append(reason)
+            log.warning("%s", reason)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+
+    def write(
+        self,
+        kind: str,
+        key: str,
+        arrays: Mapping[str, NDArray[Any]],
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write an entry atomically; an entry of the same key is replaced.
+
+        Raises:
+            OcclusionError: The folder cannot be written.
+        """
+        if self.root is None:
+            return
+        path = self.path(kind, key)
+        try:
+            _make_private(self.root, path.parent)
+            _save(path, arrays, dict(fields or {}))
+        except OSError as fault:
+            raise unwritable(self.root, fault) from fault
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold the key, across processes, so that two workers never do the same work twice."""
+        if self.root is None:
+            yield
+            return
+        from filelock import FileLock
+
+        folder = self.root / f"v{SCHEMA}" / "locks"
+        lock = FileLock(folder / f"{key}.lock")
+        try:
+            _make_private(self.root, folder)
+            lock.acquire()
+        except OSError as fault:
+            raise unwritable(self.root, fault) from fault
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def default_root() -> Path:
+    """The user's cache directory for this tool (``OCCLUSION_STORE`` overrides it)."""
+    named = os.environ.get("OCCLUSION_STORE")
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pytest-occlusion")
+
+
+def _make_private(root: Path, folder: Path) -> None:
+    """Make a folder of the store; every one made here, the root too, is its owner's alone.
+
+    ``mkdir(parents=True, mode=...)`` would give the mode to the last one only.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    for one in (*reversed(folder.relative_to(root).parents), folder.relative_to(root)):
+        (root / one).mkdir(exist_ok=True, mode=0o700)
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]], fields: str) -> str:
+    import numpy as np
+
+    digest = hashlib.sha256(fields.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.hexdigest()
+
+
+def _save(path: Path, arrays: Mapping[str, NDArray[Any]], fields: dict[str, Any]) -> None:
+    import numpy as np
+    from safetensors.numpy import save
+
+    text = json.dumps(fields, sort_keys=True)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    payload = save(contiguous, {"fields": text, "sha256": _checksum(contiguous, text)})
+    # Should the machine lose power, the checksum tells what never reached the disk.
+    write_atomically(path, payload, mode=0o600, durable=False)
+
+
+def write_atomically(
+    path: Path, payload: bytes, *, mode: int = 0o666, durable: bool = True
+) -> None:
+    """Write a whole file or nothing: a temporary name beside it, flushed, then renamed.
+
+    Args:
+        path: The file; its folder exists.
+        payload: All of its bytes.
+        mode: Permissions, less the user's umask.
+        durable: Whether to wait until it is on the disk, so that it outlasts a power cut too.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(temporary, flags, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(payload)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _load(path: Path) -> Entry:
+    from safetensors import safe_open
+
+    if not path.exists():
+        raise FileNotFoundError(path)
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if _checksum(arrays, metadata["fields"]) != metadata["sha256"]:
+        raise ValueError("checksum")
+    for array in arrays.values():
+        array.flags.writeable = False
+    return Entry(arrays, json.loads(metadata["fields"]))

@@ -1,0 +1,385 @@
+"""Snapshots: a syrupy extension that keeps integers with a tolerance, and where they come from.
+
+One readable file per suite and model, ``baselines/<suite>/<model>.json``: a line per cell with
+hits and queries, below it which queries hit (a bit each, base64; no text, no identifier), above it
+the provenances the cells refer to. Files are merged under a lock and replaced as a whole, and no
+snapshot is ever deleted here: a run that leaves cells out cannot lose them.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import glob
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from syrupy.data import Snapshot, SnapshotCollection, SnapshotCollections
+from syrupy.extensions.base import AbstractSyrupyExtension
+from syrupy.location import PyTestLocation
+from syrupy.types import SerializableData, SerializedData, SnapshotIndex
+
+from pytest_occlusion.corpora.digests import settings_digest
+from pytest_occlusion.engine.results import CellResult
+from pytest_occlusion.engine.store import write_atomically
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.gate.provenance import Provenance
+from pytest_occlusion.gate.verdicts import Baseline, within
+
+SCHEMA = 1
+FOLDER = "baselines"
+
+ABANDONED = 60.0
+"""Seconds after which a temporary file has lost its writer; writing takes milliseconds."""
+
+
+class SchemaError(OcclusionError):
+    """A file that another version wrote."""
+
+
+def snapshot_index(suite: str, model: str, cell: str) -> str:
+    """The name under which syrupy knows a cell; it also says which file it lies in."""
+    return f"{suite}/{model}/{cell}"
+
+
+def snapshot_file(test_folder: Path, suite: str, model: str) -> Path:
+    """Where the baselines of one suite and model lie."""
+    return test_folder / FOLDER / suite / f"{model}.json"
+
+
+def snapshot_data(
+    result: CellResult,
+    provenance: Provenance,
+    *,
+    tolerance: int,
+    accepted: bool = False,
+    spread: float | None = None,
+) -> dict[str, Any]:
+    """What is handed to syrupy for one cell; plain data.
+
+    Args:
+        result: What was measured.
+        provenance: Under what.
+        tolerance: Queries that may change, net.
+        accepted: Whether to pass whatever the baseline says (a change that is not to turn red).
+        spread: Standard deviation of the hits over calibration runs; given, the cell is always
+            written during an update.
+    """
+    return {
+        "accepted": accepted,
+        "spread": spread,
+        "hits": result.hits,
+        "queries": result.queries,
+        "tolerance": tolerance,
+        "provenance": asdict(provenance),
+        "hit_queries": pack_bits(result.hit_queries),
+    }
+
+
+def pack_bits(bits: NDArray[np.bool_]) -> str:
+    """Bools as base64 of their packed bits."""
+    return base64.b64encode(np.packbits(bits).tobytes()).decode("ascii")
+
+
+def unpack_bits(text: str, count: int) -> NDArray[np.bool_]:
+    """The reverse of :func:`pack_bits`; raises ValueError when it cannot be."""
+    packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    if len(packed) != (count + 7) // 8:
+        raise ValueError(f"{len(packed)} bytes for {count} queries")
+    return np.unpackbits(packed, count=count).astype(np.bool_)
+
+
+def read_baseline(file: Path, cell: str) -> Baseline | None:
+    """The baseline of one cell, or ``None`` when there is none.
+
+    Raises:
+        OcclusionError: The file is damaged; naming it and how to repair it.
+    """
+    content = _read(file)
+    if content is None or cell not in content["cells"]:
+        return None
+    try:
+        return _baseline(json.loads(_record(content, cell)))
+    except (ValueError, KeyError, TypeError, OverflowError) as fault:
+        raise _damaged(file) from fault
+
+
+def stored_lines(file: Path) -> dict[str, dict[str, Any]]:
+    """Every cell's line in a file; none when there is no file, or one that cannot be read."""
+    try:
+        content = _read(file)
+    except OcclusionError:
+        content = None
+    return content["cells"] if content else {}
+
+
+def expected_line(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cell's line says at least, once its data (:func:`snapshot_data`) are stored."""
+    line = {
+        "hits": data["hits"],
+        "queries": data["queries"],
+        "from": Provenance(**data["provenance"]).id,
+    }
+    return line if data["spread"] is None else {**line, "spread": data["spread"]}
+
+
+def check_folder(test_folder: Path, suite: str) -> None:
+    """Look whether baselines can be stored, before anything long starts.
+
+    Raises:
+        OcclusionError: They cannot.
+    """
+    wanted = test_folder / FOLDER / suite
+    there = next(path for path in (wanted, *wanted.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise OcclusionError(
+            f"{there}: baselines cannot be stored here",
+            remedy="make it a folder that you may write to, or leave out --snapshot-update",
+        )
+
+
+def _baseline(record: Mapping[str, Any]) -> Baseline:
+    bits = record.get("hit_queries")
+    known = record.get("provenance")
+    return Baseline(
+        hits=int(record["hits"]),
+        queries=int(record["queries"]),
+        hit_queries=unpack_bits(bits, int(record["queries"])) if bits else None,
+        provenance=Provenance(**known) if known else None,
+        first=int(record["first"]) if record.get("first") is not None else int(record["hits"]),
+        spread=None if record.get("spread") is None else float(record["spread"]),
+    )
+
+
+def _damaged(file: Path) -> OcclusionError:
+    return OcclusionError(
+        f"{file}: the snapshot file is damaged",
+        remedy="restore it from version control, or delete it and run with --snapshot-update",
+    )
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """The content of a snapshot file; ``None`` when there is no file."""
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as fault:
+        raise _damaged(file) from fault
+    if not _has_its_parts(content):
+        raise _damaged(file)
+    if content.get("schema") != SCHEMA:
+        raise SchemaError(
+            f"{file}: snapshot schema {content.get('schema')!r}, this version reads {SCHEMA}",
+            remedy="update pytest-occlusion, or delete the file and run with --snapshot-update",
+        )
+    return dict(content)
+
+
+def _has_its_parts(content: Any) -> bool:
+    """Whether the tables are tables; the numbers of a cell are checked when it is read."""
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("cells"), dict)
+        and all(isinstance(content.get(name, {}), dict) for name in ("provenance", "hit_queries"))
+        and all(
+            isinstance(line, dict) and isinstance(line.get("from", ""), str)
+            for line in content["cells"].values()
+        )
+    )
+
+
+def _record(content: Mapping[str, Any], cell: str) -> str:
+    """One cell in the form that :func:`snapshot_data` has, as JSON."""
+    line = content["cells"][cell]
+    return json.dumps(
+        {
+            "hits": line["hits"],
+            "queries": line["queries"],
+            "first": line.get("first"),
+            "spread": line.get("spread"),
+            "provenance": content.get("provenance", {}).get(line.get("from")),
+            "hit_queries": content.get("hit_queries", {}).get(cell),
+        },
+        sort_keys=True,
+    )
+
+
+def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write cells into a file under a lock, leaving all others as they are."""
+    from filelock import FileLock
+
+    # One folder per user: on a shared machine the first one's would be closed to the others.
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    locks = Path(tempfile.gettempdir()) / f"pytest-occlusion-locks-{user}"
+    locks.mkdir(exist_ok=True, mode=0o700)
+    with FileLock(locks / f"{settings_digest(str(file.resolve()))[:16]}.lock"):
+        try:
+            content = _read(file)
+        except SchemaError:
+            raise  # written by another version: not ours to overwrite
+        except OcclusionError:
+            content = None  # a damaged file is repaired by an update
+        if content is None:
+            content = {"cells": {}}
+        origins = content.setdefault("provenance", {})
+        hit_queries = content.setdefault("hit_queries", {})
+        for cell, record in records.items():
+            origin = Provenance(**record["provenance"])
+            origins[origin.id] = asdict(origin)
+            content["cells"][cell] = _line(record, content["cells"].get(cell, {}))
+            hit_queries[cell] = record["hit_queries"]
+        _sweep(file)
+        write_atomically(file, _formatted(file, content).encode())
+
+
+def _sweep(file: Path) -> None:
+    """Remove what writers of this file left behind when they were killed.
+
+    Young ones stay: the lock holds on this machine only, and another may be writing.
+    """
+    for path in file.parent.glob(f".{glob.escape(file.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+
+
+def _line(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's line; the first accepted hits and the calibrated spread outlive an update."""
+    line = expected_line(record)
+    spread = line.pop("spread", before.get("spread"))
+    if before.get("queries") == record["queries"]:
+        first = before.get("first", before.get("hits"))
+        if isinstance(first, int) and first != record["hits"]:
+            line["first"] = first
+    if isinstance(spread, (int, float)):  # what else stood there was damaged, and is repaired
+        line["spread"] = spread
+    return line
+
+
+def _formatted(file: Path, content: Mapping[str, Any]) -> str:
+    """JSON with one line per cell, so that a diff reads as a list of what changed."""
+    used = {line.get("from") for line in content["cells"].values()}
+    origins = {name: value for name, value in content["provenance"].items() if name in used}
+
+    def lines(table: Mapping[str, Any]) -> str:
+        rows = [f"    {json.dumps(name)}: {json.dumps(table[name])}" for name in sorted(table)]
+        return "{\n" + ",\n".join(rows) + "\n  }"
+
+    parts = {
+        "schema": json.dumps(SCHEMA),
+        "suite": json.dumps(file.parent.name),
+        "model": json.dumps(file.stem),
+        "provenance": json.dumps(origins, indent=2, sort_keys=True).replace("\n", "\n  "),
+        "cells": lines(content["cells"]),
+        "hit_queries": lines(content["hit_queries"]),
+    }
+    return "{\n" + ",\n".join(f'  "{name}": {text}' for name, text in parts.items()) + "\n}\n"
+
+
+class RecallSnapshot(AbstractSyrupyExtension):
+    """syrupy extension; use it with ``snapshot.use_extension(RecallSnapshot)``.
+
+    At module level and without arguments, because syrupy imports it by name on the controller.
+    """
+
+    file_extension = "json"
+
+    def serialize(self, data: SerializableData, **_: Any) -> SerializedData:
+        """One cell's plain data as JSON."""
+        return json.dumps(data, sort_keys=True)
+
+    def matches(self, *, serialized_data: SerializedData, snapshot_data: SerializedData) -> bool:
+        """Whether the hits lie within the tolerance; a snapshot that cannot be read never does."""
+        try:
+            new, old = json.loads(serialized_data), json.loads(snapshot_data)
+            if new["spread"] is not None:
+                return False
+            return new["accepted"] or within(
+                new["hits"], new["queries"], old["hits"], old["queries"], new["tolerance"]
+            )
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return False  # raising here would keep --snapshot-update from repairing the file
+
+    def diff_lines(
+        self, serialized_data: SerializedData, snapshot_data: SerializedData
+    ) -> Iterator[str]:
+        """Hits and queries of both sides."""
+        for sign, text in (("-", snapshot_data), ("+", serialized_data)):
+            try:
+                record = json.loads(text)
+                yield f"{sign} {record['hits']} hits of {record['queries']} queries"
+            except (ValueError, KeyError, TypeError):
+                yield f"{sign} not readable"
+
+    @classmethod
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
+        """``test_recall[suite/model/cell]``."""
+        return f"{test_location.methodname}[{index}]"
+
+    @classmethod
+    def get_location(cls, *, test_location: PyTestLocation, index: SnapshotIndex) -> str:
+        """The file of the suite and model that the index names."""
+        suite, model, _ = str(index).split("/")
+        return str(snapshot_file(Path(test_location.filepath).parent, suite, model))
+
+    @classmethod
+    def matches_test_location(
+        cls, *, test_location: PyTestLocation, snapshot_location: str
+    ) -> bool:
+        """Files are named by suite and model, not by test module."""
+        return True
+
+    def discover_snapshots(self, **_: Any) -> SnapshotCollections:
+        """None: what is not discovered is never called unused and never deleted.
+
+        Cells that a selection leaves out would otherwise look unused to syrupy.
+        """
+        return SnapshotCollections()
+
+    def read_snapshot_collection(self, *, snapshot_location: str) -> SnapshotCollection:
+        """All cells of a file."""
+        collection = SnapshotCollection(location=snapshot_location)
+        content = _read(Path(snapshot_location))
+        for cell in content["cells"] if content else ():
+            collection.add(Snapshot(name=cell))
+        return collection
+
+    def read_snapshot_data_from_location(
+        self, *, snapshot_location: str, snapshot_name: str, session_id: str
+    ) -> SerializedData | None:
+        """One cell as JSON; ``None`` when it is not there or cannot be read."""
+        cell = _cell_of(snapshot_name)
+        try:
+            content = _read(Path(snapshot_location))
+            if content is None or cell not in content["cells"]:
+                return None
+            return _record(content, cell)
+        except (OcclusionError, KeyError, TypeError):
+            return "damaged"
+
+    @classmethod
+    def write_snapshot_collection(
+        cls, *, snapshot_collection: SnapshotCollection, name_order: dict[str, int] | None = None
+    ) -> None:
+        """Merge the collection's cells into its file, atomically."""
+        records = {
+            _cell_of(snapshot.name): json.loads(str(snapshot.data))
+            for snapshot in snapshot_collection
+        }
+        _merge(Path(snapshot_collection.location), records)
+
+    def delete_snapshots(self, *, snapshot_location: str, snapshot_names: set[str]) -> None:
+        """Nothing is deleted; see the module's docstring."""
+
+
+def _cell_of(snapshot_name: str) -> str:
+    return snapshot_name.rpartition("/")[2].rstrip("]")

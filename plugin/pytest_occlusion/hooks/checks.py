@@ -1,0 +1,276 @@
+"""What a parametrized test holds in its hands: a cell or a curve, its result, its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.engine.results import CellResult
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.gate.judging import Gate
+from pytest_occlusion.gate.provenance import Provenance
+from pytest_occlusion.gate.snapshots import (
+    SchemaError,
+    expected_line,
+    snapshot_data,
+    snapshot_file,
+    snapshot_index,
+)
+from pytest_occlusion.gate.verdicts import (
+    CHANGED,
+    NEW,
+    SAME,
+    WITHIN,
+    CurveVerdict,
+    Verdict,
+    explain,
+    judge_curve,
+    turns_red,
+)
+from pytest_occlusion.insight.claims import CLAIMS, OPPOSITE, Finding, described
+from pytest_occlusion.suite.grid import Cell, Curve
+from pytest_occlusion.suite.settings import Settings
+
+NAMED = 4
+"""How many flipped queries of a kind a failure names."""
+
+
+class UnacceptedError(AssertionError):
+    """A result that its baseline does not allow; the message is meant to be read as it is."""
+
+
+@dataclass(frozen=True)
+class CellCheck:
+    """One cell under test.
+
+    Attributes:
+        cell: Which one.
+        gate: Where results and verdicts come from.
+        folder: Folder of the test module; baselines lie beside it.
+        matches: Compares plain data with the stored snapshot of a name (and records an update when
+            pytest was told to): syrupy's part.
+        updating: Whether ``--snapshot-update`` was given.
+        accept: The command that accepts this model's results.
+    """
+
+    cell: Cell
+    gate: Gate
+    folder: Path
+    matches: Callable[[dict[str, Any], str], bool]
+    updating: bool
+    accept: str
+
+    @cached_property
+    def result(self) -> CellResult:
+        """What was measured; the first cell of a model takes long, the others look it up."""
+        return self.gate.session.result(self.cell)
+
+    @property
+    def gated(self) -> bool:
+        """Whether the cell has a baseline to meet; see ``Settings.gated``."""
+        return self.gate.holds(self.cell)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Where the result comes from."""
+        _ = self.result
+        return self.gate.provenance(self.cell)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """How the result stands against the baseline."""
+        try:
+            baseline = self.gate.baseline(self.folder, self.cell)
+        except SchemaError:
+            raise
+        except OcclusionError:
+            if not self.updating:
+                raise
+            baseline = None  # the update repairs the file
+        return self.gate.verdict(self.cell, baseline)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this run stores the cell."""
+        moved = self.verdict.kind not in (SAME, WITHIN)
+        return self.updating and self.gated and (moved or self.gate.session.settings.calibrate > 0)
+
+    def stored(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Where data of the cell are stored and what stands there afterwards; plain values."""
+        file = snapshot_file(self.folder, self.gate.session.settings.suite, self.cell.model)
+        return {"file": str(file), "cell": self.cell.id, "line": expected_line(data)}
+
+    @property
+    def red(self) -> bool:
+        """Whether the verdict fails the test."""
+        fail_on = self.gate.session.settings.fail_on
+        p_adjusted = None
+        if fail_on == "significant-regression" and self.verdict.p_value is not None:
+            p_adjusted = self.gate.adjusted_p_values(self.folder, self.cell.model)[self.cell]
+        return turns_red(self.verdict.kind, p_adjusted, fail_on)
+
+    def assert_accepted(self) -> None:
+        """Fail unless the result lies within the tolerance of its baseline.
+
+        A cell that the suite itself does not hold (see :attr:`gated`) always passes.
+
+        Raises:
+            UnacceptedError: It does not, or has no baseline yet; the message is a small table with
+                the command that accepts.
+        """
+        if not self.gated:
+            return
+        settings = self.gate.session.settings
+        data = snapshot_data(
+            self.result,
+            self.provenance,
+            tolerance=self.verdict.tolerance,
+            accepted=not self.updating and not self.red,
+            spread=self.gate.spread(self.cell) if settings.calibrate else None,
+        )
+        name = snapshot_index(settings.suite, self.cell.model, self.cell.id)
+        if not self.matches(data, name):
+            text = explain(
+                self.result,
+                self.verdict,
+                self.provenance,
+                accept=self.accept,
+                flipped=self._flipped(),
+            )
+            raise UnacceptedError("\n".join(text))
+
+    def _flipped(self) -> list[str]:
+        """Names of some queries that flipped: opaque, unless the user asked for more."""
+        baseline = self.verdict.baseline
+        if baseline is None or baseline.hit_queries is None or self.verdict.lost is None:
+            return []
+        before, now = baseline.hit_queries, self.result.hit_queries
+        lines = []
+        for label, flips in (("lost", before & ~now), ("gained", ~before & now)):
+            places = np.flatnonzero(flips).tolist()
+            if places:
+                shown = places if self.gate.session.settings.show_queries else places[:NAMED]
+                names = ", ".join(self.gate.session.query_name(self.cell, place) for place in shown)
+                more = f", ... {len(places) - len(shown)} more" if len(places) > len(shown) else ""
+                lines.append(f"  {label:<12}{names}{more}")
+        return lines
+
+
+@dataclass(frozen=True)
+class CurveCheck:
+    """One curve (model, direction, occluder) under test.
+
+    Attributes:
+        curve: Which one.
+        gate: Where results and verdicts come from.
+        folder: Folder of the test module; baselines lie beside it.
+        accept: The command that accepts this model's results.
+        updating: Whether ``--snapshot-update`` was given.
+    """
+
+    curve: Curve
+    gate: Gate
+    folder: Path
+    accept: str
+    updating: bool
+
+    def results(self, k: int) -> list[CellResult]:
+        """Results over the ratios, in ascending order."""
+        return self.gate.session.curve(self.curve, k)
+
+    def verdict(self, k: int) -> CurveVerdict:
+        """How the mean hits over the ratios stand against those of the baselines."""
+        results = self.results(k)
+        baselines = [self.gate.baseline(self.folder, result.cell) for result in results]
+        settings, first = self.gate.session.settings, results[0].cell
+        known = [baseline.calibrated for baseline in baselines if baseline is not None]
+        limits = [limit for limit in known if limit is not None]
+        calibrated = max(limits) if limits else None
+        return judge_curve(
+            results,
+            baselines,
+            tolerance=settings.tolerance_of(first.id, first.model, calibrated),
+            patients=self._patients(len(results[0].hit_queries)),
+        )
+
+    def _patients(self, queries: int) -> NDArray[np.int64]:
+        patients = self.gate.session.patients(self.curve.direction)
+        return np.tile(patients, queries // len(patients))
+
+    def assert_accepted(self) -> None:
+        """Fail when a whole curve has moved by more than its tolerance.
+
+        A curve without complete baselines passes: its cells say so themselves. During an update
+        nothing is judged.
+
+        Raises:
+            UnacceptedError: Naming every k whose curve moved.
+        """
+        if self.updating:
+            return
+        moved = []
+        for k in self.gate.session.settings.grid.ks:
+            verdict = self.verdict(k)
+            fail_on = self.gate.session.settings.fail_on
+            if verdict.kind in CHANGED and turns_red(verdict.kind, verdict.p_value, fail_on):
+                p = "" if verdict.p_value is None else f", p = {verdict.p_value:.2g}"
+                moved.append(
+                    f"  R@{k:<4} {verdict.kind}: {verdict.difference:+.1f} hits "
+                    f"(tolerance {verdict.tolerance:g}){p}"
+                )
+        if moved:
+            head = f"the curve {self.curve.id} has moved (mean over the ratios; sign-flip test)"
+            lines = [head, *moved, f"  accept: {self.accept}"]
+            raise UnacceptedError("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class ClaimCheck:
+    """One claim of the paper under test.
+
+    Attributes:
+        settings: The run's.
+        finding: What it came to.
+    """
+
+    settings: Settings
+    finding: Finding
+
+    @property
+    def name(self) -> str:
+        """Which one, of :data:`pytest_occlusion.insight.claims.CLAIMS`."""
+        return self.finding.claim
+
+    @property
+    def expected(self) -> str | None:
+        """What the suite says it comes to."""
+        return self.settings.claims.get(self.name)
+
+    def assert_expected(self) -> None:
+        """Fail when the claim came to the opposite of what the suite expects.
+
+        A suite that expects nothing, and a claim that the data cannot decide, pass: the summary
+        shows them. A finding is recorded, not forced.
+
+        Raises:
+            UnacceptedError: With the numbers.
+        """
+        if self.expected is None or OPPOSITE.get(self.finding.outcome) != self.expected:
+            return
+        settings = self.settings
+        lines = [
+            f"claim {self.name!r} is {self.finding.outcome}: {CLAIMS[self.name].statement}",
+            f"  the suite {settings.suite!r} expects it to be {self.expected}",
+            *(f"  {text}" for text in described(self.finding)),
+            f"  if this is the new truth, change {self.name} under [claims] in {settings.origin}",
+        ]
+        raise UnacceptedError("\n".join(lines))
+
+
+__all__ = ["NEW", "CellCheck", "ClaimCheck", "CurveCheck", "UnacceptedError"]

@@ -1,0 +1,185 @@
+"""The collector: gathers what tests send, writes result files, prints the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_occlusion.hooks.options import settings_of
+
+if TYPE_CHECKING:
+    from pytest_occlusion.reporting.record import Record
+
+MISSING = "occlusion: missing"
+"""Begins the reason of a test that is skipped for want of a checkpoint or corpus."""
+
+UNTIMED = "occlusion: not timed: "
+"""Begins the reason of a timing that is skipped; the rest of it is said in the summary."""
+
+CELL, RECORD, CLAIM, MAP, STORES = OWN = tuple(
+    f"pytest_occlusion.{name}" for name in ("cell", "record", "claim", "map", "stores")
+)
+"""Properties of a test that are meant for the summary: the id of its cell, records of what was
+measured, and what of it syrupy was told to store."""
+
+
+class Collector:
+    """Gathers what tests send, in the process that reports.
+
+    Attributes:
+        config: pytest's.
+        records: Measured cells.
+        claims: Claims that were judged.
+        maps: Maps that were measured.
+        cells: Ids of cells whose tests were run or skipped.
+        judged: Those of them that a test passed or failed on.
+        stores: What was to be stored, and where.
+        unwritten: Ids of cells that were not stored all the same.
+        untimed: Tests that took no timing, by the reason.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Start with nothing."""
+        self.config = config
+        self.records: list[Record] = []
+        self.claims: list[Record] = []
+        self.maps: list[Record] = []
+        self.cells: set[str] = set()
+        self.judged: set[str] = set()
+        self.stores: list[Record] = []
+        self.unwritten: list[str] = []
+        self.untimed: dict[str, set[str]] = {}
+
+    def results(self) -> Record | None:
+        """The results document, once there is anything to say."""
+        if not self.records:
+            return None
+        from pytest_occlusion.reporting.record import document
+
+        settings = settings_of(self.config)
+        return document(
+            self.records,
+            self.claims,
+            self.maps,
+            suite=settings.suite,
+            protocol=settings.protocol(),
+        )
+
+    def notes(self) -> list[str]:
+        """What is worth saying once, besides the numbers."""
+        settings = settings_of(self.config)
+        notes = [note for record in self.records for note in record["damaged"]]
+        if lacking := len(self.cells - self.judged):
+            notes.append(
+                f"{lacking} cells were skipped, or failed before they were measured: this run says "
+                "nothing about them"
+            )
+        if settings.ad_hoc:
+            notes.append(
+                f"no baseline applies: the command line changed {', '.join(settings.ad_hoc)}. To "
+                "gate such a run, write it as a suite of its own."
+            )
+        if settings.map_grid and not self.maps:
+            notes.append("no map: no test that asks for occlusion_map was run, or none passed")
+        return [*dict.fromkeys(notes), *self._untimed()]
+
+    def _untimed(self) -> Iterator[str]:
+        for reason, tests in self.untimed.items():
+            yield f"{len(tests)} timings were not taken: {reason}"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what comes with a report, from whichever worker.
+
+        Taken off it: other readers (JUnit XML) would write whole records as text.
+        """
+        own: dict[str, Any] = {name: value for name, value in report.user_properties if name in OWN}
+        report.user_properties = [
+            (name, value) for name, value in report.user_properties if name not in OWN
+        ]
+        if report.skipped and isinstance(report.longrepr, tuple):
+            _, marked, reason = report.longrepr[2].partition(UNTIMED)
+            if marked:
+                self.untimed.setdefault(reason, set()).add(report.nodeid)
+        if CELL in own and (report.when == "call" or not report.passed):
+            self.cells.add(own[CELL])
+        if report.when != "call":
+            return
+        if CELL in own and (not report.skipped or hasattr(report, "wasxfail")):
+            self.judged.add(own[CELL])
+        kept = {RECORD: self.records, CLAIM: self.claims, MAP: self.maps, STORES: self.stores}
+        for name, records in kept.items():
+            if name in own:
+                records.append(own[name])
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the files that were asked for; refuse to be green when nothing was gated."""
+        if self.stores:
+            self._check_stored()
+        failed = self.unwritten or (self.cells and not self.judged)
+        if failed and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if results := self.results():
+            from pytest_occlusion.reporting.files import write_results
+
+            write_results(settings_of(self.config).outputs, results)
+
+    def _check_stored(self) -> None:
+        """Look whether what was to be stored was: a worker that dies at the end fails no test."""
+        from pytest_occlusion.gate.snapshots import stored_lines
+
+        files = {store["file"]: stored_lines(Path(store["file"])) for store in self.stores}
+        lost = [
+            store["cell"]
+            for store in self.stores
+            if not store["line"].items() <= files[store["file"]].get(store["cell"], {}).items()
+        ]
+        self.unwritten = list(dict.fromkeys(lost))
+        written = {store["cell"] for store in self.stores}.difference(lost)
+        for record in self.records:
+            record["cell"]["written"] = record["cell"]["id"] in written
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show the degradation, and what regressed last."""
+        results = self.results()
+        if not results:
+            if said := list(self._without_cells()):
+                terminalreporter.section("occlusion")
+                for text, markup in said:
+                    terminalreporter.write_line(text, **markup)
+            return
+        from pytest_occlusion.reporting.terminal import summary
+
+        encoding = getattr(terminalreporter._tw._file, "encoding", None) or "ascii"
+        lines = summary(
+            results,
+            width=terminalreporter._tw.fullwidth,
+            unicode=encoding.lower().startswith("utf"),
+            notes=self.notes(),
+            unwritten=self.unwritten,
+        )
+        terminalreporter.section("occlusion")
+        for line in lines:
+            terminalreporter.write_line(line.text, **dict(line.markup or {}))
+
+    def _without_cells(self) -> Iterator[tuple[str, dict[str, bool]]]:
+        """What there is to say of a run that measured no cell."""
+        if self.cells:
+            yield (
+                f"no cell was executed: {len(self.cells)} were skipped, or failed before they were "
+                "measured",
+                {"red": True},
+            )
+        elif self.maps or self.claims:
+            what = "maps were measured" if self.maps else "claims were judged"
+            yield (
+                f"{what}, but no cell: result files and summary need cells too, which the store "
+                "makes quick",
+                {"yellow": True},
+            )
+        for note in self._untimed():
+            yield note, {"yellow": True}

@@ -1,0 +1,114 @@
+"""xdist: whole models to workers, checks before they start. Imported only when xdist is there.
+
+Groups (``--dist loadgroup``) would be the ready-made way, but with pytest 9.2 and xdist 3.8 they
+are silently ignored (xdist issue 1386): the group is written where pytest no longer reads it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import parse_tx_spec_config
+
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.hooks.options import is_updating
+from pytest_occlusion.hooks.speaking import end, watch_workers
+from pytest_occlusion.suite.grid import cells, scope_of
+from pytest_occlusion.suite.settings import Grid, Settings
+
+
+def auto_workers(settings: Settings) -> int | None:
+    """Workers that ``-n auto`` comes to: one per GPU; ``None`` on a CPU, where xdist knows best.
+
+    More workers on one GPU would each hold a model in its memory and wait for one another.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:  # the user's word, which xdist reads
+        return None
+    from pytest_occlusion.encoders.devices import visible_gpus
+
+    if settings.device.startswith("cuda:"):
+        return 1
+    return (visible_gpus() or None) if settings.device in ("auto", "cuda") else None
+
+
+class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
+    """Sends all tests of one scope to one worker; see ``suite.grid.scope_of``."""
+
+    def __init__(self, config: Any, log: Any, grid: Grid) -> None:
+        """Keep the grid, and count the workers that will share it."""
+        super().__init__(config, log)
+        self.grid = grid
+        self.workers = len(parse_tx_spec_config(config))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid, self.grid, self.workers)
+
+
+class XdistHooks:
+    """The controller's hooks."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep the settings: workers are handed cells of the grid."""
+        self.settings = settings
+        self.checked = False
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Give whole models to workers, unless the user chose a distribution."""
+        if config.getoption("dist") != "load":
+            return None
+        return ModelScheduling(config, log, self.settings.grid)
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell workers how the user called pytest, for failures, and where progress goes."""
+        node.workerinput["occlusion_args"] = [str(a) for a in node.config.invocation_params.args]
+        watch_workers(node.config, node.workerinput)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Take progress off the terminal before the summary."""
+        end(session.config)
+
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        """Check data and checkpoints once, here: in workers a fault would repeat for every cell."""
+        if self.checked:
+            return
+        self.checked = True
+        from pytest_occlusion.engine.session import Session
+
+        bracket = {nodeid: nodeid.rpartition("[")[2].rstrip("]") for nodeid in ids if "[" in nodeid}
+        model_of = {cell.id: cell.model for cell in cells(self.settings.grid)}
+        held = [nodeid for nodeid, inside in bracket.items() if inside in model_of]
+        models = {model_of[bracket[nodeid]] for nodeid in held}
+        if self.settings.map_grid:
+            models |= set(bracket.values()) & set(self.settings.grid.models)
+        if models:
+            try:
+                Session(self.settings).preflight(sorted(models))
+                if is_updating(node.config):
+                    self._check_folders(node.config.rootpath, held)
+            except OcclusionError as fault:
+                _expect_no_worker_reports(node.config)
+                pytest.exit(str(fault), returncode=pytest.ExitCode.USAGE_ERROR)
+
+    def _check_folders(self, root: Path, nodeids: list[str]) -> None:
+        """Look whether an update can store what it will measure."""
+        from pytest_occlusion.gate.snapshots import check_folder
+
+        for folder in {(root / nodeid.partition("::")[0]).parent for nodeid in nodeids}:
+            check_folder(folder, self.settings.suite)
+
+
+def _expect_no_worker_reports(config: pytest.Config) -> None:
+    """Keep syrupy's warning about workers that did not report from hiding our message.
+
+    Under ``-W error`` it would end the run with syrupy's traceback instead.
+    """
+    quiet = "ignore:syrupy:UserWarning"  # a colon cannot be written in a filter
+    config.addinivalue_line("filterwarnings", quiet)
+    given = getattr(config.known_args_namespace, "pythonwarnings", None)
+    if given:
+        given.append(quiet)

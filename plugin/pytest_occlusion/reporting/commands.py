@@ -1,0 +1,225 @@
+"""What each subcommand of ``python -m pytest_occlusion`` does with its parsed options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.suite.validation import SETTINGS
+
+if TYPE_CHECKING:
+    from pytest_occlusion.suite.settings import Settings
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Say what a checkpoint file holds."""
+    from pytest_occlusion.encoders.inspect import describe, inspect_checkpoint
+
+    found = inspect_checkpoint(options.file)
+    print(describe(found))  # noqa: T201
+    return 0 if found.loads else 1
+
+
+def corpus(options: argparse.Namespace) -> int:
+    """Count a corpus step by step."""
+    from pytest_occlusion.corpora import load_corpus
+    from pytest_occlusion.corpora.summary import summary_lines, task_of
+    from pytest_occlusion.engine.store import Store, default_root
+
+    suite = _suite_of_corpus(options)
+    rule = suite.text_rule if suite else options.text_rule or SETTINGS["text-rule"].default
+    candidates = suite.candidates if suite else options.candidates or SETTINGS["candidates"].default
+    corpus = load_corpus(
+        suite.corpus if suite else options.spec,
+        base=suite.base if suite else None,
+        split=suite.split if suite else options.split or "",
+        memory=Store(default_root()),
+        contents=options.fingerprint,
+        say=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+    )
+    for line in summary_lines(corpus, text_rule=rule, candidates=candidates):
+        print(line)  # noqa: T201
+    task = task_of(corpus, rule, candidates)
+    if suite and task:
+        from pytest_occlusion.engine.truncation import count_truncated, truncation_lines
+
+        models = [suite.model(name) for name in suite.grid.models]
+        print()  # noqa: T201
+        for line in truncation_lines(count_truncated(task.texts, models)):
+            print(line, flush=True)  # noqa: T201
+    if options.fingerprint:
+        print(f"fingerprint {corpus.fingerprint}")  # noqa: T201
+    return 0
+
+
+def _suite_of_corpus(options: argparse.Namespace) -> Settings | None:
+    """The suite whose texts are counted, with what the command line gives in place of its own."""
+    from pytest_occlusion.suite.merge import build_settings, parse_list
+    from pytest_occlusion.suite.suites import find_suite
+
+    if options.suite is None:
+        if options.models:
+            raise OcclusionError("--models without --suite", remedy="name the suite of the models")
+        if options.spec is None:
+            raise OcclusionError(
+                "neither a corpus nor a suite is named",
+                remedy="for example corpus manifest:reports.csv, or corpus --suite paper",
+            )
+        return None
+    given = {
+        "corpus": options.spec,
+        "split": options.split,
+        "text-rule": options.text_rule,
+        "candidates": options.candidates,
+    }
+    suite = build_settings(
+        find_suite(options.suite, Path.cwd()),
+        command_line={name: value for name, value in given.items() if value is not None},
+        selected=parse_list(options.models, str) if options.models else None,
+    )
+    if suite.corpus_missing:
+        names = ", ".join(f"${name}" for name in suite.corpus_missing)
+        raise OcclusionError(
+            f"the suite's corpus needs the environment variable {names}, which is not set",
+            remedy="export it, or name another corpus: corpus SPEC --suite SUITE",
+        )
+    return suite
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Fetch published weights."""
+    from pytest_occlusion.encoders.fetch import fetch
+    from pytest_occlusion.encoders.published import PUBLISHED, find_published
+
+    if options.name is None:
+        for entry in PUBLISHED:
+            print(f"{entry.name:<22} {entry.how:<8} {entry.url}")  # noqa: T201
+        return 0
+    entry = find_published(options.name)
+    print(f"{entry.name}: {entry.url}\nlicence: {entry.licence}", flush=True)  # noqa: T201
+    place = fetch(entry, options.folder, progress=_Bar())
+    print(place)  # noqa: T201
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Set two runs side by side."""
+    from pytest_occlusion.gate import compare as comparison
+    from pytest_occlusion.reporting.reading import read_results
+
+    if (len(options.files) == 1) == (options.against is None):
+        raise OcclusionError(
+            "compare needs a second result file or --against DIR, and not both",
+            remedy="compare A.json B.json, or compare A.json --against benchmarks/baselines",
+        )
+    first = read_results(options.files[0])
+    if options.against is not None:
+        old, new = comparison.against_baselines(first, options.against), first["cells"]
+        same = True
+    else:
+        second = read_results(options.files[1])
+        old, new = first["cells"], second["cells"]
+        same = first["corpus"]["fingerprint"] == second["corpus"]["fingerprint"]
+    if options.models:
+        before, _, after = options.models.partition("=")
+        old = comparison.renamed(old, before, after)
+    found = comparison.compare(old, new, tolerance=options.tolerance, same_queries=same)
+    sys.stdout.write(comparison.FORMATS[options.format](found))
+    if not found:
+        raise OcclusionError(
+            "the two runs have no cell in common",
+            remedy="give runs of the same suite, or name the models with --models OLD=NEW",
+        )
+    return 1 if comparison.is_red(found, options.fail_on) else 0
+
+
+def html(options: argparse.Namespace) -> int:
+    """Render a results file as one page."""
+    from pytest_occlusion.reporting.html import as_html, read_sheet
+    from pytest_occlusion.reporting.reading import read_checked
+
+    results = read_checked(options.results)
+    sheet = None if options.gallery is None else read_sheet(options.gallery)
+    return _write_out(options.out, as_html(results, sheet).encode())
+
+
+def plot(options: argparse.Namespace) -> int:
+    """Draw figures."""
+    from pytest_occlusion.reporting.plots import plot
+    from pytest_occlusion.reporting.reading import read_checked
+
+    paths: list[Path] = options.files
+    formats = [name for item in options.formats.split(",") if (name := item.strip().lower())]
+    names = [path.stem for path in paths]
+    labels = names if len(set(names)) == len(names) else ("first", "second")
+    for path in plot([read_checked(path) for path in paths], options.out, formats, labels):
+        print(path)  # noqa: T201
+    return 0
+
+
+def gallery(options: argparse.Namespace) -> int:
+    """Draw what an encoder is shown."""
+    from io import BytesIO
+
+    from pytest_occlusion.engine.session import Session
+    from pytest_occlusion.engine.store import default_root
+    from pytest_occlusion.reporting.gallery import chosen_rows
+    from pytest_occlusion.reporting.gallery import gallery as contact_sheet
+    from pytest_occlusion.suite.merge import build_settings, parse_list
+    from pytest_occlusion.suite.suites import find_suite
+
+    given: dict[str, object] = {"corpus": options.corpus} if options.corpus else {}
+    if options.occluders:
+        given["occluders"] = parse_list(options.occluders, str)
+    if options.ratios:
+        given["ratios"] = parse_list(options.ratios, float)
+    settings = build_settings(
+        find_suite(options.suite, Path.cwd()),
+        command_line=given,
+        selected=[options.model] if options.model else None,
+        store=default_root(),
+    )
+    session = Session(settings, say=lambda line: None)
+    rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
+    picture = BytesIO()
+    contact_sheet(session, settings.grid.models[0], rows).save(picture, format="png")
+    return _write_out(options.out, picture.getvalue(), mode=0o600)
+
+
+def _write_out(path: Path, payload: bytes, *, mode: int = 0o666) -> int:
+    from pytest_occlusion.engine.store import write_atomically
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, payload, mode=mode)
+    except OSError as fault:
+        raise OcclusionError(
+            f"{path}: {fault.strerror}", remedy="give another file with --out"
+        ) from None
+    print(path)  # noqa: T201
+    return 0
+
+
+class _Bar:
+    """A progress bar on a terminal; a line for each tenth anywhere else."""
+
+    def __init__(self) -> None:
+        self.shown = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        terminal = sys.stderr.isatty()
+        tenths = done * (100 if terminal else 10) // total if total else done // (100 << 20)
+        if tenths == self.shown:
+            return
+        self.shown = tenths
+        size = f"{done / 2**20:,.0f} of {total / 2**20:,.0f} MiB" if total else f"{done >> 20} MiB"
+        if terminal:
+            bar = "#" * (tenths * 40 // 100 if total else 0)
+            end = "\n" if done == total else ""
+            sys.stderr.write(f"\r[{bar:<40}] {size}{end}")
+        else:
+            sys.stderr.write(f"{size}\n")
+        sys.stderr.flush()

@@ -1,0 +1,137 @@
+"""The grid: cells, their ids, their order, and which worker takes what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_occlusion.occlusion.levels import level_tag
+from pytest_occlusion.suite.settings import CLAIM_NAMES, Grid
+
+REVERSE = "text-to-image"
+
+FOCUS_K = 10
+"""The k of everything that is about one k, where the run has it."""
+
+MAIN_OCCLUDER = "block"
+"""What curves are about, where the run has it."""
+
+LEVEL = r"r\d+(?:p\d+)?|s\d"
+"""Tags of levels in ids: a blocked share, or the severity of a corruption."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Recall over the ratios of one (model, direction, occluder)."""
+
+    model: str
+    direction: str
+    occluder: str
+
+    @property
+    def id(self) -> str:
+        """Id of parametrized tests, e.g. ``clip-block``; reverse curves end in ``-t2i``."""
+        return f"{self.model}-{self.occluder}{_suffix(self.direction)}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (model, direction, occluder, ratio, k).
+
+    For a corruption ``ratio`` is its severity over 5.
+    """
+
+    model: str
+    direction: str
+    occluder: str
+    ratio: float
+    k: int
+
+    @property
+    def id(self) -> str:
+        """Id of parametrized tests and snapshots, e.g. ``clip-block-r49-k005``.
+
+        A corruption has its severity in it: ``clip-blur-s3-k005``. No dots: syrupy splits names
+        there.
+        """
+        suffix = _suffix(self.direction)
+        return f"{self.model}-{self.occluder}-{self.tag}-k{self.k:03d}{suffix}"
+
+    @property
+    def tag(self) -> str:
+        """The level in ids."""
+        return level_tag(self.occluder, self.ratio)
+
+    @property
+    def curve(self) -> Curve:
+        """The curve that the cell is a point of."""
+        return Curve(self.model, self.direction, self.occluder)
+
+
+def _suffix(direction: str) -> str:
+    return "-t2i" if direction == REVERSE else ""
+
+
+def cells(grid: Grid) -> list[Cell]:
+    """All cells in the order they run: everything that one encoder serves stands together."""
+    return [
+        Cell(model, direction, occluder, ratio, k)
+        for model in grid.models
+        for direction in grid.directions
+        for occluder in grid.occluders
+        for ratio in grid.levels(occluder)
+        for k in grid.ks
+    ]
+
+
+def curves(grid: Grid) -> list[Curve]:
+    """All curves, in the order of their cells."""
+    return [
+        Curve(model, direction, occluder)
+        for model in grid.models
+        for direction in grid.directions
+        for occluder in grid.occluders
+    ]
+
+
+def focus_k(ks: Sequence[int]) -> int:
+    """The k of everything that is about one k: 10, else the middle one of those there are."""
+    return FOCUS_K if FOCUS_K in ks else ks[len(ks) // 2]
+
+
+def takes_whole_models(grid: Grid, workers: int) -> bool:
+    """Whether a worker takes whole models, or one (model, ratio) at a time.
+
+    One pass over the radiographs serves all ratios, so whole models are cheaper; but with more
+    workers than models some would idle.
+    """
+    return workers <= len(grid.models)
+
+
+def scope_of(nodeid: str, grid: Grid, workers: int) -> str:
+    """The unit of work that a test belongs to: tests of one scope run on one worker.
+
+    Args:
+        nodeid: Any test's id.
+        grid: The cells of this run.
+        workers: Number of xdist workers.
+
+    Returns:
+        The model, or the model with its ratio; for a test of neither, the id itself.
+    """
+    bracket = re.search(r"\[([^\[\]]+)\]$", nodeid)
+    if bracket is None:
+        return nodeid
+    if bracket[1] in CLAIM_NAMES:
+        return "occlusion claims"  # they look at the same cells, which one worker looks up once
+    if bracket[1] in grid.models and takes_whole_models(grid, workers):
+        return f"occlusion {bracket[1]}"  # its encoder is open there
+    for model in sorted(grid.models, key=len, reverse=True):
+        if not bracket[1].startswith(f"{model}-"):
+            continue
+        level = re.search(rf"-({LEVEL})-k\d+(?:-t2i)?$", bracket[1])
+        if level is None or takes_whole_models(grid, workers):
+            return f"occlusion {model}"
+        return f"occlusion {model} {level[1]}"
+    return nodeid

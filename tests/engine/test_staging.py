@@ -1,0 +1,48 @@
+"""Canvases arrive on the device as they are, whatever else the device is doing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pytest_occlusion.engine.staging import stage_to
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    ),
+]
+
+
+def canvases(count: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, 64, 64), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_rows_are_those_of_the_host(device: str) -> None:
+    shown = canvases(20, 0)
+    shown.flags.writeable = False  # as the store gives them
+    staged = stage_to(torch.device(device)).put(shown)
+    rows = staged.rows(3, 9)
+    assert rows.device.type == device
+    np.testing.assert_array_equal(rows.cpu().numpy(), shown[3:9])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_copies_do_not_overtake_the_work_on_those_before(device: str) -> None:
+    """Memory of a copy may be used again only when the work that was queued on it has ended."""
+    stage = stage_to(torch.device(device))
+    found = []
+    for seed in range(30):
+        rows = stage.put(canvases(64, seed)).rows(0, 64).float()
+        for _ in range(20):
+            rows = rows + 1
+        found.append(rows.sum(dtype=torch.float64))
+        del rows
+    stage.finish()
+    for seed, total in enumerate(found):
+        shown = canvases(64, seed)
+        assert float(total) == shown.sum(dtype=np.float64) + 20 * shown.size

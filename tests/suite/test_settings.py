@@ -1,0 +1,563 @@
+"""Settings: who overrides whom, which cells have a baseline, and every fault in one message."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.suite.merge import MODEL_KEYS, build_settings, parse_list
+from pytest_occlusion.suite.settings import KS, RATIOS, Settings
+from pytest_occlusion.suite.suites import Suite, read_suite
+from pytest_occlusion.suite.validation import SETTINGS
+
+MODELS: dict[str, Any] = {
+    "first": {"family": "clip", "checkpoint": "first.pt"},
+    "second": {"family": "cxr-repair", "checkpoint": "second.pt"},
+}
+SUITE: dict[str, Any] = {"suite": "team", "models": MODELS}
+
+
+def build(
+    suite: dict[str, Any] | None = None, base: Path = Path("/suites"), **given: Any
+) -> Settings:
+    """Settings of the suite, with what the command line gave."""
+    selected = given.pop("selected", None)
+    command_line = {name.replace("_", "-"): value for name, value in given.items()}
+    return build_settings(
+        Suite(SUITE if suite is None else suite, "team.toml", base),
+        command_line=command_line,
+        selected=selected,
+    )
+
+
+def fault(suite: dict[str, Any] | None = None, **given: Any) -> str:
+    with pytest.raises(OcclusionError) as caught:
+        build(suite, **given)
+    assert caught.value.remedy
+    return str(caught.value)
+
+
+# What comes of it --------------------------------------------------------------------------------
+
+
+def test_defaults() -> None:
+    found = build()
+    assert found.suite == "team"
+    assert found.origin == "team.toml"
+    assert found.grid == found.suite_grid
+    assert found.grid.models == ("first", "second")
+    assert found.grid.directions == ("image-to-text",)
+    assert found.grid.occluders == ("block",)
+    assert found.grid.ratios == RATIOS
+    assert found.grid.ks == KS
+    assert found.corpus == "embedded"
+    assert found.fill == "black"
+    assert found.seeds == (0,)
+    assert found.text_rule == "findings+impression"
+    assert found.candidates == "texts"
+    assert found.store is None
+    assert found.ad_hoc == ()
+    assert found.outputs == {}
+
+
+def test_every_default_passes_its_own_check() -> None:
+    for setting in SETTINGS.values():
+        assert setting.check(setting.default) is None
+
+
+def test_the_command_line_wins_over_the_suite_over_the_defaults() -> None:
+    suite = {**SUITE, "ks": [1, 2], "fill": "mean", "batch-size": 8}
+    found = build(suite, ks=[7, 3], batch_size=4)
+    assert found.grid.ks == (3, 7)
+    assert found.suite_grid.ks == (1, 2)
+    assert found.fill == "mean"
+    assert found.batch_size == 4
+    assert found.precision == "fp32"
+
+
+def test_underscores_are_hyphens() -> None:
+    model = {"family": "clip", "checkpoint": "a.pt", "fp16_rounded": True}
+    suite = {"suite": "team", "models": {"a": model}, "text_rule": "full", "batch_size": 3}
+    found = build(suite)
+    assert found.text_rule == "full"
+    assert found.batch_size == 3
+    assert found.model("a").options == {"fp16-rounded": True}
+
+
+def test_a_setting_spelled_twice_is_refused() -> None:
+    text = fault({**SUITE, "text_rule": "full", "text-rule": "longest"})
+    assert "team.toml: text-rule is given twice" in text
+    model = {"family": "clip", "checkpoint": "a.pt", "a_b": 1, "a-b": 2}
+    text = fault({"suite": "team", "models": {"a": model}})
+    assert "team.toml: models.a: a-b is given twice" in text
+
+
+def test_ratios_and_ks_are_sorted() -> None:
+    found = build({**SUITE, "ratios": [0.5, 0, 0.25], "ks": [10, 5]})
+    assert found.grid.ratios == (0.0, 0.25, 0.5)
+    assert all(type(ratio) is float for ratio in found.grid.ratios)
+    assert found.grid.ks == (5, 10)
+
+
+def test_a_single_seed_or_several() -> None:
+    assert build({**SUITE, "seed": 7}).seeds == (7,)
+    assert build({**SUITE, "seed": [1, 2]}).seeds == (1, 2)
+    assert build(seed=[3]).seeds == (3,)
+
+
+def test_both_directions() -> None:
+    both = ("image-to-text", "text-to-image")
+    assert build({**SUITE, "direction": "both"}).grid.directions == both
+    found = build(direction="both")
+    assert (found.grid.directions, found.suite_grid.directions) == (both, both[:1])
+
+
+def test_selected_models_keep_the_order_of_the_suite() -> None:
+    found = build(selected=["second", "first"])
+    assert found.grid.models == ("first", "second")
+    found = build(selected=["second"])
+    assert found.grid.models == ("second",)
+    assert found.suite_grid.models == ("first", "second")
+    assert found.model("first").family == "clip"
+
+
+def test_precision_of_a_model_overrides_the_suite() -> None:
+    models = {**MODELS, "first": {**MODELS["first"], "precision": "bf16"}}
+    found = build({**SUITE, "models": models, "precision": "fp16"})
+    assert found.precision_of(found.model("first")) == "bf16"
+    assert found.precision_of(found.model("second")) == "fp16"
+
+
+def test_tolerances_from_the_special_to_the_general() -> None:
+    models = {**MODELS, "second": {**MODELS["second"], "tolerance": 5}}
+    found = build(
+        {
+            **SUITE,
+            "models": models,
+            "tolerance": 2,
+            "tolerances": {"*-r8?-*": 9, "first-block-r81-*": 10},
+        }
+    )
+    assert found.tolerance_of("first-block-r25-k010", "first") == 2
+    assert found.tolerance_of("second-block-r25-k010", "second") == 5
+    assert found.tolerance_of("second-block-r25-k010", "second", calibrated=3) == 3
+    assert found.tolerance_of("second-block-r25-k010", "second", calibrated=0) == 1
+    assert found.tolerance_of("second-block-r81-k010", "second", calibrated=3) == 9
+    assert found.tolerance_of("first-block-r81-k010", "first") == 10
+
+
+def test_protocol_is_what_a_number_depends_on() -> None:
+    def changed(**settings: Any) -> bool:
+        return build({**SUITE, **settings}).protocol() != build().protocol()
+
+    assert changed(fill="mean")
+    assert changed(seed=[0, 1])
+    assert changed(candidates="studies")
+    assert changed(split="test")
+    assert changed(**{"text-rule": "full"})
+    assert not changed(**{"batch-size": 2, "device": "cuda", "tolerance": 9, "ks": [3]})
+
+
+# Places ------------------------------------------------------------------------------------------
+
+
+def checkpoint(place: str, base: Path, **more: str) -> Any:
+    models = {"a": {"family": "clip", "checkpoint": place, **more}}
+    return build({"suite": "team", "models": models}, base=base).model("a")
+
+
+def test_relative_paths_start_at_the_suite(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    assert checkpoint("weights/a.pt", tmp_path).checkpoint == str(tmp_path / "weights" / "a.pt")
+    assert checkpoint("../a.pt", tmp_path).checkpoint == str(tmp_path.parent / "a.pt")
+    assert checkpoint("./a", tmp_path).checkpoint == str(tmp_path / "a")
+    assert checkpoint("folder", tmp_path).checkpoint == str(tmp_path / "folder")
+
+
+def test_what_is_no_path_is_left_alone(tmp_path: Path) -> None:
+    found = checkpoint("openai/clip-vit", tmp_path, tokenizer="emilyalsentzer/Bio_ClinicalBERT")
+    assert found.checkpoint == "openai/clip-vit"
+    assert found.tokenizer == "emilyalsentzer/Bio_ClinicalBERT"
+    assert checkpoint("a.pt", tmp_path).tokenizer is None
+
+
+def test_home_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert checkpoint("~/a.pt", Path("/x")).checkpoint == str(tmp_path / "a.pt")
+    assert checkpoint("/elsewhere/a.pt", tmp_path).checkpoint == "/elsewhere/a.pt"
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("~nobody-of-that-name/a.pt", "home directory"),
+        ("a\0.pt", "null byte"),
+    ],
+)
+def test_places_that_no_file_can_have(place: str, reason: str, tmp_path: Path) -> None:
+    for key in ("checkpoint", "tokenizer"):
+        models = {"a": {"family": "clip", "checkpoint": "a.pt", key: place}}
+        text = fault({"suite": "team", "models": models})
+        assert f"models.a: {key} cannot be a path" in text
+        assert reason in text
+        assert "no checkpoint" not in text
+
+
+def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIGHTS", str(tmp_path / "w"))
+    monkeypatch.delenv("NOT_SET", raising=False)
+    monkeypatch.delenv("NOR_THIS", raising=False)
+    found = checkpoint("$WEIGHTS/a.pt", Path("/x"), tokenizer="${WEIGHTS}/vocabulary.txt")
+    assert found.checkpoint == str(tmp_path / "w" / "a.pt")
+    assert found.tokenizer == str(tmp_path / "w" / "vocabulary.txt")
+    assert found.missing == ()
+    found = checkpoint("$NOT_SET/a.pt", Path("/x"), tokenizer="${NOR_THIS}/$WEIGHTS")
+    assert found.missing == ("NOT_SET", "NOR_THIS")
+
+
+def test_the_corpus_may_hold_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", "/data")
+    found = build({**SUITE, "corpus": "manifest:$DATA/m.csv"})
+    assert found.corpus == "manifest:/data/m.csv"
+    assert found.base == Path("/suites")
+    assert build(corpus="manifest:m.csv").base == Path.cwd()
+    assert found.corpus_missing == ()
+    monkeypatch.delenv("DATA")
+    assert build({**SUITE, "corpus": "manifest:$DATA/m.csv"}).corpus_missing == ("DATA",)
+
+
+# Which cells have a baseline ---------------------------------------------------------------------
+
+CELL = ("first", "image-to-text", "block", 0.25, 10)
+
+
+def test_cells_of_the_suite_are_gated() -> None:
+    assert build().gated(*CELL)
+    assert build(selected=["first"]).gated(*CELL)
+    assert build(ratios=[0.25], ks=[10]).gated(*CELL)
+    assert build(device="cuda", precision="fp16", batch_size=1, tolerance=5).gated(*CELL)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        ("other", "image-to-text", "block", 0.25, 10),
+        ("first", "text-to-image", "block", 0.25, 10),
+        ("first", "image-to-text", "pixels", 0.25, 10),
+        ("first", "image-to-text", "block", 0.26, 10),
+        ("first", "image-to-text", "block", 0.25, 11),
+    ],
+)
+def test_cells_that_the_suite_does_not_hold_are_not_gated(cell: Any) -> None:
+    found = build(ratios=[0.25, 0.26], ks=[10, 11], occluders=["block", "pixels"], direction="both")
+    assert found.gated(*CELL)
+    assert not found.gated(*cell)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("corpus", "open-i"),
+        ("split", "test"),
+        ("text-rule", "full"),
+        ("candidates", "studies"),
+        ("fill", "mean"),
+        ("seed", [1]),
+    ],
+)
+def test_a_changed_protocol_has_no_baseline(name: str, value: Any) -> None:
+    found = build(**{name: value})
+    assert found.ad_hoc == (name,)
+    assert not found.gated(*CELL)
+    same = build({**SUITE, name: value}, **{name: value})
+    assert same.ad_hoc == ()
+    assert same.gated(*CELL)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "split"), [("manifest:x.csv", ""), ("embedded", ""), ("mimic-cxr:other", "test")]
+)
+def test_a_split_belongs_to_its_kind_of_corpus(corpus: str, split: str) -> None:
+    suite = {**SUITE, "corpus": "mimic-cxr:root", "split": "test"}
+    assert build(suite, corpus=corpus).split == split
+    assert build(suite, corpus=corpus, split="train").split == "train"
+
+
+def test_several_changes_are_all_named() -> None:
+    assert build(fill="white", seed=[4], ks=[3]).ad_hoc == ("fill", "seed")
+
+
+# Faults ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("corpus", "", "is not a text"),
+        ("corpus", 3, "is not a text"),
+        ("split", 3, "is not a text"),
+        ("text-rule", "best", "is 'best'; known: findings+impression, longest"),
+        ("candidates", "all", "is 'all'; known: texts, studies"),
+        ("direction", "up", "is 'up'; known: image-to-text, both"),
+        ("ratios", 0.25, "is not a list of numbers"),
+        ("ratios", [], "is not a list of numbers"),
+        ("ratios", [True], "is not a list of numbers"),
+        ("ratios", ["a"], "is not a list of numbers"),
+        ("ratios", [0.5, 1.0, -0.1], "holds 1.0, -0.1, outside [0, 1): 0.25 blocks a quarter"),
+        ("ratios", [25], "holds 25.0, outside [0, 1)"),
+        ("ratios", [math.nan], "holds nan, outside [0, 1)"),
+        ("ratios", [math.inf], "holds inf, outside [0, 1)"),
+        ("ratios", [10**400], "is not a list of numbers"),
+        ("ratios", [0.25, 0.25], "names a ratio twice"),
+        ("ks", [5.0], "is not a list of whole numbers"),
+        ("ks", "5", "is not a list of whole numbers"),
+        ("ks", [], "is not a list of whole numbers"),
+        ("ks", [5, 0], "holds a k below 1"),
+        ("ks", [5, 5], "names a k twice"),
+        ("occluders", "block", "is not a list of names"),
+        ("occluders", [], "is not a list of names"),
+        ("occluders", ["blob", "block"], "holds unknown blob; known: block, patches, pixels"),
+        ("occluders", [{}, ["block"]], "holds unknown {}, ['block']; known"),
+        ("occluders", ["block", "block"], "names an occluder twice"),
+        ("fill", "pink", "is 'pink'; known: black, white, mean, noise"),
+        ("fill", ["black"], "is ['black']; known: black"),
+        ("seed", [], "is not a list of whole numbers"),
+        ("seed", [0.5], "is not a list of whole numbers"),
+        ("seed", [True], "is not a list of whole numbers"),
+        ("seed", [1, 1], "names a seed twice"),
+        ("tolerance", "two", "is neither a number of queries nor a share below 1"),
+        ("tolerance", -1, "is neither a number of queries nor a share below 1"),
+        ("tolerance", True, "is neither a number of queries nor a share below 1"),
+        ("tolerance", math.nan, "is neither a number of queries nor a share below 1"),
+        ("tolerance", math.inf, "is neither a number of queries nor a share below 1"),
+        ("tolerance", 10**400, "is neither a number of queries nor a share below 1"),
+        ("tolerance", 1.5, "is 1.5: from 1 on it counts queries and must be whole"),
+        ("fail-on", "never", "is 'never'; known: any, regression, significant-regression"),
+        ("device", "", "is not a text"),
+        ("precision", "int8", "is 'int8'; known: fp32, bf16, fp16"),
+        ("batch-size", 0, "is not a positive whole number"),
+        ("batch-size", 2.5, "is not a positive whole number"),
+        ("batch-size", True, "is not a positive whole number"),
+        ("map", 1, "is 1: a map has 2 to 64 places per side, or 0 for none"),
+        ("map", 65, "is 65: a map has 2 to 64 places"),
+        ("map", True, "is True: a map has 2 to 64 places"),
+        ("map", 8.5, "is 8.5: a map has 2 to 64 places"),
+        ("map-ratios", "some", "is not a list of numbers; or say all"),
+        ("map-ratios", [0.25, 1.0], "holds 1.0, outside [0, 1)"),
+        ("map-ratios", [0.0, 0.25], "holds 0, which blocks nothing"),
+    ],
+)
+def test_faults_of_settings(name: str, value: Any, words: str) -> None:
+    in_suite = fault({**SUITE, name: value})
+    assert f"team.toml: {name} {words}" in in_suite
+    on_command_line = fault(**{name: value})
+    assert f"--occlusion-{name} {words}" in on_command_line
+    assert "nothing was run" in on_command_line
+
+
+@pytest.mark.parametrize(
+    ("suite", "words"),
+    [
+        ({"models": MODELS}, "suite is ''; a name of letters, digits, - and _"),
+        ({"models": MODELS, "suite": "a.b"}, "suite is 'a.b'"),
+        ({"models": MODELS, "suite": "../x"}, "suite is '../x'"),
+        ({"models": MODELS, "suite": 3}, "suite is 3"),
+        ({"suite": "t"}, "no models; give each a table [models.NAME]"),
+        ({"suite": "t", "models": {}}, "no models"),
+        ({"suite": "t", "models": [1]}, "no models"),
+        ({"suite": "t", "models": {"a": 3}}, "models.a is not a table"),
+        ({**SUITE, "ratio": [0.1]}, "unknown setting 'ratio'"),
+        ({**SUITE, "tolerances": 3}, "tolerances is not a table of cell patterns"),
+        ({**SUITE, "tolerances": {"*": "x"}}, "tolerances.* is neither a number of queries"),
+    ],
+)
+def test_faults_of_suites(suite: dict[str, Any], words: str) -> None:
+    assert f"team.toml: {words}" in fault(suite)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("a/b", {}, "a name holds letters, digits, -, + and _ only"),
+        ("a.b", {}, "a name holds letters"),
+        ("", {}, "a name holds letters"),
+        ("a", {"family": "blip"}, "family is 'blip'; known: clip, cxr-repair"),
+        ("a", {"family": None}, "family is None; known: clip"),
+        ("a", {"family": ["clip"]}, "family is ['clip']; known: clip"),
+        ("a", {"checkpoint": ""}, "no checkpoint"),
+        ("a", {"checkpoint": 3}, "checkpoint is not a text"),
+        ("a", {"tokenizer": ["x"]}, "tokenizer is not a text"),
+        ("a", {"precision": "int8"}, "precision is 'int8'"),
+        ("a", {"tolerance": -1}, "tolerance is neither a number of queries nor"),
+        ("a", {"tolerance": 1.5}, "tolerance is 1.5: from 1 on"),
+        ("a", {"precision": {}}, "precision is not a text"),
+    ],
+)
+def test_faults_of_models(name: str, changes: dict[str, Any], words: str) -> None:
+    model = {"family": "clip", "checkpoint": "a.pt", **changes}
+    model = {key: value for key, value in model.items() if value is not None}
+    text = fault({"suite": "team", "models": {name: model}})
+    assert f"team.toml: models.{name}: {words}" in text
+
+
+def test_unknown_models_on_the_command_line() -> None:
+    text = fault(selected=["first", "third", "fourth"])
+    expected = "--occlusion-models: unknown model third, fourth; the suite 'team' has first, second"
+    assert expected in text
+    assert "has none" in fault({"suite": "team"}, selected=["a"])
+
+
+def test_all_faults_come_at_once() -> None:
+    suite = {
+        "suite": "a b",
+        "fil": "x",
+        "ks": [0],
+        "models": {"a": {"family": "x", "checkpoint": "a"}, "b": {"family": "clip"}},
+    }
+    text = fault(suite, selected=["c"], ratios=[2.0], fill="x")
+    for words in (
+        "unknown setting 'fil'",
+        "team.toml: ks holds",
+        "--occlusion-ratios holds 2.0",
+        "--occlusion-fill is 'x'",
+        "suite is 'a b'",
+        "models.a: family is 'x'",
+        "models.b: no checkpoint",
+        "unknown model c",
+    ):
+        assert words in text
+    assert text.count("\n  - ") == 8
+
+
+# Reading -----------------------------------------------------------------------------------------
+
+
+def test_reading_a_suite(tmp_path: Path) -> None:
+    path = tmp_path / "team.toml"
+    path.write_text('suite = "ß"\n[tool.occlusion]\nks = [1]\n', encoding="utf-8")
+    assert read_suite(path)["suite"] == "ß"
+    assert read_suite(path, table=("tool", "occlusion")) == {"ks": [1]}
+    assert read_suite(path, table=("tool", "other")) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"suite = \n", "not TOML"),
+        (b"suite = 'a'\nsuite = 'b'\n", "not TOML"),
+        (b"\xff\xfe", "not TOML"),
+        (b"k = " + b"1" * 5000, "not TOML"),
+        (b"k = " + b"[" * 5000, "not TOML"),
+    ],
+)
+def test_files_that_are_not_toml(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "team.toml"
+    path.write_bytes(content)
+    with pytest.raises(OcclusionError) as caught:
+        read_suite(path)
+    assert f"{path}: {reason}" in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(OcclusionError) as caught:
+        read_suite(tmp_path / "none.toml")
+    assert f"no suite file {tmp_path / 'none.toml'}" in str(caught.value)
+    assert ".toml file" in caught.value.remedy
+    with pytest.raises(OcclusionError) as caught:
+        read_suite(tmp_path)
+    assert f"{tmp_path}: cannot be read" in str(caught.value)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("content", ["tool = 3", "[tool]\nocclusion = 'x'", "tool = [1]"])
+def test_a_table_that_is_no_table(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text(content)
+    with pytest.raises(OcclusionError) as caught:
+        read_suite(path, table=("tool", "occlusion"))
+    assert f"{path}: " in str(caught.value)
+    assert "is not a table" in str(caught.value)
+    assert "[tool.occlusion]" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "items"),
+    [
+        ("0,0.25", float, [0.0, 0.25]),
+        (" 5, 10 ", int, [5, 10]),
+        ("block", str, ["block"]),
+        ("5,x,", int, [5, "x", ""]),
+        ("0.5", int, ["0.5"]),
+    ],
+)
+def test_lists_of_the_command_line(text: str, kind: type, items: list[Any]) -> None:
+    assert parse_list(text, kind) == items
+
+
+# Anything at all ---------------------------------------------------------------------------------
+
+values = st.recursive(
+    st.one_of(
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=6),
+        st.sampled_from([10**400, "~nobody/x.pt", "$", "${", "block", "clip", "both", 0.25, 1]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+model_tables = st.dictionaries(
+    st.sampled_from([*MODEL_KEYS, "image_size", "image-size"]),
+    values,
+)
+suites = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(SETTINGS, values),
+        "suite": values,
+        "text_rule": values,
+        "tolerances": st.one_of(values, st.dictionaries(st.text(max_size=3), values, max_size=2)),
+        "models": st.one_of(
+            values,
+            st.just(MODELS),
+            st.dictionaries(st.text(max_size=4), st.one_of(values, model_tables), max_size=2),
+        ),
+    },
+)
+
+
+@example({"suite": "team", "models": {"a": {"family": "clip", "checkpoint": "~nobody/x.pt"}}}, {})
+@example({"suite": "team", "models": {"a": {"family": "clip", "checkpoint": "x" * 5000}}}, {})
+@example({**SUITE, "tolerance": math.inf}, {})
+@given(suites, st.dictionaries(st.sampled_from(sorted(SETTINGS)), values, max_size=3))
+def test_only_our_errors_escape(suite: dict[str, Any], command_line: dict[str, Any]) -> None:
+    for table in (suite, {**SUITE, **suite}):
+        try:
+            found = build(table, **command_line)
+        except OcclusionError as error:
+            assert error.remedy  # noqa: PT017
+        else:
+            assert found.suite
+            assert found.gated(*CELL) in (True, False)
+            assert found.protocol()
+
+
+def test_maps_and_their_further_tile_sizes() -> None:
+    found = build()
+    assert (found.map_grid, found.map_ratios) == (0, ())
+    found = build({**SUITE, "map": 8, "map-ratios": [0.25, 0.09]})
+    assert (found.map_grid, found.map_ratios) == (8, (0.09, 0.25))
+    assert build({**SUITE, "map-ratios": "all"}).map_ratios == RATIOS[1:]
+    narrowed = build(map=4, map_ratios=["all"], ratios=[0.0, 0.5])
+    assert (narrowed.map_grid, narrowed.map_ratios) == (4, (0.5,))
+    assert narrowed.ad_hoc == (), "a map changes no number that has a baseline"
