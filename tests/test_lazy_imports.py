@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-CHECKPOINTS = Path(__file__).parents[1] / "fixtures/pytest_occlusion_fixtures/checkpoints"
-
 HEAVY = ("torch", "torchvision", "numpy", "transformers", "open_clip", "PIL", "safetensors")
 ENGINES = ("torch", "torchvision", "transformers", "open_clip")
 """What a run that finds everything in the store must do without."""
@@ -138,15 +136,3 @@ def test_collecting_cells_needs_nothing_heavy(tmp_path: Path) -> None:
     )
     assert "pytest_occlusion.suite.grid" in ours
     assert not modules & {"torch", "torchvision", "transformers", "open_clip", "numpy"}
-
-
-@pytest.mark.parametrize("family", ["clip", "cxr-repair", "medclip", "cxr-clip"])
-def test_a_published_family_needs_torch_alone(family: str) -> None:
-    checkpoint = CHECKPOINTS / family
-    found = python(
-        "-c",
-        "import sys; from pytest_occlusion.encoders import load_encoder; "
-        f"load_encoder({family!r}, checkpoint={str(checkpoint)!r}, device='cpu'); "
-        "print(*{m.partition('.')[0] for m in sys.modules})",
-    )
-    assert not set(found.split()) & {"open_clip", "timm", "torchvision", "transformers"}

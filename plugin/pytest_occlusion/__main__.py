@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     known = parser.add_subparsers(required=True, metavar="COMMAND")
     inspect = known.add_parser("inspect", help="say what a checkpoint file holds")
     inspect.add_argument("file", type=Path, metavar="FILE", help="weights file or directory")
+    inspect.add_argument("--weights", default="", metavar="NAME", help="which of its weights files")
     inspect.set_defaults(run=commands.inspect)
     fetch = known.add_parser("fetch", help="bring a published checkpoint into the cache")
     fetch.add_argument("name", nargs="?", metavar="FAMILY[:VARIANT]", help="none: list them")

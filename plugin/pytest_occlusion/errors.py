@@ -23,13 +23,19 @@ class OcclusionError(Exception):
             problem: What is wrong and where; names the file, the option or the row.
             remedy: What the user can do, as one or two sentences.
         """
-        self.problem = problem
-        self.remedy = remedy
-        super().__init__(f"{problem}\n  -> {remedy}" if remedy else problem)
+        self.problem = printable(problem)
+        self.remedy = printable(remedy)
+        super().__init__(f"{self.problem}\n  -> {self.remedy}" if remedy else self.problem)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling (worker processes), which keyword-only arguments would break."""
         return _rebuild, (type(self), self.problem, self.remedy)
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey: names out of files may hold anything."""
+    kept = (c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+    return text if text.isprintable() else "".join(kept)
 
 
 def _rebuild(kind: type[OcclusionError], problem: str, remedy: str) -> OcclusionError:

@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 
 from pytest_occlusion.encoders import Encoder, load_encoder
-from pytest_occlusion.encoders.clip import clip_pixels
+from pytest_occlusion.encoders.clip import clip_pixels, repair_pixels
+from pytest_occlusion.encoders.tokens import load_byte_pairs
 from pytest_occlusion.errors import OcclusionError
 
+from .formula import write_state
 from .tiny import EMBEDDING, LIMIT, VOCABULARY, resnet_shapes, state_of, vit_shapes, write_directory
 
 VIT = {"layers": 2, "width": 48, "patch_size": 8, "image_size": 32, "head_width": 16}
@@ -141,12 +143,19 @@ def test_weights_in_half_precision_load(tmp_path: Path, tiny_vit: Path) -> None:
 
 
 def test_rounding_passes_what_upstream_passes(tiny_resnet: Path, tiny_vit: Path) -> None:
-    from pytest_occlusion.encoders.clip import _rounded
+    from pytest_occlusion.encoders.checkpoints import read_checkpoint
+    from pytest_occlusion.encoders.clip import _clip_half
+    from pytest_occlusion.encoders.clip_model import clip_plan
+    from pytest_occlusion.encoders.weights import fill
 
-    for shapes in (vit_shapes(), resnet_shapes()):
-        state = {name: torch.from_numpy(np.array(a)) for name, a in state_of(shapes).items()}
-        changed = {name for name, t in _rounded(state).items() if not torch.equal(t, state[name])}
-        kept = {n for n, t in state.items() if t.is_floating_point()} - changed
+    for place in (tiny_vit, tiny_resnet):
+        plan = clip_plan(read_checkpoint(place))
+        modules, _ = fill(plan, place, torch.device("cpu"))
+        _clip_half(modules[""], 32, {"fp16-rounded": True})
+        rounded = modules[""].state_dict()
+        changed = {name for name, t in rounded.items() if not torch.equal(t, plan.state[name])}
+        kept = {n for n, t in plan.state.items() if t.is_floating_point()} - changed
+        assert all(tensor.dtype != torch.float16 for tensor in rounded.values())
         assert "visual.conv1.weight" in changed
         assert all(
             ".ln_" in f".{name}" or "bn" in name or "downsample.1" in name
@@ -168,8 +177,61 @@ def test_quick_gelu_follows_the_config(tmp_path: Path, radiographs: list[Image.I
     torch.testing.assert_close(encoder.encode_images(radiographs), images, atol=1e-6, rtol=0)
 
 
+def test_options_go_before_the_config(tiny_vit: Path) -> None:
+    def settings(**options: Any) -> list[Any]:
+        encoder = load_encoder("clip", checkpoint=tiny_vit, device="cpu", **options)
+        assert not encoder.assumed, "the config tells everything"
+        return [encoder.settings[name] for name in ("quick-gelu", "head-width", "text-heads")]
+
+    assert settings() == [True, 16, 2]
+    assert settings(activation="gelu", head_width=24, text_heads=4) == [False, 24, 4]
+    with pytest.raises(OcclusionError, match="activation = 'relu' is unknown"):
+        settings(activation="relu")
+
+
+def test_what_nothing_tells_is_assumed(tmp_path: Path, tiny_vit: Path) -> None:
+    path = write_state(tmp_path / "w.pt", state_of(vit_shapes()))
+    words = tiny_vit / "bpe_vocab.txt.gz"
+    bare = load_encoder("clip", checkpoint=path, tokenizer=words, device="cpu")
+    assert bare.assumed == {"quick-gelu": True, "head-width": 48, "text-heads": 1}
+    assert bare.assumed.items() <= bare.settings.items()
+    told = load_encoder(
+        "cxr-repair",
+        checkpoint=path,
+        tokenizer=words,
+        device="cpu",
+        activation="quick-gelu",
+        text_heads=2,
+    )
+    assert told.assumed == {"head-width": 48}
+
+
 def test_heads_that_do_not_divide(tmp_path: Path) -> None:
     config = {"vision_cfg": {"head_width": 9}, "text_cfg": {"heads": 2}}
     place = write_directory(tmp_path / "odd", vit_shapes(), config)
     with pytest.raises(OcclusionError, match="cannot be shared among"):
         load_encoder("clip", checkpoint=place, device="cpu")
+
+
+def test_the_vocabulary_of_clip() -> None:
+    pairs = load_byte_pairs(None, limit=77, vocabulary_size=49408)
+    assert pairs.batch(["no focal consolidation"])[0][0] == 49406
+    with pytest.raises(OcclusionError, match="49,408 tokens"):
+        load_byte_pairs(None, limit=77, vocabulary_size=5)
+
+
+@pytest.mark.parametrize("shapes", [vit_shapes(), resnet_shapes()], ids=["vit", "resnet"])
+def test_grey_pictures(shapes: Any, tmp_path: Path, tiny_vit: Path) -> None:
+    """One channel with summed kernels shows what three equal channels show."""
+    path, words = write_state(tmp_path / "w.pt", state_of(shapes)), tiny_vit / "bpe_vocab.txt.gz"
+    grey = load_encoder("cxr-repair", checkpoint=path, tokenizer=words, device="cpu")
+    model = reference(shapes, {**VIT, "head_width": 48}) if "visual.proj" in shapes else None
+    if model is None:
+        vision = {"layers": (1, 2, 1, 1), "width": 8, "image_size": 64, "head_width": 64}
+        model = reference(shapes, vision)
+    side = 64 if model.visual.image_size == 64 else 32
+    canvases = torch.randint(0, 256, (3, 1, 320, 320), dtype=torch.uint8)
+    with torch.inference_mode():
+        pixels = repair_pixels(canvases, side=side, antialias=False).double()
+        wanted = model.double().encode_image(pixels.expand(-1, 3, -1, -1), normalize=True)
+    torch.testing.assert_close(grey.embed_canvases(canvases).double(), wanted, atol=2e-6, rtol=0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -176,71 +177,81 @@ def test_sizes_that_do_not_fit(
 def test_resnet_is_torchvisions() -> None:
     from torchvision.models.resnet import Bottleneck, ResNet
 
-    from pytest_occlusion.encoders.resnet import (
-        ResNetSizes,
-        folded,
-        resnet_features,
-        resnet_shapes,
-    )
+    from pytest_occlusion.encoders.vision import quickened, resnet, see_grey
 
-    sizes = ResNetSizes(64, (1, 2, 1, 1))
-    weights = tensors_of(resnet_shapes(sizes))
-    model = ResNet(Bottleneck, list(sizes.depths)).eval()
+    model = ResNet(Bottleneck, [1, 2, 1, 1]).eval().requires_grad_(False)
     model.fc = torch.nn.Identity()
+    state = {n: tuple(tensor.shape) for n, tensor in model.state_dict().items()}
+    weights = {name: torch.from_numpy(array) for name, array in state_of(state).items()}
     model.load_state_dict(weights)
-    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randn(2, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    for grey in (False, True):
+        ours = resnet(64, (1, 2, 1, 1)).eval().requires_grad_(False)
+        ours.load_state_dict(weights)
+        if grey:
+            see_grey(ours.conv1)
+        quick = quickened(ours)
+        with torch.inference_mode():
+            wanted = model(pixels.expand(-1, 3, -1, -1))
+            found = quick(pixels if grey else pixels.expand(-1, 3, -1, -1))
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+        assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in ours.modules())
+
+
+@pytest.mark.parametrize("tower", ["swin", "resnet"])
+def test_grey_towers_see_what_three_equal_channels_show(
+    tower: str, tmp_path: Path, words: Path
+) -> None:
+    from pytest_occlusion.encoders.checkpoints import read_checkpoint
+    from pytest_occlusion.encoders.medclip import LAYOUT, medclip_pixels
+    from pytest_occlusion.encoders.weights import fill
+
+    path = write_state(tmp_path / "w.bin", state_of(medclip_shapes(tower)))
+    encoder = load_encoder(
+        "medclip", checkpoint=path, tokenizer=words, device="cpu", max_tokens=40, canvas_size=64
+    )
+    modules, digest = fill(LAYOUT.plan(read_checkpoint(path)), path, torch.device("cpu"))
+    place, head = getattr(LAYOUT, tower)
+    canvases = torch.randint(0, 256, (3, 1, 64, 64), dtype=torch.uint8)
     with torch.inference_mode():
-        found = resnet_features(folded(weights), sizes, pixels)
-        torch.testing.assert_close(found, model(pixels))
+        seen = modules[place](medclip_pixels(canvases).expand(-1, 3, -1, -1))
+        pooled = seen.last_hidden_state.mean(1) if tower == "swin" else seen
+        wanted = torch.nn.functional.normalize(modules[head](pooled), dim=-1)
+    torch.testing.assert_close(encoder.embed_canvases(canvases), wanted, atol=2e-6, rtol=0)
+    assert encoder.weights_digest == digest
+    assert wanted.std(0).max() > 1e-3
 
 
-@pytest.mark.parametrize("channels_first", [False, True])
-@pytest.mark.parametrize("shape", [(3, 5, 2, 2), (2, 16, 32, 32), (1, 7, 6, 10), (2, 4, 9, 8)])
-def test_the_stem_is_halved_as_torch_would(shape: tuple[int, ...], channels_first: bool) -> None:
-    from pytest_occlusion.encoders.resnet import halved
-
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    x[0, 0, 1, 1] = torch.nan  # what a diverged model gives must not be lost
-    if not channels_first:
-        x = x.contiguous(memory_format=torch.channels_last)
-    before = x.clone()
-    wanted = torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1)
-    found = halved(x)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
-    assert found.stride() == wanted.stride()
-    torch.testing.assert_close(x, before, rtol=0, atol=0, equal_nan=True)
-
-
-def test_grey_towers_see_what_three_equal_channels_show() -> None:
-    from pytest_occlusion.encoders.resnet import ResNetSizes, resnet_shapes
-    from pytest_occlusion.encoders.swin import PATCHES, SwinSizes, swin_shapes
-    from pytest_occlusion.encoders.vision import pooled_resnet, pooled_swin
-    from pytest_occlusion.encoders.weights import grey_stem
-
-    grey = torch.randn(3, 1, 56, 56, generator=torch.Generator().manual_seed(0))
-    resnet = ResNetSizes(16, (1, 1, 1, 1))
-    swin = SwinSizes(patch=2, width=12, depths=(2, 2), heads=(1, 2), window=7, ratio=4)
-
-    rows, windows = tensors_of(resnet_shapes(resnet)), tensors_of(swin_shapes(swin))
-
-    def towers(
-        rows: dict[str, torch.Tensor], windows: dict[str, torch.Tensor]
-    ) -> list[Callable[[torch.Tensor], torch.Tensor]]:
-        return [
-            pooled_resnet(rows, resnet),
-            pooled_swin(windows, swin, 56, Path("x"), lambda x: x.mean(1)),
-        ]
-
-    one_channel = towers(grey_stem(rows, "conv1.weight"), grey_stem(windows, f"{PATCHES}.weight"))
-    with torch.inference_mode():
-        for one, three in zip(one_channel, towers(rows, windows), strict=True):
-            wanted = three(grey.expand(-1, 3, -1, -1))
-            torch.testing.assert_close(one(grey), wanted, atol=1e-5, rtol=1e-5)
-            assert wanted.std(0).max() > 1e-3
+def test_every_tensor_is_loaded_and_named_as_published(tmp_path: Path) -> None:
+    """The modules' names may be new ones; the file's are what faults and digests speak of."""
+    shapes = medclip_shapes("swin")
+    state = state_of(shapes)
+    lost = "vision_model.model.encoder.layers.0.blocks.1.attention.self.query.weight"
+    table = (
+        "vision_model.model.encoder.layers.1.blocks.0.attention.self.relative_position_bias_table"
+    )
+    del state[lost]
+    state[f"{lost}s"] = state["logit_scale"]
+    state[table] = state[table][:-1]
+    path = write_state(tmp_path / "w.bin", state)
+    with pytest.raises(OcclusionError) as fault:
+        load_encoder("medclip", checkpoint=path, device="cpu")
+    assert "3 of its tensors do not fit MedCLIP Swin-w24-l2-2/4" in fault.value.problem
+    for line in (
+        f"{lost}: missing, shape [24, 24]",
+        f"{lost}s: unexpected, shape []",
+        f"{table}: shape [48, 4], expected [49, 4]",
+    ):
+        assert line in fault.value.problem
 
 
-def tensors_of(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array) for name, array in state_of(shapes).items()}
+def test_sizes_that_no_model_has(tmp_path: Path) -> None:
+    state = state_of(medclip_shapes("resnet"))
+    table = "text_model.model.embeddings.word_embeddings.weight"
+    state[table] = np.zeros((len(state[table]), 130), np.float32)
+    path = write_state(tmp_path / "w.bin", state | {table: state[table][:, :129]})
+    with pytest.raises(OcclusionError, match="the sizes of its tensors make no model"):
+        load_encoder("medclip", checkpoint=path, device="cpu")
 
 
 VOCABULARIES = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.encoders import load_encoder
@@ -45,11 +48,12 @@ def test_kinds(
 ) -> None:
     path = write_state(tmp_path / "w.safetensors", state_of(shapes))
     found = inspect_checkpoint(path)
-    assert (found.what, found.family, found.variant) == (what, family, variant)
+    assert found.plan
+    assert (found.what, found.family, found.plan.variant) == (what, family, variant)
     assert found.loads
     floats = sum(int(np.prod(s)) for n, s in shapes.items() if "num_batches" not in n)
-    assert found.parameters == floats
-    assert found.container == "safetensors"
+    assert f"parameters  {floats:,} in {len(shapes)} tensors" in describe(found)
+    assert found.read.container == "safetensors"
 
 
 def test_the_digest_is_the_encoders(tmp_path: Path) -> None:
@@ -96,3 +100,37 @@ def test_an_architecture_that_cannot_be_told(tmp_path: Path) -> None:
         "text_model.projection_head.weight is missing, so the architecture cannot be told",
     )
     assert "verdict     does not load" in describe(found)
+
+
+def test_what_was_taken_off_the_names_is_said(tmp_path: Path) -> None:
+    state = {f"net.module.{name}": array for name, array in state_of(vit_shapes()).items()}
+    found = inspect_checkpoint(write_state(tmp_path / "w.pt", state))
+    assert found.loads
+    assert "names       without 'net.module.', with which all of them began" in describe(found)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("F4", 4), ("F8_E4M3", 8), ("C64", 64)])
+def test_types_that_not_every_torch_has(
+    kind: str, bits: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {"dtype": kind, "shape": [4, 4], "data_offsets": [0, 2 * bits]}
+    header = json.dumps({"visual.proj": entry}).encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(2 * bits))
+    assert main(["inspect", str(path)]) == 2
+    assert f"visual.proj: {kind}" in capsys.readouterr().err
+
+
+def test_a_terminal_is_never_handed_what_it_would_obey(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"\x1b[2Jkey": {"a": torch.zeros(1)}, "epoch": 1}, tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        archive.writestr("\x1b[2Jnotes.txt", "hello")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "\x1b[2J.txt").touch()
+    for name in ("w.pt", "w.zip", "folder"):
+        assert main(["inspect", str(tmp_path / name)]) == 2
+        said = capsys.readouterr().err
+        assert "\x1b" not in said
+        assert r"\x1b[2J" in said

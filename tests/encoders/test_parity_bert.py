@@ -12,15 +12,12 @@ import torch
 from PIL import Image
 
 from pytest_occlusion.encoders import load_encoder
-from pytest_occlusion.encoders.bert import bert_sizes
-from pytest_occlusion.encoders.canvases import cropped, padded_square
-from pytest_occlusion.encoders.cxr_clip import (
-    RESNET_STATISTICS,
-    SWIN_STATISTICS,
-    cxr_clip_pixels,
-)
-from pytest_occlusion.encoders.medclip import TEXT, medclip_pixels, text_tower
-from pytest_occlusion.encoders.wordpiece import load_word_pieces
+from pytest_occlusion.encoders.canvases import cropped, normalised, padded_square
+from pytest_occlusion.encoders.cxr_clip import RESNET_STATISTICS, SWIN_STATISTICS
+from pytest_occlusion.encoders.medclip import LAYOUT, mean_of_states, medclip_pixels
+from pytest_occlusion.encoders.paired import bert_of, text_tower
+from pytest_occlusion.encoders.tokens import load_word_pieces
+from pytest_occlusion.encoders.weights import Plan, fill
 
 from .formula import PARITY, draw, listing, write_formula_checkpoint
 from .test_parity_clip import TOLERANCE, arrays, check_pixels, furthest
@@ -85,8 +82,7 @@ def test_medclip_text_choices(
         positions=512,
         vocabulary_size=28996,
     )
-    weights = text_weights()
-    tower = text_tower(weights, bert_sizes(weights, TEXT, PARITY), length=limit * padded)
+    tower = text_tower(*text_modules(), pool=mean_of_states, length=limit * padded)
     with torch.inference_mode():
         rows = words.batch(parity_texts)
         # Unpadded texts go alone: a batch would be padded to the longest, for nothing.
@@ -97,13 +93,21 @@ def test_medclip_text_choices(
 
 
 @functools.cache
-def text_weights() -> dict[str, torch.Tensor]:
-    """The text tower of both MedCLIP variants."""
-    return {
+def text_modules() -> tuple[Any, Any]:
+    """The text tower of both MedCLIP variants, and its head."""
+    state = {
         entry["name"]: torch.from_numpy(draw(entry["name"], entry["shape"], entry["rule"]))
         for entry in listing("medclip_resnet")["entries"]
-        if entry["name"].startswith("text_model.")
+        if entry["name"].startswith("text_model.") and entry["rule"] != "keep"
     }
+    text, head = LAYOUT.text
+    modules = {
+        text: bert_of(state, text, PARITY),
+        head: torch.nn.Linear(768, 512, bias=False, device="meta"),
+    }
+    plan = Plan(LAYOUT.what, "", state, (), modules)
+    filled, _ = fill(plan, PARITY, torch.device("cpu"))
+    return filled[text], filled[head]
 
 
 @pytest.mark.parametrize("name", ["medclip_vit", "medclip_resnet"])
@@ -129,7 +133,7 @@ def test_cxr_clip_pixels(
     recipe = cropped(224, "bilinear", convert_first=True, prefix="cxr-clip")
     canvases = torch.from_numpy(np.stack([recipe.draw(image) for image in parity_images]))
     mean, std = statistics
-    check_pixels(cxr_clip_pixels(canvases, mean=mean, std=std), name, "pixels")
+    check_pixels(normalised(canvases, mean=mean, std=std), name, "pixels")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +155,6 @@ def test_token_ids(
         positions=512,
         vocabulary_size=28996,
     )
-    rows = [words.cut(row) for row in words.rows(parity_texts)]
+    rows = words.batch(parity_texts)
     found = np.array([row + [0] * (limit - len(row)) for row in rows])
     assert np.array_equal(found, arrays(name)[ids])

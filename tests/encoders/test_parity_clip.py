@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pytest_occlusion.encoders import Encoder, load_encoder
-from pytest_occlusion.encoders.bpe import load_byte_pairs
 from pytest_occlusion.encoders.canvases import cropped, padded
 from pytest_occlusion.encoders.clip import clip_pixels, repair_pixels
+from pytest_occlusion.encoders.tokens import load_byte_pairs
 
 from .formula import PARITY, listing
 
@@ -98,7 +98,7 @@ def check_pixels(pixels: torch.Tensor, variant: str, name: str) -> None:
 
 def test_token_ids(parity_texts: list[str]) -> None:
     pairs = load_byte_pairs(None, limit=77, vocabulary_size=49408)
-    rows = [pairs.cut(row) for row in pairs.rows(parity_texts)]
+    rows = pairs.batch(parity_texts)
     found = np.array([row + [0] * (77 - len(row)) for row in rows])
     assert np.array_equal(found, arrays("clip_vitb32")["token_ids"])
     assert np.array_equal(found, arrays("cxr_repair")["token_ids"])

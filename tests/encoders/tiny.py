@@ -9,12 +9,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pytest_occlusion.encoders.bert import BertSizes, bert_shapes
-from pytest_occlusion.encoders.resnet import ResNetSizes
-from pytest_occlusion.encoders.resnet import resnet_shapes as resnet_shapes_of
-from pytest_occlusion.encoders.swin import SwinSizes, swin_shapes
-from pytest_occlusion.encoders.vision import prefixed
-
 from .formula import draw, rule_of, write_state
 
 MERGES = ("t h", "th e</w>", "n o</w>", "l u", "lu n", "lun g</w>", "i s</w>", "a c")
@@ -142,42 +136,93 @@ def write_word_pieces(path: Path) -> Path:
     return path
 
 
-BERT = BertSizes(
-    width=32,
-    layers=3,
-    hidden=64,
-    vocabulary=len(WORDS) + 2 * len(CHARACTERS),
-    positions=48,
-    kinds=2,
-)
-SWIN = SwinSizes(patch=4, width=24, depths=(2, 2), heads=(2, 4), window=4, ratio=2)
-RESNET = ResNetSizes(width=8, depths=(1, 2, 1, 1))
-SWIN_SIDE, RESNET_SIDE = 64, 64
+BERT_WIDTH, BERT_LAYERS, BERT_ROWS, POSITIONS = 32, 3, 64, 48
+SWIN_WIDTH, SWIN_HEADS, SWIN_WINDOW = 24, (2, 4), 4
+
+
+def affine(name: str, rows: int, into: int = 0) -> dict[str, tuple[int, ...]]:
+    """Shapes of a linear layer, or of a norm when nothing goes in."""
+    return {f"{name}.weight": (rows, into) if into else (rows,), f"{name}.bias": (rows,)}
+
+
+def attention(at: str, width: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of what BERT's and Swin's attention have in common."""
+    shapes = affine(f"{at}attention.output.dense", width, width)
+    for part in ("query", "key", "value"):
+        shapes |= affine(f"{at}attention.self.{part}", width, width)
+    return shapes
+
+
+def bert_shapes(prefix: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of a BERT of three layers, as transformers has named them from the beginning."""
+    width = BERT_WIDTH
+    tables = {"word": len(WORDS) + 2 * len(CHARACTERS), "position": POSITIONS, "token_type": 2}
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{prefix}embeddings.{n}_embeddings.weight": (rows, width) for n, rows in tables.items()
+    }
+    shapes |= affine(f"{prefix}embeddings.LayerNorm", width)
+    for layer in range(BERT_LAYERS):
+        at = f"{prefix}encoder.layer.{layer}."
+        shapes |= attention(at, width) | affine(f"{at}attention.output.LayerNorm", width)
+        shapes |= affine(f"{at}intermediate.dense", BERT_ROWS, width)
+        shapes |= affine(f"{at}output.dense", width, BERT_ROWS)
+        shapes |= affine(f"{at}output.LayerNorm", width)
+    return shapes | affine(f"{prefix}pooler.dense", width, width)
+
+
+def swin_shapes(prefix: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of a Swin of two stages with patches of 4 pixels, as transformers 4 names them."""
+    place, width = f"{prefix}embeddings.patch_embeddings.projection", SWIN_WIDTH
+    shapes: dict[str, tuple[int, ...]] = {f"{place}.weight": (width, 3, 4, 4)}
+    shapes[f"{place}.bias"] = (width,)
+    shapes |= affine(f"{prefix}embeddings.norm", width)
+    for stage, heads in enumerate(SWIN_HEADS):
+        channels = width << stage
+        for block in range(2):
+            at = f"{prefix}encoder.layers.{stage}.blocks.{block}."
+            shapes |= attention(at, channels)
+            table = f"{at}attention.self.relative_position_bias_table"
+            shapes[table] = ((2 * SWIN_WINDOW - 1) ** 2, heads)
+            shapes |= affine(f"{at}layernorm_before", channels)
+            shapes |= affine(f"{at}layernorm_after", channels)
+            shapes |= affine(f"{at}intermediate.dense", 2 * channels, channels)
+            shapes |= affine(f"{at}output.dense", channels, 2 * channels)
+    at = f"{prefix}encoder.layers.0.downsample."
+    shapes |= affine(f"{at}norm", 4 * width)
+    shapes[f"{at}reduction.weight"] = (2 * width, 4 * width)
+    return shapes | affine(f"{prefix}layernorm", 2 * width)
+
+
+def plain_resnet_shapes(prefix: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of torchvision's ResNet, 8 channels wide, without its head."""
+    from pytest_occlusion.encoders.vision import resnet
+
+    state = resnet(8, (1, 2, 1, 1)).state_dict()
+    return {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in state.items()}
+
+
+CHANNELS = {"swin": SWIN_WIDTH * 2, "resnet": 8 * 8 * 4}
 
 
 def medclip_shapes(tower: str) -> dict[str, tuple[int, ...]]:
     """Shapes of a tiny MedCLIP; ``tower`` is ``swin`` or ``resnet``."""
-    shapes = {"logit_scale": (), **prefixed("text_model.model.", bert_shapes(BERT))}
-    shapes["text_model.projection_head.weight"] = (EMBEDDING, BERT.width)
-    if tower == "swin":
-        shapes |= prefixed("vision_model.model.", swin_shapes(SWIN))
-        return shapes | {"vision_model.projection_head.weight": (EMBEDDING, SWIN.channels)}
-    shapes |= prefixed("vision_model.model.", resnet_shapes_of(RESNET))
-    return shapes | {"vision_model.model.fc.weight": (EMBEDDING, RESNET.channels)}
+    shapes = {"logit_scale": (), **bert_shapes("text_model.model.")}
+    shapes["text_model.projection_head.weight"] = (EMBEDDING, BERT_WIDTH)
+    towers = swin_shapes if tower == "swin" else plain_resnet_shapes
+    head = "projection_head" if tower == "swin" else "model.fc"
+    shapes |= towers("vision_model.model.")
+    return shapes | {f"vision_model.{head}.weight": (EMBEDDING, CHANNELS[tower])}
 
 
 def cxr_clip_shapes(tower: str) -> dict[str, tuple[int, ...]]:
     """Shapes of a tiny CXR-CLIP; ``tower`` is ``swin`` or ``resnet``."""
-    shapes = {"logit_scale": (), **prefixed("text_encoder.text_encoder.", bert_shapes(BERT))}
+    shapes = {"logit_scale": (), **bert_shapes("text_encoder.text_encoder.")}
     if tower == "swin":
-        shapes |= prefixed("image_encoder.image_encoder.", swin_shapes(SWIN))
+        shapes |= swin_shapes("image_encoder.image_encoder.")
     else:
-        shapes |= prefixed("image_encoder.resnet.", resnet_shapes_of(RESNET))
-    channels = SWIN.channels if tower == "swin" else RESNET.channels
-    for head, width in (("image", channels), ("text", BERT.width)):
-        shapes[f"{head}_projection.projection.weight"] = (EMBEDDING, width)
-        shapes[f"{head}_projection.projection.bias"] = (EMBEDDING,)
-    return shapes
+        shapes |= plain_resnet_shapes("image_encoder.resnet.")
+    shapes |= affine("image_projection.projection", EMBEDDING, CHANNELS[tower])
+    return shapes | affine("text_projection.projection", EMBEDDING, BERT_WIDTH)
 
 
 def open_clip_config(tower: str) -> dict[str, Any]:

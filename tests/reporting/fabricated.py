@@ -213,6 +213,7 @@ def model(number: int, name: str) -> dict[str, Any]:
         "variant": "RN-w16-l1-1-1-1@64px",
         "canvas": f"{name}-bicubic-crop-64",
         "settings": {"canvas-size": 64, "quick-gelu": True, "revision": 1},
+        "assumed": {},
         "token_limit": 77,
         "truncated": 65 if number == 1 else 0,
         **found,

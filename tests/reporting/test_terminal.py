@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_occlusion.reporting.maps import summary_lines
-from pytest_occlusion.reporting.terminal import _curve_lines, _overview
+from pytest_occlusion.reporting.terminal import _curve_lines, _overview, _table
 from tests.reporting.fabricated import map_record
+from tests.reporting.fabricated import results as fabricated
 
 
 def cell(model: str, ratio: float, recall: float, **changes: Any) -> dict[str, Any]:
@@ -79,3 +80,16 @@ def test_maps_fit_into_80_columns() -> None:
         "  row 3, column 2   R@10 lost, points: 11.0 [9.6, 12.4]",
     ]
     assert "R@10 50.0 % whole; 25 % blocked: 25.0 on average, 5.0 [3.0, 7.0] at worst" in lines
+
+
+def test_an_activation_that_nothing_told_is_said() -> None:
+    results = fabricated()
+    cells = [one for one in results["cells"] if one["model"] == "clip"]
+
+    def lines() -> list[str]:
+        return [line.text for line in _table(results, cells, width=80, unicode=False)]
+
+    before = lines()
+    results["models"]["clip"]["assumed"] = {"quick-gelu": True, "head-width": 64}
+    said = [line for line in lines() if line not in before]
+    assert said == ["activation quick-gelu is assumed: the checkpoint does not tell"]

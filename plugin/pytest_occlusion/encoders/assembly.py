@@ -63,9 +63,7 @@ def by_length(
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         starts = range(0, len(order), ALIKE)
         features = torch.cat([embed([rows[i] for i in order[s : s + ALIKE]]) for s in starts])
-        place = torch.empty(len(order), dtype=torch.long)
-        place[torch.tensor(order)] = torch.arange(len(order))
-        return features[place.to(features.device)]
+        return features[torch.tensor(order).argsort().to(features.device)]
 
     return embed_sorted
 
@@ -80,6 +78,7 @@ def assemble(
     canvas: CanvasRecipe,
     settings: Mapping[str, str | int | float | bool],
     precision: str,
+    assumed: Mapping[str, str | int | float | bool] | None = None,
 ) -> Encoder:
     """Close the two embedding functions over the towers.
 
@@ -115,4 +114,5 @@ def assemble(
         embed_texts=embed_texts,
         count_tokens=tokens.count,
         token_limit=tokens.limit,
+        assumed=assumed or {},
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -56,6 +58,9 @@ class Encoder:
             embedding never depends on the other texts of the call.
         count_tokens: Texts -> tokens of each before truncation, special tokens included.
         token_limit: Longest token sequence that the text tower is given; longer texts are cut.
+        sources: Files that it was read from outside the checkpoint's own folder, as those of a
+            hub's cache: what is remembered of it holds while they stay as they are.
+        assumed: Those of the settings that neither file nor options told: upstream's own.
     """
 
     family: str
@@ -69,6 +74,8 @@ class Encoder:
     embed_texts: Callable[[Sequence[str]], torch.Tensor]
     count_tokens: Callable[[Sequence[str]], list[int]]
     token_limit: int
+    sources: tuple[Path, ...] = ()
+    assumed: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
     def encode_images(self, images: Sequence[Image.Image], *, batch_size: int = 64) -> torch.Tensor:
         """Embed decoded radiographs with the family's own evaluation preprocessing.

@@ -1,7 +1,8 @@
-"""The host half of the image preprocessing: decoded radiograph -> uint8 canvas."""
+"""Image preprocessing: decoded radiograph -> uint8 canvas on the host, -> floats on the device."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,37 @@ from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from PIL import Image
 
 EIGHT_BIT = ("1", "L", "P", "LA", "PA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 """PIL modes with 8-bit samples. The others have no agreed black and white (UPSTREAM.md 6)."""
+
+
+LARGEST_SIDE = 4096
+"""Pixels; beyond it a canvas size is a slip of the keyboard."""
+
+
+def check_side(value: int, default: int) -> int:
+    """Return a canvas size in pixels when it is from 1 to 4096; raise OcclusionError otherwise."""
+    if not 1 <= value <= LARGEST_SIDE:
+        raise OcclusionError(
+            f"canvas-size = {value} is out of range",
+            remedy=f"use {default}, upstream's, unless the weights were trained on another canvas.",
+        )
+    return value
+
+
+def normalised(
+    canvases: torch.Tensor, *, mean: float | Sequence[float], std: float | Sequence[float]
+) -> torch.Tensor:
+    """uint8 ``[N, C, H, W]`` -> float32 on the 0-1 scale, normalised, by channel if given so."""
+    import torch
+
+    centre = torch.tensor(mean, device=canvases.device).view(-1, 1, 1)
+    scale = torch.tensor(std, device=canvases.device).view(-1, 1, 1)
+    return canvases.to(torch.float32).div_(255).sub_(centre).div_(scale)
 
 
 def cropped(size: int, resample: str, *, convert_first: bool, prefix: str) -> CanvasRecipe:
@@ -35,9 +62,7 @@ def cropped(size: int, resample: str, *, convert_first: bool, prefix: str) -> Ca
 def padded(size: int) -> CanvasRecipe:
     """Longer side to ``size``, the whole radiograph on black: CXR-RePaiR's stored h5 picture.
 
-    Args:
-        size: Side of the canvas in pixels; upstream's is 320
-            (CXR-RePaiR, both scripts in ``data_preprocessing/``).
+    Upstream's size is 320 pixels (both scripts in ``data_preprocessing/``).
     """
     draw = partial(_draw_padded, size=size)
     return CanvasRecipe(f"cxr-repair-lanczos-pad-{size}", 1, size, size, draw)

@@ -1,16 +1,17 @@
-"""Read the files of a checkpoint, executing nothing that is in them.
+"""Read the weights of a checkpoint, executing nothing that is in them.
 
-Tensors are mapped from the file where its container allows that, so that reading costs address
-space and page cache, not memory.
+Every loader and ``inspect`` come through :func:`read_checkpoint`: what is measured, digested and
+shown are the same tensors of the same files. They are mapped from the file where its container
+allows that, so that reading costs address space and page cache, not memory.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import shutil
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -25,22 +26,42 @@ from pytest_occlusion.encoders.containers import (
     TORCHSCRIPT,
     container_of,
 )
-from pytest_occlusion.encoders.files import AGAIN, WEIGHT_NAMES, find_weights
+from pytest_occlusion.encoders.files import (
+    AGAIN,
+    CONFIG_NAME,
+    find_weights,
+    is_weights,
+    read_json,
+    shard_names,
+)
+from pytest_occlusion.encoders.signatures import identify
 from pytest_occlusion.encoders.torchscript import read_torchscript
-from pytest_occlusion.encoders.trainer_config import plain, stand_ins
-from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.encoders.trainer_config import DEEPEST, plain, stand_ins
+from pytest_occlusion.errors import OcclusionError, listed
 
 if TYPE_CHECKING:
     import torch
 
-CONFIG_NAME = "open_clip_config.json"
-"""The file by which open_clip recognises a model directory."""
-
-WRAPPERS = ("state_dict", "model", "model_state_dict")
+WRAPPERS = (
+    *("state_dict", "model", "model_state_dict", "model_state", "module", "net", "network"),
+    *("weights", "params", "clip", "clip_model"),
+)
 """Keys under which trainers keep the state_dict: open_clip and Lightning, CXR-CLIP, tutorials."""
 
-PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and ``torch.compile`` put before every name."""
+AVERAGES = ("ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema", "model_ema_state")
+"""Keys of averaged weights, which are read only where no others are."""
+
+PARALLEL = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+"""What DataParallel, ``torch.compile`` and FSDP put before every name, of any model."""
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+"""What weights are stored in; they are computed with as float32."""
+
+COUNT = "n_averaged"
+"""Beside the names of ``torch.optim.swa_utils.AveragedModel``, which all begin with ``module.``."""
+
+COUNTERS = ("batches_tracked", "_ids", "_index", "input_resolution", "context_length", "vocab_size")
+"""How the names of whole numbers end that are no weights, in the files of these models."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +70,14 @@ class Checkpoint:
 
     Attributes:
         path: The file or directory that the user named.
-        weights: The file that the tensors are from.
+        weights: The file that the tensors are from; of a split checkpoint, its index.
         container: How they were stored, in words.
         state: Name -> CPU tensor as stored; may map the file, so never write to one.
         config: The directory's ``open_clip_config.json``, or empty.
         vocabulary: The directory's own byte-pair vocabulary, or None.
         extras: ``config`` as plain data, from a trainer's file that holds one.
+        prefix: What was before every name in the file and has been taken off.
+        size: Bytes of the files that the tensors are from.
     """
 
     path: Path
@@ -64,40 +87,78 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     vocabulary: Path | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+    size: int = 0
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, weights: str = "") -> Checkpoint:
     """Read a checkpoint in any container that this package knows.
 
     Args:
         path: TorchScript archive, ``torch.save`` file (zip or legacy, bare state_dict or a
-            trainer's dictionary around one), safetensors, or a directory with one of them.
+            trainer's dictionary around one), safetensors, or a directory or zip with one of them.
+        weights: Which of several weights files of a directory or zip; empty where there is one.
 
     Returns:
-        The tensors with ``module.`` prefixes removed, and what was beside them.
+        The tensors with the prefixes of trainers taken off their names, and what was beside them.
 
     Raises:
-        OcclusionError: The file is missing, damaged, something else, or wants to run code.
+        OcclusionError: The file is missing, damaged, something else, or wants to run code; a
+            directory holds several weights files; a tensor is of no dtype that weights have.
     """
     path = Path(path).expanduser()
-    weights = find_weights(path)
-    container = container_of(weights)
-    state, extras = _read_bundle(weights) if container == BUNDLE else _read(weights, container)
-    if not state:
-        raise OcclusionError(f"{weights}: holds no tensors", remedy=AGAIN)
+    files = find_weights(path, weights)
+    container = container_of(files[-1])
+    if path.is_file() and weights and container != BUNDLE:
+        raise OcclusionError(
+            f"{path}: weights = {weights!r} chooses from a directory; this is a file",
+            remedy="drop weights, or give the directory as the checkpoint.",
+        )
+    state: dict[str, torch.Tensor]
+    extras: dict[str, Any] = {}
+    if shards := files[1:]:
+        state, container = _read_shards(files[0], shards), f"{container} in {len(shards)} files"
+    elif container == BUNDLE:
+        state, extras = _read_bundle(files[0], weights)
+    else:
+        state, extras = _read(files[0], container)
+    _check_tensors(state, files[0])
+    state, prefix = _unprefixed(state)
     config, vocabulary = _companions(path) if path.is_dir() else ({}, None)
-    return Checkpoint(path, weights, container, state, config, vocabulary, extras)
+    size = sum(file.stat().st_size for file in shards or files)
+    return Checkpoint(
+        path, files[0], container, state, config, vocabulary, extras, prefix=prefix, size=size
+    )
 
 
-def _read(path: Path, container: str) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
+def _read(path: Path, container: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if container == SAFETENSORS:
         return _read_safetensors(path), {}
     if container == TORCHSCRIPT:
         return read_torchscript(path), {}
-    return _unwrap(_read_pickle(path, mapped=container == TORCH_ZIP), path)
+    return _unwrapped(_read_pickle(path, mapped=container == TORCH_ZIP), path)
 
 
-def _read_bundle(bundle: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
+def _read_shards(index: Path, shards: list[Path]) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint that was split, each from the file that the index says."""
+    wanted = shard_names(index)
+    state: dict[str, torch.Tensor] = {}
+    faults = []
+    for shard in shards:
+        part, _ = _read(shard, container_of(shard))
+        here = {name for name, file in wanted.items() if file == shard.name}
+        faults += [f"{name}: listed in {shard.name}, not there" for name in sorted(here - {*part})]
+        faults += [f"{name}: in {shard.name}, not listed" for name in sorted({*part} - here)]
+        state |= part
+    if faults:
+        raise OcclusionError(
+            f"{index}: it and the files beside it are of different checkpoints:\n{listed(faults)}",
+            remedy="download the whole repository.",
+        )
+    return state
+
+
+def _read_bundle(bundle: Path, weights: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The weights inside a zip of a model directory, which is how MedCLIP is published.
 
     The one member is unpacked beside nothing of the user's: into a temporary folder, whose file is
@@ -107,14 +168,12 @@ def _read_bundle(bundle: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, An
         member = Path(folder) / "weights"
         try:
             with zipfile.ZipFile(bundle) as archive:
-                best = {Path(n).name: n for n in reversed(archive.namelist())}
-                name = next(best[known] for known in WEIGHT_NAMES if known in best)
+                name = _member(bundle, archive.namelist(), weights)
                 with archive.open(name) as packed, member.open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked, 1 << 20)
         except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as fault:
-            raise OcclusionError(
-                f"{bundle}: a damaged zip ({_first_line(fault)})", remedy=AGAIN
-            ) from fault
+            problem = f"{bundle}: a damaged zip ({_first_line(fault)})"
+            raise OcclusionError(problem, remedy=AGAIN) from fault
         try:
             inner = container_of(member)
             if inner == BUNDLE:
@@ -125,28 +184,40 @@ def _read_bundle(bundle: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, An
             raise OcclusionError(inside, remedy=fault.remedy) from fault
 
 
+def _member(bundle: Path, names: list[str], weights: str) -> str:
+    found = [name for name in names if (name == weights if weights else is_weights(name))]
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(filter(is_weights, names))
+    raise OcclusionError(
+        f"{bundle}: a zip with several weights files (it holds {shown})"
+        if not weights
+        else f"{bundle}: weights = {weights!r} is not in it (it holds {shown})",
+        remedy='set weights = "FILE" to one of them, or unpack it and give one.',
+    )
+
+
 def _companions(directory: Path) -> tuple[Mapping[str, Any], Path | None]:
-    config: Mapping[str, Any] = {}
-    if (file := directory / CONFIG_NAME).is_file():
-        try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as fault:
-            raise OcclusionError(f"{file}: not valid JSON ({fault})", remedy=AGAIN) from fault
     vocabularies = sorted(directory.glob("*bpe*.txt.gz"))
     if len(vocabularies) > 1:
         raise OcclusionError(
             f"{directory}: several byte-pair vocabularies ({', '.join(map(str, vocabularies))})",
             remedy="keep the one that the weights were trained with, or name it as the tokenizer.",
         )
-    return config, vocabularies[0] if vocabularies else None
+    return read_json(directory / CONFIG_NAME), vocabularies[0] if vocabularies else None
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError, safe_open
 
+    known = ("F16", "BF16", "F32", "F64", "I64", "I32")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
+            names = list(file.keys())
+            # Asked first: not every torch has a type for each that the format has.
+            kinds = {name: str(file.get_slice(name).get_dtype()) for name in names}
+            _refuse_types({n: kind for n, kind in kinds.items() if kind not in known}, path)
+            return {name: file.get_tensor(name) for name in names}
     except SafetensorError as fault:
         raise OcclusionError(
             f"{path}: a truncated or damaged safetensors file ({fault})", remedy=AGAIN
@@ -157,7 +228,8 @@ def _read_pickle(path: Path, *, mapped: bool) -> Any:
     import torch
 
     try:
-        with stand_ins():
+        with stand_ins(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of rare kinds of tensors: refused below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as fault:
         wanted = re.findall(r"GLOBAL ([\w.]+)", str(fault))
@@ -181,26 +253,114 @@ def _first_line(fault: Exception) -> str:
     return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0][:160]}"
 
 
-def _unwrap(loaded: Any, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _unwrapped(loaded: Any, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The state_dict inside what a trainer saved, and the rest."""
     import torch
 
-    extras: dict[str, Any] = {}
-    for key in WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            extras = {"config": plain(loaded.get("config"))}
-            loaded = loaded[key]
+    config: Any = None
+    for _ in range(DEEPEST):
+        if not (keys := _holders(loaded)):
             break
+        if len(keys) > 1:
+            raise OcclusionError(
+                f"{path}: holds a state_dict under each of {', '.join(map(repr, keys))}; which of "
+                "them is the model is not for this tool to guess",
+                remedy="save the one that is meant alone: torch.save(saved[KEY], path).",
+            )
+        config = config or plain(loaded.get("config"))
+        loaded = loaded[keys[0]]
     tensors = isinstance(loaded, Mapping) and {
-        str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)
+        name: value
+        for name, value in loaded.items()
+        if isinstance(value, torch.Tensor) and isinstance(name, str) and name != COUNT
     }
     if not tensors:
-        kind = type(loaded).__name__
+        said = ""
+        if isinstance(loaded, Mapping) and loaded:
+            said = f" (under its keys {', '.join(map(repr, list(loaded)[:8]))})"
         raise OcclusionError(
-            f"{path}: holds a {kind} without tensors where a state_dict was expected",
+            f"{path}: holds a {type(loaded).__name__} without tensors{said} where a state_dict was "
+            "expected",
             remedy="save model.state_dict(), bare or under the key 'state_dict'.",
         )
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors, extras
+    return tensors, {"config": config}
+
+
+def _holders(loaded: Any) -> list[str]:
+    """The keys of a trainer's dictionary that lead to tensors; averages only for want of others."""
+    import torch
+
+    seen = {id(loaded)}  # a hostile file may hold itself
+
+    def holds(inner: Any, depth: int = 0) -> bool:
+        if not isinstance(inner, Mapping) or id(inner) in seen or depth > DEEPEST:
+            return False
+        seen.add(id(inner))
+        return any(isinstance(value, torch.Tensor) for value in inner.values()) or any(
+            holds(inner.get(key), depth + 1) for key in (*WRAPPERS, *AVERAGES)
+        )
+
+    if not isinstance(loaded, Mapping):
+        return []
+    found = [key for key in WRAPPERS if holds(loaded.get(key))]
+    return found or [key for key in AVERAGES if holds(loaded.get(key))]
+
+
+def _check_tensors(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse names that a terminal would obey, and tensors that are no weights."""
+    if not state:
+        raise OcclusionError(f"{path}: holds no tensors", remedy=AGAIN)
+    if odd := [name for name in state if not name.isprintable()]:
+        raise OcclusionError(
+            f"{path}: {len(odd)} tensors have control characters in their names:\n"
+            f"{listed([ascii(name) for name in odd])}",
+            remedy="do not trust this file; get it again from its authors.",
+        )
+    _refuse_types({name: kind for name, t in state.items() if (kind := _odd(name, t))}, path)
+
+
+def _refuse_types(odd: Mapping[str, str], path: Path) -> None:
+    if odd:
+        raise OcclusionError(
+            f"{path}: {len(odd)} tensors are of a type that weights of such models do not have:\n"
+            f"{listed([f'{name}: {kind}' for name, kind in odd.items()])}",
+            remedy="give the model as it was before it was quantised or pruned: dense float16, "
+            "bfloat16, float32 or float64.",
+        )
+
+
+def _odd(name: str, tensor: torch.Tensor) -> str:
+    """Why a tensor is no weight; empty for one that can be."""
+    kind = str(tensor.dtype).removeprefix("torch.")
+    layout = str(tensor.layout).removeprefix("torch.")
+    if tensor.is_quantized:
+        return f"quantised {kind}"
+    if layout != "strided" or tensor.is_nested:
+        return f"{layout}, of {kind}"
+    if tensor.device.type != "cpu":
+        return f"on the device {tensor.device}, without values"
+    counts = kind in ("int64", "int32") and name.endswith(COUNTERS)
+    return "" if kind in DTYPES or counts else kind
+
+
+def _unprefixed(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], str]:
+    """Take off what a trainer put before every name, until the names are those of a family.
+
+    Without a family that knows them only what parallel training adds comes off: the names of other
+    models may all begin alike by right.
+    """
+
+    def strip(prefix: str) -> dict[str, torch.Tensor]:
+        return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+
+    prefix = ""
+    while not identify(strip(prefix))[1]:
+        head, dot, _ = next(iter(state)).removeprefix(prefix).partition(".")
+        longer = f"{prefix}{head}{dot}"
+        if not dot or not all(name.startswith(longer) for name in state):
+            prefix = ""
+            while more := [p for p in PARALLEL if all(n.startswith(prefix + p) for n in state)]:
+                prefix += more[0]
+            break
+        prefix = longer
+    return strip(prefix) if prefix else state, prefix

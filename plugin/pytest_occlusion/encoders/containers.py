@@ -6,7 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from pytest_occlusion.encoders.files import AGAIN, WEIGHT_NAMES
+from pytest_occlusion.encoders.files import AGAIN, is_weights
 from pytest_occlusion.errors import OcclusionError
 
 TORCHSCRIPT, TORCH_ZIP, TORCH_LEGACY, SAFETENSORS, BUNDLE = (
@@ -16,6 +16,9 @@ TORCHSCRIPT, TORCH_ZIP, TORCH_LEGACY, SAFETENSORS, BUNDLE = (
     "safetensors",
     "zip of a model directory",
 )
+
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd")
+"""First bytes of gzip, bzip2, xz, 7z and zstandard."""
 
 
 def container_of(path: Path) -> str:
@@ -34,38 +37,46 @@ def container_of(path: Path) -> str:
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(1024)
-    if not head:
-        raise OcclusionError(f"{path}: the file is empty", remedy=AGAIN)
     if head.startswith(b"PK\x03\x04"):
         return _kind_of_zip(path)
+    if head[8:9] == b"{" and (length := int.from_bytes(head[:8], "little")) < 1 << 40:
+        if 8 + length <= size:
+            return SAFETENSORS
+        problem = (
+            f"a truncated safetensors file: its header alone is {length:,} bytes, and the file "
+            f"has {size:,}"
+        )
+        raise OcclusionError(f"{path}: {problem}", remedy=AGAIN)
+    if re.match(rb"\x80[\x02-\x05]", head):
+        return TORCH_LEGACY
+    problem, remedy = _other(head, size)
+    raise OcclusionError(f"{path}: {problem}", remedy=remedy)
+
+
+def _other(head: bytes, size: int) -> tuple[str, str]:
+    """What a file is that holds no weights, and what to do about it."""
+    if not head:
+        return "the file is empty", AGAIN
     if head.startswith(b"version https://git-lfs.github.com/"):
-        raise OcclusionError(
-            f"{path}: this is a Git LFS pointer of {size} bytes, not the weights themselves",
-            remedy="run `git lfs pull` in its repository, or download the file itself.",
+        return (
+            f"this is a Git LFS pointer of {size} bytes, not the weights themselves",
+            "run `git lfs pull` in its repository, or download the file itself.",
         )
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml|head|body)", head, re.IGNORECASE):
         title = re.search(rb"<title[^>]*>\s*([^<]{1,80})", head, re.IGNORECASE)
         said = f" titled {title[1].decode(errors='replace').strip()!r}" if title else ""
-        raise OcclusionError(
-            f"{path}: this is a web page{said}, not a weights file; a login form or an error page "
-            "was probably saved in its place",
-            remedy="open the download address in a browser, and save the file that it leads to.",
+        return (
+            f"this is a web page{said}, not a weights file; a login form or an error page was "
+            "probably saved in its place",
+            "open the download address in a browser, and save the file that it leads to.",
         )
     if head[257:262] == b"ustar":
-        raise OcclusionError(
-            f"{path}: this is a tar archive", remedy="unpack it and give the file inside."
-        )
-    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd")):
-        raise OcclusionError(
-            f"{path}: this is a compressed file", remedy="unpack it and give the file inside."
-        )
-    if _is_safetensors(head, size, path):
-        return SAFETENSORS
-    if re.match(rb"\x80[\x02-\x05]", head):
-        return TORCH_LEGACY
-    raise OcclusionError(
-        f"{path}: neither a torch file nor safetensors (it begins with {head[:8]!r})",
-        remedy="give the checkpoint as its authors publish it: a .pt/.pth/.bin/.tar written by "
+        return "this is a tar archive", "unpack it and give the file inside."
+    if head.startswith(COMPRESSED):
+        return "this is a compressed file", "unpack it and give the file inside."
+    return (
+        f"neither a torch file nor safetensors (it begins with {head[:8]!r})",
+        "give the checkpoint as its authors publish it: a .pt/.pth/.bin/.tar written by "
         "torch.save, a TorchScript archive, .safetensors, or a directory that holds one.",
     )
 
@@ -84,23 +95,10 @@ def _kind_of_zip(path: Path) -> str:
         return TORCHSCRIPT
     if any(name.endswith("/data.pkl") for name in names):
         return TORCH_ZIP
-    if any(Path(name).name in WEIGHT_NAMES for name in names):
+    if any(map(is_weights, names)):
         return BUNDLE
-    shown = ", ".join(names[:5]) or "nothing"
     raise OcclusionError(
-        f"{path}: a zip file, but not one that torch wrote (it holds {shown})",
+        f"{path}: a zip file, but not one that torch wrote (it holds "
+        f"{', '.join(names[:5]) or 'nothing'})",
         remedy="unpack it and give the weights file inside.",
     )
-
-
-def _is_safetensors(head: bytes, size: int, path: Path) -> bool:
-    length = int.from_bytes(head[:8], "little")
-    if len(head) < 9 or head[8:9] != b"{":
-        return False
-    if 8 + length > size:
-        raise OcclusionError(
-            f"{path}: a truncated safetensors file: its header alone is {length:,} bytes, and the "
-            f"file has {size:,}",
-            remedy=AGAIN,
-        )
-    return True

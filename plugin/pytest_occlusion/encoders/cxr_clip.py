@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import Towers, assemble, by_length
 from pytest_occlusion.encoders.base import Encoder, Family
-from pytest_occlusion.encoders.bert import (
-    BertSizes,
-    bert_shapes,
-    bert_sizes,
-    bert_states,
-    padded_rows,
-)
-from pytest_occlusion.encoders.canvases import cropped
-from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
-from pytest_occlusion.encoders.options import check_side
-from pytest_occlusion.encoders.resnet import ResNetSizes, resnet_shapes, resnet_sizes
-from pytest_occlusion.encoders.signatures import refuse_other_families
-from pytest_occlusion.encoders.swin import SwinSizes, swin_shapes, swin_sizes
-from pytest_occlusion.encoders.vision import (
-    is_index,
-    pooled_resnet,
-    pooled_swin,
-    prefixed,
-    vision_variant,
-)
-from pytest_occlusion.encoders.weights import (
-    Plan,
-    check_plan,
-    place,
-    shape_of,
-    under,
-    weights_digest,
-)
-from pytest_occlusion.encoders.wordpiece import load_word_pieces
+from pytest_occlusion.encoders.canvases import check_side, cropped, normalised
+from pytest_occlusion.encoders.checkpoints import Checkpoint
+from pytest_occlusion.encoders.paired import Layout, text_tower
+from pytest_occlusion.encoders.weights import Plan
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
@@ -55,41 +29,26 @@ SIDE = 224
 MAX_TOKENS = 256
 """At evaluation (cxr-clip config ``base.text_max_length``)."""
 
-SWIN, RESNET, TEXT = (
-    "image_encoder.image_encoder.",
-    "image_encoder.resnet.",
-    "text_encoder.text_encoder.",
+LAYOUT = Layout(
+    "cxr-clip",
+    "CXR-CLIP",
+    text=("text_encoder.text_encoder.", "text_projection.projection."),
+    swin=("image_encoder.image_encoder.", "image_projection.projection."),
+    resnet=("image_encoder.resnet.", "image_projection.projection."),
+    bias=True,
+    # Upstream takes the first token for a class token; Swin has none, so it is a corner's.
+    pool=lambda found: found.last_hidden_state[:, 0],
+    grey=False,
 )
-IMAGE_HEAD, TEXT_HEAD = "image_projection.projection", "text_projection.projection"
 
 
 def cxr_clip_plan(read: Checkpoint) -> Plan:
-    """How a CXR-CLIP checkpoint fills a CXR-CLIP; the vision tower is told from the names.
+    """How a CXR-CLIP checkpoint fills a CXR-CLIP.
 
     Raises:
-        OcclusionError: The saved configuration asks for another pooling or projection.
+        OcclusionError: Its trainer's configuration asks for another pooling or projection than
+            those of the released files, [SEP] and linear; nothing else is implemented.
     """
-    _check_config(read)
-    ignored = tuple(filter(is_index, read.state))
-    state = {name: tensor for name, tensor in read.state.items() if name not in ignored}
-    bert = bert_sizes(state, TEXT, read.weights)
-    joint = shape_of(state, f"{TEXT_HEAD}.weight", 2, read.weights)[0]
-    wanted: dict[str, tuple[int, ...]] = {"logit_scale": ()}
-    wanted |= prefixed(TEXT, bert_shapes(bert))
-    vision: SwinSizes | ResNetSizes
-    if f"{RESNET}conv1.weight" in state:
-        vision = resnet_sizes(state, RESNET, read.weights)
-        wanted |= prefixed(RESNET, resnet_shapes(vision))
-    else:
-        vision = swin_sizes(state, SWIN, read.weights)
-        wanted |= prefixed(SWIN, swin_shapes(vision))
-    for head, width in ((IMAGE_HEAD, vision.channels), (TEXT_HEAD, bert.width)):
-        wanted |= {f"{head}.weight": (joint, width), f"{head}.bias": (joint,)}
-    return Plan("CXR-CLIP", vision_variant(vision), state, wanted, ignored, (vision, bert))
-
-
-def _check_config(read: Checkpoint) -> None:
-    """The released files pool at [SEP] and project linearly; nothing else is implemented."""
     for keys, known in (
         (("model", "text_encoder", "pooling"), "eos"),
         (("model", "projection_head", "name"), "linear"),
@@ -101,6 +60,7 @@ def _check_config(read: Checkpoint) -> None:
                 f"{known!r}, as in the released files, is known",
                 remedy="write a family for it; see docs/checkpoints.md.",
             )
+    return LAYOUT.plan(read)
 
 
 def setting(read: Checkpoint, *keys: str) -> Any:
@@ -111,15 +71,11 @@ def setting(read: Checkpoint, *keys: str) -> Any:
     return value
 
 
-def cxr_clip_pixels(
-    canvases: torch.Tensor, *, mean: Sequence[float], std: Sequence[float]
-) -> torch.Tensor:
-    """uint8 ``[N, 3, S, S]`` -> normalised float32 of the same shape."""
+def at_end(states: tuple[torch.Tensor, ...], mask: torch.Tensor) -> torch.Tensor:
+    """The last hidden state at [SEP]."""
     import torch
 
-    centre = torch.tensor(mean, device=canvases.device).view(3, 1, 1)
-    scale = torch.tensor(std, device=canvases.device).view(3, 1, 1)
-    return canvases.to(torch.float32).div_(255).sub_(centre).div_(scale)
+    return states[-1][torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
 
 
 def _load(
@@ -129,78 +85,29 @@ def _load(
     precision: str,
     options: Mapping[str, Any],
 ) -> Encoder:
-    read = read_checkpoint(checkpoint)
-    refuse_other_families(read.state, "cxr-clip", read.weights)
+    read = LAYOUT.read(checkpoint, options)
     plan = cxr_clip_plan(read)
-    check_plan(plan, read.weights)
-    vision, bert = plan.sizes
     side = check_side(options["canvas-size"] or setting(read, "base", "image_size") or SIDE, SIDE)
-    words = load_word_pieces(
+    mean, std = RESNET_STATISTICS if LAYOUT.has_resnet(plan.state) else SWIN_STATISTICS
+    return LAYOUT.encoder(
+        read,
+        plan,
         tokenizer,
-        beside=read.path,
+        device,
+        precision,
+        canvas=cropped(side, "bilinear", convert_first=True, prefix="cxr-clip"),
+        pixels=partial(normalised, mean=mean, std=std),
+        texts=partial(text_tower, pool=at_end),
         limit=options["max-tokens"] or setting(read, "base", "text_max_length") or MAX_TOKENS,
         lower_case=options["lower-case"],
-        positions=bert.positions,
-        vocabulary_size=bert.vocabulary,
+        settings={},
     )
-    weights = place(plan.state, device)
-    resnet = isinstance(vision, ResNetSizes)
-    mean, std = RESNET_STATISTICS if resnet else SWIN_STATISTICS
-    towers = Towers(
-        pixels=partial(cxr_clip_pixels, mean=mean, std=std),
-        images=_images(weights, vision, side, read.weights),
-        texts=by_length(_texts(weights, bert)),
-        device=device,
-    )
-    return assemble(
-        towers,
-        words,
-        family="cxr-clip",
-        variant=plan.variant,
-        digest=weights_digest(plan.state),
-        canvas=cropped(side, "bilinear", convert_first=True, prefix="cxr-clip"),
-        settings={"lower-case": options["lower-case"], "vocabulary": words.digest},
-        precision=precision,
-    )
-
-
-def _images(
-    weights: Mapping[str, torch.Tensor], sizes: SwinSizes | ResNetSizes, side: int, path: Path
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    from torch.nn.functional import linear
-
-    if isinstance(sizes, ResNetSizes):
-        pooled = pooled_resnet(under(weights, RESNET), sizes)
-    else:
-        # Upstream takes the first token for a class token; Swin has none, so it is a corner's.
-        pooled = pooled_swin(under(weights, SWIN), sizes, side, path, lambda x: x[:, 0])
-    weight, bias = weights[f"{IMAGE_HEAD}.weight"], weights[f"{IMAGE_HEAD}.bias"]
-    return lambda pixels: linear(pooled(pixels), weight, bias)
-
-
-def _texts(
-    weights: Mapping[str, torch.Tensor], sizes: BertSizes
-) -> Callable[[Sequence[Sequence[int]]], torch.Tensor]:
-    """The last hidden state at [SEP], projected."""
-    import torch
-    from torch.nn.functional import linear
-
-    bert = under(weights, TEXT)
-    weight, bias = weights[f"{TEXT_HEAD}.weight"], weights[f"{TEXT_HEAD}.bias"]
-
-    def embed(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        ids, mask = padded_rows(rows, weight.device)
-        last = bert_states(bert, sizes, ids, mask)[-1]
-        at = torch.arange(len(rows), device=weight.device), mask.sum(1) - 1
-        return linear(last[at], weight, bias)
-
-    return embed
 
 
 CXR_CLIP = Family(
     "cxr-clip",
     _load,
     # 0 stands for what the file's own configuration says, else upstream's default.
-    {"max-tokens": 0, "lower-case": True, "canvas-size": 0},
-    revision=2,
+    {"max-tokens": 0, "lower-case": True, "canvas-size": 0, "weights": ""},
+    revision=3,
 )

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pytest_occlusion.errors import OcclusionError
 
 AGAIN = "download it again, and compare its size and checksum with the published ones."
 """The remedy for a file that did not arrive whole."""
 
-WEIGHT_NAMES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "model.safetensors",
-    "pytorch_model.bin",
-)
-"""What open_clip, transformers and MedCLIP call the weights file of a directory, best first."""
+CONFIG_NAME = "open_clip_config.json"
+"""The file by which open_clip recognises a model directory."""
+
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".th", ".tar", ".zip")
+"""What weights files end in: whichever trainer wrote them, one of these is the weights."""
+
+BESIDE = (".", "optimizer", "scheduler", "scaler", "rng_state", "random_states", "training_args")
+"""What the names of a trainer's other files with such endings begin with."""
+
+MOST_FILES = 10_000
+"""Files of a model's directory; with more it is something else, and would take long to digest."""
+
+UNREAD = {".git", ".cache", "__pycache__"}
+"""Folders that no loader reads: histories of downloads, and what Python makes of its sources."""
+
+REMOTE = ("hf-hub:", "tag:")
+"""What a checkpoint begins with that is not a path: a hub repository, an open_clip name and tag."""
 
 
 def short_digest(content: bytes) -> str:
@@ -25,96 +38,182 @@ def short_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-REMOTE = ("hf-hub:", "tag:")
-"""What a checkpoint begins with that is not a path: a hub repository, an open_clip name and tag."""
-
-
 def is_remote(checkpoint: str | Path) -> bool:
     """Whether a checkpoint is named by an id rather than a path."""
     return str(checkpoint).startswith(REMOTE)
 
 
-def checkpoint_files(path: str | Path, tokenizer: str | Path | None = None) -> list[Path]:
-    """The files whose bytes decide what a checkpoint computes; needs neither torch nor numpy.
+def checkpoint_files(
+    path: str | Path, tokenizer: str | Path | None = None, weights: str = ""
+) -> list[Path]:
+    """The files whose bytes can decide what a checkpoint computes.
 
     Args:
         path: A weights file, a directory with weights, configuration and vocabulary, or a remote
-            id, which has no files here: its revision says what it computes.
+            id, which has no files here: its loader says which it read.
         tokenizer: The model's tokenizer option; its files are added when it is a path.
+        weights: The model's choice among several weights files of a directory.
 
     Returns:
-        Existing files, weights first, each once.
+        Existing files, weights first, each once: of a directory every one, whatever its name,
+        since what a library or the code of a model reads there is theirs to decide.
 
     Raises:
-        OcclusionError: Nothing is there, or the directory holds no weights.
+        OcclusionError: Nothing is there, or the weights are not, or not one set of them.
     """
-    files = [] if is_remote(path) else _with_companions(Path(path).expanduser())
+    files: list[Path] = []
+    if not is_remote(path):
+        path = Path(path).expanduser()
+        files += find_weights(path, weights)
+        if path.is_dir():
+            towers = text_config(read_json(path / CONFIG_NAME))
+            named = (towers.get(key) for key in ("hf_model_name", "hf_tokenizer_name"))
+            for place in (path, *(path / name for name in named if isinstance(name, str) and name)):
+                files += folder_files(place) if place.is_dir() else []
     if tokenizer is not None and (place := Path(tokenizer).expanduser()).exists():
-        files += sorted(f for f in place.iterdir() if f.is_file()) if place.is_dir() else [place]
+        files += folder_files(place) if place.is_dir() else [place]
     return list(dict.fromkeys(files))
 
 
-def weight_shards(directory: Path) -> list[Path]:
-    """The files of a checkpoint that transformers has split, by its index; empty without one."""
-    for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-        if (index := directory / name).is_file():
-            try:
-                named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-                shards = [directory / Path(shard).name for shard in sorted(named)]
-            except (ValueError, KeyError, TypeError, AttributeError) as fault:
-                raise OcclusionError(f"{index}: not an index of weights", remedy=AGAIN) from fault
-            if lacking := [shard.name for shard in shards if not shard.is_file()]:
-                raise OcclusionError(
-                    f"{index}: {len(lacking)} of the files it lists are not there "
-                    f"({', '.join(lacking[:5])})",
-                    remedy="download the whole repository.",
-                )
-            return shards
-    return []
+def folder_files(folder: Path) -> list[Path]:
+    """All regular files below a folder, in a fixed order; links are followed."""
+    found: list[Path] = []
+    seen = set()
+    for place, inner, names in os.walk(folder, followlinks=True):
+        if (real := Path(place).resolve()) in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = sorted(set(inner) - UNREAD)
+        found += (file for name in sorted(names) if (file := Path(place, name)).is_file())
+        if len(found) > MOST_FILES:
+            raise OcclusionError(
+                f"{folder}: a folder of more than {MOST_FILES:,} files",
+                remedy="give a directory that holds the model alone, or its weights file.",
+            )
+    return found
 
 
-def find_weights(path: Path) -> Path:
-    """The weights file that ``path`` names or contains; raises OcclusionError without one."""
+def read_json(path: Path) -> Mapping[str, Any]:
+    """An object from a JSON file; empty where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, OSError) as fault:
+        raise OcclusionError(f"{path}: not valid JSON ({fault})", remedy=AGAIN) from fault
+    if not isinstance(found, dict):
+        raise OcclusionError(f"{path}: not valid JSON of a configuration", remedy=AGAIN)
+    return found
+
+
+def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``model_cfg.text_cfg`` of an ``open_clip_config.json``."""
+    found = config.get("model_cfg", {})
+    found = found.get("text_cfg", {}) if isinstance(found, dict) else {}
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def shard_names(index: Path) -> dict[str, str]:
+    """Tensor -> file of it, from the index of a checkpoint that was split."""
+    named = read_json(index).get("weight_map")
+    if not named or not isinstance(named, dict) or not all(map(_is_name, named.values())):
+        raise OcclusionError(f"{index}: not an index of weights", remedy=AGAIN)
+    return named
+
+
+def _is_name(shard: object) -> bool:
+    return isinstance(shard, str) and Path(shard).name == shard
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file would be read as weights, by its name."""
+    return name.lower().endswith(SUFFIXES) and not Path(name).name.startswith(BESIDE)
+
+
+def weight_candidates(folder: Path) -> dict[str, list[Path]]:
+    """File or index -> the files to read for it: all that a folder holds as weights."""
+    found = {
+        index.name: sorted({folder / shard for shard in shard_names(index).values()})
+        for index in sorted(folder.glob("*.index*.json"))
+        if index.name.partition(".index")[0].endswith(SUFFIXES)
+    }
+    parts = {shard for shards in found.values() for shard in shards}
+    files = sorted(f for f in folder.iterdir() if is_weights(f.name) and f.is_file())
+    return found | {file.name: [file] for file in files if file not in parts}
+
+
+def find_weights(path: Path, weights: str = "") -> list[Path]:
+    """The one set of weights that ``path`` names or contains.
+
+    Args:
+        path: A weights file, or a directory with one set of weights.
+        weights: Which of several sets of a directory: a file, or the index of one that was split.
+
+    Returns:
+        The file; or the index, and the files that it lists.
+
+    Raises:
+        OcclusionError: There is none, or more than one, or not all of it.
+    """
     if path.is_file():
-        return path
-    if not path.exists():
-        near = _similar(path)
+        return [path]
+    if not path.is_dir():
+        near = _similar(path.parent, path.name)
         raise OcclusionError(
             f"{path}: no such checkpoint" + (f" (there is {near})" if near else ""),
             remedy="check the path and the environment variables in it; `python -m "
             "pytest_occlusion fetch FAMILY` brings a published checkpoint.",
         )
-    for name in WEIGHT_NAMES:
-        if (path / name).is_file():
-            return path / name
-    loose = [f for f in sorted(path.iterdir()) if f.suffix in _WEIGHT_SUFFIXES and f.is_file()]
-    if len(loose) == 1:
-        return loose[0]
-    found = ", ".join(f.name for f in loose or sorted(path.iterdir())) or "nothing"
+    found = weight_candidates(path)
+    if weights:
+        return _named(path, weights, found)
+    if len(found) == 1:
+        return _complete(path, *found.items())
+    names = ", ".join(found or sorted(f.name for f in path.iterdir())) or "nothing"
+    if found:
+        raise OcclusionError(
+            f"{path}: a directory with several weights files (it holds {_cut(names)}); which of "
+            "them is the model is not for this tool to guess",
+            remedy='set weights = "FILE" in the model\'s table to one of them, or leave only one.',
+        )
     raise OcclusionError(
-        f"{path}: a directory {'with several' if loose else 'without'} weights files (it holds "
-        f"{found[:200]})",
-        remedy="name the weights file itself."
-        if loose
-        else f"put {' or '.join(WEIGHT_NAMES)} in it, or name another directory.",
+        f"{path}: a directory without weights files (it holds {_cut(names)})",
+        remedy=f"put a {', '.join(SUFFIXES)} file in it, or name another directory.",
     )
 
 
-_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".tar", ".zip")
+def _named(folder: Path, weights: str, found: Mapping[str, list[Path]]) -> list[Path]:
+    file = folder / weights
+    if weights in found:
+        return _complete(folder, (weights, found[weights]))
+    if file.is_file() and file.resolve().is_relative_to(folder.resolve()):
+        return [file]
+    if file.is_file():
+        problem = "lies outside the model's directory, so changes of it would pass unseen"
+    else:
+        problem = f"is not there (there is {_cut(', '.join(found)) or 'nothing'})"
+    raise OcclusionError(
+        f"{folder}: weights = {weights!r} {problem}",
+        remedy="name a weights file in that directory, or the index of one that was split.",
+    )
 
 
-def _similar(path: Path) -> str:
+def _complete(folder: Path, chosen: tuple[str, list[Path]]) -> list[Path]:
+    name, files = chosen
+    if lacking := [file.name for file in files if not file.is_file()]:
+        raise OcclusionError(
+            f"{folder / name}: {len(lacking)} of the files it lists are not there "
+            f"({', '.join(lacking[:5])})",
+            remedy="download the whole repository.",
+        )
+    return files if files == [folder / name] else [folder / name, *files]
+
+
+def _cut(names: str) -> str:
+    return names if len(names) <= 200 else f"{names[:200]}..."
+
+
+def _similar(folder: Path, name: str) -> str:
     import difflib
 
-    if not path.parent.is_dir():
-        return ""
-    names = [entry.name for entry in path.parent.iterdir()]
-    return ", ".join(difflib.get_close_matches(path.name, names, n=3))
-
-
-def _with_companions(path: Path) -> list[Path]:
-    weights = (weight_shards(path) if path.is_dir() else []) or [find_weights(path)]
-    if not path.is_dir():
-        return weights
-    kept = (".json", ".txt", ".model", ".gz")
-    return [*weights, *sorted(f for f in path.iterdir() if f.is_file() and f.suffix in kept)]
+    entries: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
+    return ", ".join(difflib.get_close_matches(name, [entry.name for entry in entries], n=3))

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.assembly import Towers, assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
-from pytest_occlusion.encoders.checkpoints import read_checkpoint
 from pytest_occlusion.encoders.conformance import sample_images
-from pytest_occlusion.encoders.files import find_weights, short_digest, weight_shards
-from pytest_occlusion.encoders.hub import HUB, local_directory
-from pytest_occlusion.encoders.openclip import normalised, vocabulary_digest
-from pytest_occlusion.encoders.weights import not_numbers, weights_digest
+from pytest_occlusion.encoders.files import read_json, short_digest
+from pytest_occlusion.encoders.libraries import (
+    OPTIONS,
+    Source,
+    cannot_build,
+    check_held,
+    check_numbers,
+    configuration_digest,
+    normalised,
+    open_source,
+    vocabulary_digest,
+)
+from pytest_occlusion.encoders.weights import INDICES, quiet_transformers, weights_digest
 from pytest_occlusion.errors import OcclusionError, listed
 
 if TYPE_CHECKING:
@@ -26,14 +33,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-WEIGHTS = (("model*.safetensors",), ("pytorch_model*.bin",))
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """What transformers calls the weights of a repository, best first."""
 
 PADDED = ("siglip", "siglip2")
 """Model types that were trained on texts padded to full length, and attend to the padding."""
-
-INDICES = ("position_ids", "relative_position_index")
-"""Endings of buffers that old files carry and new modules count for themselves."""
 
 
 @dataclass(frozen=True)
@@ -76,20 +80,14 @@ def _load(
 ) -> Encoder:
     import transformers
 
-    revision, trusted = options["revision"], options["trust-remote-code"]
-    place = local_directory(checkpoint, revision, WEIGHTS)
-    files = weight_shards(place) or [find_weights(place)]
-    # Read before transformers does: names damage, refuses code, and gives the files' digest.
-    state = {name: t for file in files for name, t in read_checkpoint(file).state.items()}
-    if faults := not_numbers(state):
-        raise OcclusionError(
-            f"{place}: {len(faults)} tensors hold values that are not numbers:\n{listed(faults)}",
-            remedy="the training run diverged or the file is damaged; use an earlier checkpoint.",
-        )
-    model, processor, words = _built(place, tokenizer, trusted)
-    _check_towers(model, place)
+    trusted = options["trust-remote-code"]
+    source = open_source(checkpoint, options, WEIGHTS)
+    check_numbers(source.read)
+    with quiet_transformers():
+        model, digest = _model(source, trusted)
+        processor, words = _processors(source.place, tokenizer, trusted)
     model = model.to(device).eval().requires_grad_(False)
-    canvas, pixels = _preprocessing(processor, place)
+    canvas, pixels = _preprocessing(processor, source.place)
 
     def features(found: Any) -> torch.Tensor:
         # transformers >= 5 wraps the projected features in an output record.
@@ -106,70 +104,109 @@ def _load(
     )
     kind = str(model.config.model_type)
     limit = int(model.config.text_config.max_position_embeddings)
-    source = str(checkpoint) if str(checkpoint).startswith(HUB) else "directory"
-    return assemble(
+    encoder = assemble(
         towers,
         HubTokens(words, limit, padded=kind in PADDED),
         family="hf",
-        variant=f"{kind} {canvas.height}px" if source == "directory" else source[len(HUB) :],
-        digest=weights_digest(state),
+        variant=source.variant or f"{kind} {canvas.height}px",
+        digest=digest,
         canvas=canvas,
         settings={
-            "source": source,
-            "revision": revision,
+            "source": source.name,
+            "revision": options["revision"],
             "trust-remote-code": trusted,
-            "config": short_digest((place / "config.json").read_bytes()),
+            "config": configuration_digest(source.place, code=trusted),
             "vocabulary": vocabulary_digest(words),
             "transformers": transformers.__version__,
         },
         precision=precision,
     )
+    return replace(encoder, sources=source.files)
 
 
-def _built(place: Path, tokenizer: str | Path | None, trusted: bool) -> tuple[Any, Any, Any]:
-    """(model, image processor, tokenizer) of a directory."""
+def _model(source: Source, trusted: bool) -> tuple[Any, str]:
+    """The model of a directory with the weights that were read, and their digest."""
     import torch
+    import transformers
+
+    place = source.place
+    if trusted:
+        _check_code(place)
+    # Copies, so that a later change of the file cannot reach the model or the digest.
+    state = {name: tensor.detach().clone() for name, tensor in source.read.state.items()}
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            place, local_files_only=True, trust_remote_code=trusted
+        )
+        with torch.device("meta"):
+            empty = transformers.AutoModel.from_config(config, trust_remote_code=trusted)
+        _check_towers(empty, place)
+        prefix = source.read.prefix
+        if prefix and any(prefix + name in empty.state_dict() for name in state):
+            state = {prefix + name: tensor for name, tensor in state.items()}
+        model, info = type(empty).from_pretrained(
+            None,
+            config=config,
+            state_dict=dict(state),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are all named
+        )
+    except Exception as fault:
+        remedy = "it needs the config.json that belongs to these weights."
+        if "trust_remote_code" in str(fault):
+            remedy = "it brings code of its own: read it, then set trust-remote-code = true."
+        raise cannot_build(place, "transformers", fault, remedy) from fault
+    wrong = [
+        f"{name if isinstance(name, str) else name[0]}: {what}"
+        for what in ("missing", "mismatched", "unexpected")
+        for name in info[f"{what}_keys"]
+        if not str(name).endswith(INDICES)
+    ]
+    if wrong:
+        # transformers would fill these with random numbers, or pass over them, and carry on.
+        raise OcclusionError(
+            f"{source.read.weights}: {len(wrong)} tensors do not fit the model of "
+            f"{place / 'config.json'}:\n{listed(wrong)}",
+            remedy="config.json and weights must be of the same model.",
+        )
+    check_held(model, state, source.read.weights)
+    return model, weights_digest(state)
+
+
+def _check_code(place: Path) -> None:
+    """Refuse code of another repository: neither this directory nor a revision pins it."""
+    for file in sorted(place.glob("*config.json")):
+        codes = list(map(str, (read_json(file).get("auto_map") or {}).values()))
+        if elsewhere := [code for code in codes if "--" in code]:
+            raise OcclusionError(
+                f"{file}: its code is in another repository ({', '.join(elsewhere)}), where it "
+                "could change unseen",
+                remedy="put that code into the directory, and name it without 'REPOSITORY--'.",
+            )
+
+
+def _processors(place: Path, tokenizer: str | Path | None, trusted: bool) -> tuple[Any, Any]:
+    """(image processor, tokenizer) of a directory."""
     import transformers
 
     asked: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trusted}
     words_from = Path(tokenizer).expanduser() if tokenizer is not None else place
     try:
-        with warnings.catch_warnings():
-            # What the library says to its own developers is not the user's to act on.
-            warnings.simplefilter("ignore")
-            model, info = transformers.AutoModel.from_pretrained(
-                place, dtype=torch.float32, output_loading_info=True, **asked
-            )
-            processor = transformers.AutoImageProcessor.from_pretrained(place, **asked)
-            words = transformers.AutoTokenizer.from_pretrained(words_from, **asked)
-    except Exception as fault:  # transformers raises many kinds
-        remedy = "it needs config.json, preprocessor_config.json and the tokenizer's files."
-        if "trust_remote_code" in str(fault):
-            remedy = "it brings code of its own: read it, then set trust-remote-code = true."
-        raise OcclusionError(
-            f"{place}: transformers cannot load it ({type(fault).__name__}: {str(fault)[:300]})",
-            remedy=remedy,
-        ) from fault
-    lacking = [name for name in info["missing_keys"] if not str(name).endswith(INDICES)]
-    wrong = [str(name) for name in (*lacking, *info["mismatched_keys"])]
-    if wrong:
-        # transformers would fill these with random numbers and carry on.
-        raise OcclusionError(
-            f"{place}: {len(wrong)} tensors of the model are missing or misshapen:\n"
-            f"{listed(wrong)}",
-            remedy="config.json and weights must be of the same model.",
-        )
-    return model, processor, words
+        processor = transformers.AutoImageProcessor.from_pretrained(place, **asked)
+        return processor, transformers.AutoTokenizer.from_pretrained(words_from, **asked)
+    except Exception as fault:
+        remedy = "it needs preprocessor_config.json and the tokenizer's files."
+        raise cannot_build(place, "transformers", fault, remedy) from fault
 
 
 def _check_towers(model: Any, place: Path) -> None:
-    if hasattr(model, "get_image_features") and hasattr(model, "get_text_features"):
-        return
-    raise OcclusionError(
-        f"{place}: {type(model).__name__} is no dual encoder: it has no get_image_features and "
-        "get_text_features",
-        remedy="give a CLIP- or SigLIP-like model.",
-    )
+    if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
+        raise OcclusionError(
+            f"{place}: {type(model).__name__} is no dual encoder: it has no get_image_features and "
+            "get_text_features",
+            remedy="give a CLIP- or SigLIP-like model.",
+        )
 
 
 def _preprocessing(processor: Any, place: Path) -> tuple[CanvasRecipe, Any]:
@@ -189,16 +226,14 @@ def _preprocessing(processor: Any, place: Path) -> tuple[CanvasRecipe, Any]:
             float(np.abs(pixels(torch.from_numpy(canvas[None]))[0].numpy() - values).max())
             for canvas, values in zip(drawn, whole, strict=True)
         )
+        problem = f"cannot be split into an 8-bit canvas and a normalisation (off by {off:.1e})"
+        split = off <= 1e-4 and drawn[0].shape == drawn[1].shape
     except Exception as fault:
+        said = f"{type(fault).__name__}: {str(fault)[:200]}"
+        problem, split = f"does not give plain pictures ({said})", False
+    if not split:
         raise OcclusionError(
-            f"{place}: its {type(processor).__name__} does not give plain pictures "
-            f"({type(fault).__name__}: {str(fault)[:200]})",
-            remedy="only processors that resize to one fixed size can be occluded at a known area.",
-        ) from fault
-    if off > 1e-4 or drawn[0].shape != drawn[1].shape:
-        raise OcclusionError(
-            f"{place}: its {type(processor).__name__} cannot be split into an 8-bit canvas and a "
-            f"normalisation (off by {off:.1e})",
+            f"{place}: its {type(processor).__name__} {problem}",
             remedy="only processors that resize to one fixed size can be occluded at a known area.",
         )
     said = json.dumps(processor.to_dict(), sort_keys=True, default=str)
@@ -223,4 +258,4 @@ def _draw(image: Image.Image, *, processor: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values.round().clip(0, 255).astype(np.uint8))
 
 
-HF = Family("hf", _load, {"revision": "", "trust-remote-code": False})
+HF = Family("hf", _load, {**OPTIONS, "trust-remote-code": False}, revision=2)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pytest_occlusion.encoders import load_encoder
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
 from pytest_occlusion.encoders.signatures import identify
 from pytest_occlusion.encoders.weights import Plan, misfits, not_numbers, weights_digest
-from pytest_occlusion.errors import SHOWN, OcclusionError, listed
+from pytest_occlusion.errors import SHOWN, OcclusionError, listed, printable
 
 
 @dataclass(frozen=True)
@@ -18,31 +20,19 @@ class Inspection:
     """What was found.
 
     Attributes:
-        path: The weights file.
-        size: Its bytes.
-        container: How the tensors are stored.
+        read: The checkpoint, as its family's loader reads it.
         what: The state_dict in words.
         family: The family that loads it; empty when none is known.
-        variant: Its architecture; empty when it could not be told.
-        parameters: Floating-point values that are loaded.
-        tensors: Tensors that are loaded.
-        dtypes: How many of them are stored in each dtype.
+        plan: How it fills that family's model; None where shapes do not tell.
         digest: The weights digest, as encoders, snapshots and reports show it.
-        ignored: Entries of the file that carry no weights.
         faults: Missing, unexpected, misshapen and non-finite tensors, one line each.
     """
 
-    path: Path
-    size: int
-    container: str
+    read: Checkpoint
     what: str
     family: str
-    variant: str
-    parameters: int
-    tensors: int
-    dtypes: dict[str, int]
+    plan: Plan | None
     digest: str
-    ignored: tuple[str, ...]
     faults: tuple[str, ...]
 
     @property
@@ -51,41 +41,28 @@ class Inspection:
         return bool(self.family) and not self.faults
 
 
-def inspect_checkpoint(path: str | Path) -> Inspection:
-    """Read a checkpoint and compare it with what its family expects.
+def inspect_checkpoint(path: str | Path, weights: str = "") -> Inspection:
+    """Read a checkpoint as its family's loader does, and compare it with what that expects.
 
     Args:
         path: A weights file, or a directory with one.
+        weights: Which of several weights files of a directory.
 
     Raises:
         OcclusionError: The file cannot be read at all.
     """
-    read = read_checkpoint(path)
+    read = read_checkpoint(path, weights)
     what, family = identify(read.state)
-    plan, faults = _planned(read, family)
+    if not family and read.path.is_dir():
+        family = "open-clip" if read.config else "hf" * (read.path / "config.json").is_file()
+    plan, faults = _planned(read, family, weights)
     state = plan.state if plan else read.state
-    if plan:
-        faults = misfits(plan)
     faults += not_numbers(state)
-    floats = [tensor for tensor in state.values() if tensor.is_floating_point()]
-    return Inspection(
-        path=read.weights,
-        size=read.weights.stat().st_size,
-        container=read.container,
-        what=what,
-        family=family,
-        variant=plan.variant if plan else "",
-        parameters=sum(tensor.numel() for tensor in floats),
-        tensors=len(state),
-        dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in state.values())),
-        digest=weights_digest(state),
-        ignored=plan.ignored if plan else (),
-        faults=tuple(faults),
-    )
+    return Inspection(read, what, family, plan, weights_digest(state), tuple(faults))
 
 
-def _planned(read: Checkpoint, family: str) -> tuple[Plan | None, list[str]]:
-    """The plan of the families whose architecture is told from the tensors."""
+def _planned(read: Checkpoint, family: str, weights: str) -> tuple[Plan | None, list[str]]:
+    """How the tensors fill their family's model, and what is wrong with that."""
     from pytest_occlusion.encoders.clip_model import clip_plan
     from pytest_occlusion.encoders.cxr_clip import cxr_clip_plan
     from pytest_occlusion.encoders.medclip import medclip_plan
@@ -95,34 +72,42 @@ def _planned(read: Checkpoint, family: str) -> tuple[Plan | None, list[str]]:
         "medclip": medclip_plan,
         "cxr-clip": cxr_clip_plan,
     }
-    if family not in planners:
-        return None, []
     try:
-        return planners[family](read), []
+        if plan := planners[family](read) if family in planners else None:
+            return plan, misfits(plan)
+        if family:  # told by its configuration, which only its library can read
+            load_encoder(family, checkpoint=read.path, device="cpu", weights=weights)
     except OcclusionError as fault:
         return None, [fault.problem.removeprefix(f"{read.weights}: ")]
+    return None, []
 
 
 def describe(found: Inspection) -> str:
     """An inspection as lines for a terminal, at most 100 columns apart from paths."""
+    read, plan = found.read, found.plan
     family = found.family or "none that is known"
     if found.family == "clip":
         family = "clip, or cxr-repair (the file does not tell which: same format)"
-    dtypes = ", ".join(f"{count} {name}" for name, count in sorted(found.dtypes.items()))
-    lines = [
-        f"file        {found.path}",
-        f"stored as   {found.container}, {found.size:,} bytes",
-        f"holds       {found.what}",
-        f"family      {family}",
-        f"variant     {found.variant or 'told by its configuration'}",
-        f"parameters  {found.parameters:,} in {found.tensors} tensors ({dtypes})",
-        f"digest      {found.digest}",
-    ]
-    if found.ignored:
-        shown = ", ".join(found.ignored[:SHOWN])
-        more = f" and {len(found.ignored) - SHOWN} more" if len(found.ignored) > SHOWN else ""
-        lines.append(f"ignored     {shown}{more}")
-    if found.faults:
-        lines.append(f"faults      {len(found.faults)}\n{listed(found.faults)}")
-    lines.append(f"verdict     {'loads as it is' if found.loads else 'does not load as it is'}")
-    return "\n".join(lines)
+    tensors = (plan.state if plan else read.state).values()
+    parameters = sum(tensor.numel() for tensor in tensors if tensor.is_floating_point())
+    kinds = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors)
+    dtypes = ", ".join(f"{count} {name}" for name, count in sorted(kinds.items()))
+    ignored = plan.ignored if plan else ()
+    more = f" and {len(ignored) - SHOWN} more" if len(ignored) > SHOWN else ""
+    told: Mapping[str, Any] = getattr(plan, "assumed", {})
+    assumed = ", ".join(f"{name} = {value}" for name, value in told.items())
+    lines = {
+        "file": read.weights,
+        "stored as": f"{read.container}, {read.size:,} bytes",
+        "names": read.prefix and f"without {read.prefix!r}, with which all of them began",
+        "holds": found.what,
+        "family": family,
+        "variant": plan.variant if plan else "told by its configuration",
+        "assumed": assumed and f"{assumed} (shapes do not tell)",
+        "parameters": f"{parameters:,} in {len(tensors)} tensors ({dtypes})",
+        "digest": found.digest,
+        "ignored": ", ".join(ignored[:SHOWN]) + more,
+        "faults": found.faults and f"{len(found.faults)}\n{listed(found.faults)}",
+        "verdict": "loads as it is" if found.loads else "does not load as it is",
+    }
+    return "\n".join(printable(f"{name:<12}{said}") for name, said in lines.items() if said)

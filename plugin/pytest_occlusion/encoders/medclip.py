@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import Towers, assemble, by_length
 from pytest_occlusion.encoders.base import Encoder, Family
-from pytest_occlusion.encoders.bert import (
-    BertSizes,
-    bert_shapes,
-    bert_sizes,
-    bert_states,
-    padded_rows,
-)
-from pytest_occlusion.encoders.canvases import padded_square
-from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
-from pytest_occlusion.encoders.options import check_side, choose
-from pytest_occlusion.encoders.resnet import ResNetSizes, resnet_shapes, resnet_sizes
-from pytest_occlusion.encoders.signatures import refuse_other_families
-from pytest_occlusion.encoders.swin import PATCHES, SwinSizes, swin_shapes, swin_sizes
-from pytest_occlusion.encoders.vision import (
-    is_index,
-    pooled_resnet,
-    pooled_swin,
-    prefixed,
-    vision_variant,
-)
-from pytest_occlusion.encoders.weights import (
-    Plan,
-    check_plan,
-    grey_stem,
-    place,
-    shape_of,
-    under,
-    weights_digest,
-)
-from pytest_occlusion.encoders.wordpiece import load_word_pieces
+from pytest_occlusion.encoders.canvases import check_side, normalised, padded_square
+from pytest_occlusion.encoders.checkpoints import Checkpoint
+from pytest_occlusion.encoders.paired import Layout, text_tower
+from pytest_occlusion.encoders.weights import Plan, choose
 
 if TYPE_CHECKING:
     import torch
 
-MEAN = 0.5862785803043838
-"""On the 0-1 scale (MedCLIP ``medclip/constants.py``)."""
-
-STD = 0.27950088968644304
+MEAN, STD = 0.5862785803043838, 0.27950088968644304
 """On the 0-1 scale (MedCLIP ``medclip/constants.py``)."""
 
 SIDE = 224
@@ -63,34 +34,36 @@ PADDINGS = ("none", "batch77")
 RESAMPLINGS = ("bicubic", "bilinear")
 """Of upstream's feature extractor (its README), and of its evaluation datasets."""
 
-VISION, TEXT = "vision_model.model.", "text_model.model."
-VISION_HEAD, TEXT_HEAD = "vision_model.projection_head.weight", "text_model.projection_head.weight"
+LAYOUT = Layout(
+    "medclip",
+    "MedCLIP",
+    text=("text_model.model.", "text_model.projection_head."),
+    swin=("vision_model.model.", "vision_model.projection_head."),
+    resnet=("vision_model.model.", "vision_model.model.fc."),
+    bias=False,
+    pool=lambda found: found.pooler_output,  # the mean over the final tokens
+    grey=True,
+)
+
+medclip_pixels = partial(normalised, mean=MEAN, std=STD)
+"""uint8 ``[N, 1, S, S]`` -> normalised float32 of that shape; upstream repeats the channel."""
 
 
 def medclip_plan(read: Checkpoint) -> Plan:
-    """How a MedCLIP checkpoint fills a MedCLIP; the vision tower is told from the names."""
-    ignored = tuple(filter(is_index, read.state))
-    state = {name: tensor for name, tensor in read.state.items() if name not in ignored}
-    bert = bert_sizes(state, TEXT, read.weights)
-    joint = shape_of(state, TEXT_HEAD, 2, read.weights)[0]
-    wanted: dict[str, tuple[int, ...]] = {"logit_scale": ()}
-    wanted |= prefixed(TEXT, bert_shapes(bert)) | {TEXT_HEAD: (joint, bert.width)}
-    vision: SwinSizes | ResNetSizes
-    if f"{VISION}conv1.weight" in state:
-        vision = resnet_sizes(state, VISION, read.weights)
-        wanted |= prefixed(VISION, resnet_shapes(vision))
-        wanted[f"{VISION}fc.weight"] = (joint, vision.channels)
-    else:
-        vision = swin_sizes(state, VISION, read.weights)
-        wanted |= prefixed(VISION, swin_shapes(vision)) | {VISION_HEAD: (joint, vision.channels)}
-    return Plan("MedCLIP", vision_variant(vision), state, wanted, ignored, (vision, bert))
+    """How a MedCLIP checkpoint fills a MedCLIP."""
+    return LAYOUT.plan(read)
 
 
-def medclip_pixels(canvases: torch.Tensor) -> torch.Tensor:
-    """uint8 ``[N, 1, S, S]`` -> normalised float32 of that shape; upstream repeats the channel."""
-    import torch
+def mean_of_states(states: tuple[torch.Tensor, ...], counted: torch.Tensor) -> torch.Tensor:
+    """Mean over the positions that count of the mean of three hidden states.
 
-    return canvases.to(torch.float32).div_(255).sub_(MEAN).div_(STD)
+    Upstream averages over padding too, so an embedding there depends on its neighbours. Without
+    padding only a text's own positions count, which is what upstream gives for a text alone; with
+    it every text is padded to one length, as in upstream's fullest batches.
+    """
+    weight = counted.unsqueeze(-1).float()
+    pooled = [(states[at].float() * weight).sum(1) / weight.sum(1) for at in STATES]
+    return sum(pooled[1:], pooled[0]) / len(pooled)
 
 
 def _load(
@@ -102,83 +75,22 @@ def _load(
 ) -> Encoder:
     padding = choose("padding", options["padding"], PADDINGS)
     resample = choose("resample", options["resample"], RESAMPLINGS)
-    side = check_side(options["canvas-size"], SIDE)
-    read = read_checkpoint(checkpoint)
-    refuse_other_families(read.state, "medclip", read.weights)
-    plan = medclip_plan(read)
-    check_plan(plan, read.weights)
-    vision, bert = plan.sizes
-    words = load_word_pieces(
+    side, limit = check_side(options["canvas-size"], SIDE), options["max-tokens"]
+    read = LAYOUT.read(checkpoint, options)
+    length = limit if padding == "batch77" else 0
+    return LAYOUT.encoder(
+        read,
+        medclip_plan(read),
         tokenizer,
-        beside=read.path,
-        limit=options["max-tokens"],
-        lower_case=options["lower-case"],
-        positions=bert.positions,
-        vocabulary_size=bert.vocabulary,
-    )
-    weights = place(plan.state, device)
-    towers = Towers(
-        pixels=medclip_pixels,
-        images=_images(weights, vision, side, read.weights),
-        texts=by_length(
-            text_tower(weights, bert, length=words.limit if padding == "batch77" else 0)
-        ),
-        device=device,
-    )
-    return assemble(
-        towers,
-        words,
-        family="medclip",
-        variant=plan.variant,
-        digest=weights_digest(plan.state),
+        device,
+        precision,
         canvas=padded_square(side, resample),
-        settings={
-            "padding": padding,
-            "resample": resample,
-            "lower-case": options["lower-case"],
-            "vocabulary": words.digest,
-        },
-        precision=precision,
+        pixels=medclip_pixels,
+        texts=partial(text_tower, pool=mean_of_states, length=length),
+        limit=limit,
+        lower_case=options["lower-case"],
+        settings={"padding": padding, "resample": resample},
     )
-
-
-def _images(
-    weights: Mapping[str, torch.Tensor], sizes: SwinSizes | ResNetSizes, side: int, path: Path
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    from torch.nn.functional import linear
-
-    if isinstance(sizes, ResNetSizes):
-        own = grey_stem(under(weights, VISION), "conv1.weight")
-        pooled = pooled_resnet(own, sizes)
-        head = weights[f"{VISION}fc.weight"]
-    else:
-        own = grey_stem(under(weights, VISION), f"{PATCHES}.weight")
-        pooled = pooled_swin(own, sizes, side, path, lambda x: x.mean(1))
-        head = weights[VISION_HEAD]
-    return lambda pixels: linear(pooled(pixels), head)
-
-
-def text_tower(
-    weights: Mapping[str, torch.Tensor], sizes: BertSizes, *, length: int
-) -> Callable[[Sequence[Sequence[int]]], torch.Tensor]:
-    """Mean over positions of the mean of three hidden states, projected.
-
-    Upstream averages over padding too, so an embedding there depends on its neighbours. Without
-    padding (``length`` 0) only a text's own positions count, which is what upstream gives for a
-    text alone; with it every text is padded to ``length``, as in upstream's fullest batches.
-    """
-    from torch.nn.functional import linear
-
-    bert, head = under(weights, TEXT), weights[TEXT_HEAD]
-
-    def embed(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        ids, mask = padded_rows(rows, head.device, length=length)
-        states = bert_states(bert, sizes, ids, mask)
-        counted = (mask if not length else mask.new_ones(mask.shape)).unsqueeze(-1).float()
-        pooled = [(states[i].float() * counted).sum(1) / counted.sum(1) for i in STATES]
-        return linear(sum(pooled[1:], pooled[0]) / len(pooled), head)
-
-    return embed
 
 
 MEDCLIP = Family(
@@ -190,6 +102,7 @@ MEDCLIP = Family(
         "max-tokens": MAX_TOKENS,
         "lower-case": True,
         "canvas-size": SIDE,
+        "weights": "",
     },
-    revision=3,
+    revision=4,
 )

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.assembly import Towers, assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
-from pytest_occlusion.encoders.checkpoints import CONFIG_NAME, read_checkpoint
-from pytest_occlusion.encoders.files import find_weights, short_digest
-from pytest_occlusion.encoders.hub import HUB, local_directory
-from pytest_occlusion.encoders.weights import not_numbers, weights_digest
-from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.encoders.checkpoints import COUNTERS, read_checkpoint
+from pytest_occlusion.encoders.files import CONFIG_NAME, folder_files, short_digest
+from pytest_occlusion.encoders.hub import snapshot
+from pytest_occlusion.encoders.libraries import (
+    OPTIONS,
+    Source,
+    cannot_build,
+    check_held,
+    normalised,
+    open_source,
+    vocabulary_digest,
+)
+from pytest_occlusion.encoders.weights import INDICES, Plan, check_plan, weights_digest
+from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +38,15 @@ if TYPE_CHECKING:
 TAG = "tag:"
 """What a checkpoint begins with that open_clip knows: ``tag:ViT-B-32/laion2b_s34b_b79k``."""
 
-WEIGHTS = (("open_clip_model.safetensors",), ("open_clip_pytorch_model.bin",))
+WEIGHTS = ("open_clip_model*.safetensors", "open_clip_pytorch_model*.bin")
 """What open_clip calls the weights of a hub repository, best first."""
+
+WORDS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "*.model")
+"""Files of a Hugging Face tokenizer, any of which a directory must have to be one."""
+
+
+UNTOLD = ("_name_or_path", "transformers_version")
+"""What a configuration of transformers says of where it was read, and not of the model."""
 
 
 @dataclass(frozen=True)
@@ -60,79 +78,83 @@ def _load(
 ) -> Encoder:
     import open_clip
 
-    revision = options["revision"]
+    tag = None
     if str(checkpoint).startswith(TAG):
-        name, pretrained, weights = _tagged(str(checkpoint))
+        name, tag, source = _tagged(str(checkpoint))
     else:
-        place = local_directory(checkpoint, revision, WEIGHTS)
-        name, pretrained, weights = f"local-dir:{place}", None, find_weights(place)
-        if not (place / CONFIG_NAME).is_file():
+        source = open_source(checkpoint, options, WEIGHTS)
+        name = f"local-dir:{source.place}"
+        if not source.read.config:
             raise OcclusionError(
-                f"{place}: a directory without {CONFIG_NAME}",
+                f"{source.place}: a directory without {CONFIG_NAME}",
                 remedy="give a directory that open_clip saved, or use the family that the weights "
                 "belong to.",
             )
-    # Read before open_clip does: names damage, refuses code, and gives the digest of the file.
-    state = read_checkpoint(weights).state
-    if faults := not_numbers(state):
-        raise OcclusionError(
-            f"{weights}: {len(faults)} tensors hold values that are not numbers:\n{listed(faults)}",
-            remedy="the training run diverged or the file is damaged; use an earlier checkpoint.",
-        )
+    config = open_clip.get_model_config(name) or {}
+    text, towers_from = _text_config(config, None if tag else source.place, tokenizer)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _hushed():
             # What the libraries below say to their own developers is not the user's to act on,
             warnings.simplefilter("ignore")
             # except that weights of one activation are being put into a model of the other.
             warnings.filterwarnings("error", message="QuickGELU mismatch")
-            model = open_clip.create_model(name, pretrained=pretrained, device=device)
-            words = open_clip.get_tokenizer(name, **_vocabulary(weights.parent, tokenizer))
-    except Exception as fault:  # open_clip, timm, transformers and the hub raise many kinds
-        raise OcclusionError(
-            f"{checkpoint}: open_clip cannot build it ({type(fault).__name__}: {str(fault)[:300]})",
-            remedy="check that open_clip, timm and transformers are new enough for it, and that "
-            "the towers it names can be had (its configuration may need the hub).",
-        ) from fault
-    model = model.eval().requires_grad_(False)
-    canvas, pixels = _preprocessing(model)
-    towers = Towers(
-        pixels=pixels,
-        images=model.encode_image,
-        texts=lambda ids: model.encode_text(ids.to(device)),
-        device=device,
-    )
-    known = str(checkpoint) if str(checkpoint).startswith((HUB, TAG)) else "directory"
-    return assemble(
-        towers,
+            model = open_clip.create_model(
+                name, pretrained=tag, load_weights=False, pretrained_text=False, text_cfg=text
+            )
+            words = _words(name, text, source, tokenizer)
+    except Exception as fault:
+        remedy = (
+            "check that open_clip, timm and transformers are new enough for it, and that the "
+            "towers it names can be had (its configuration may need the hub)."
+        )
+        raise cannot_build(checkpoint, "open_clip", fault, remedy) from fault
+    _fill(model, source)
+    model = model.to(device).eval().requires_grad_(False)
+    canvas, pixels, cfg = _preprocessing(model)
+    tower = getattr(getattr(model, "text", None), "config", None)
+    described = {} if tower is None else tower.to_dict()
+    told = [config, cfg, {key: v for key, v in described.items() if key not in UNTOLD}]
+    encoder = assemble(
+        Towers(
+            pixels=pixels,
+            images=model.encode_image,
+            texts=lambda ids: model.encode_text(ids.to(device)),
+            device=device,
+        ),
         OpenClipTokens(words, int(words.context_length)),
         family="open-clip",
-        variant=str(checkpoint).removeprefix(HUB).removeprefix(TAG)
-        if known != "directory"
-        else type(model.visual).__name__,
-        digest=weights_digest(state),
+        variant=source.variant or type(model.visual).__name__,
+        digest=weights_digest(source.read.state),
         canvas=canvas,
         settings={
-            "source": known,
-            "revision": revision,
+            "source": source.name,
+            "revision": options["revision"],
             "open-clip": open_clip.__version__,
-            "config": short_digest(json.dumps(open_clip.get_model_config(name)).encode()),
+            "config": short_digest(json.dumps(told, default=str).encode()),
             "vocabulary": vocabulary_digest(getattr(words, "tokenizer", words)),
         },
         precision=precision,
     )
+    return replace(encoder, sources=(*source.files, *towers_from))
 
 
-def vocabulary_digest(tokenizer: Any) -> str:
-    """Digest of all that a tokenizer does, as far as its kind can be asked."""
-    if hasattr(tokenizer, "backend_tokenizer"):
-        return short_digest(tokenizer.backend_tokenizer.to_str().encode())
-    table = tokenizer.encoder if hasattr(tokenizer, "encoder") else tokenizer.get_vocab()
-    return short_digest(json.dumps(table).encode())
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep from the log that the model starts at random: it is filled right after."""
+
+    def theirs(record: logging.LogRecord) -> bool:
+        return "open_clip" not in record.pathname
+
+    logging.getLogger().addFilter(theirs)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(theirs)
 
 
-def _tagged(checkpoint: str) -> tuple[str, str, Path]:
+def _tagged(checkpoint: str) -> tuple[str, str, Source]:
     """(open_clip name, its tag, the weights in open_clip's own cache) of ``tag:NAME/TAG``."""
-    from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained
+    from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained
 
     name, _, pretrained = checkpoint.removeprefix(TAG).rpartition("/")
     known = get_pretrained_cfg(name, pretrained) if name else None
@@ -144,34 +166,116 @@ def _tagged(checkpoint: str) -> tuple[str, str, Path]:
             remedy="write tag:NAME/TAG as open_clip.list_pretrained() gives them.",
         )
     try:
-        return name, pretrained, Path(download_pretrained(known))
+        weights = Path(download_pretrained(known))
     except Exception as fault:  # the hub's client and urllib raise many kinds
         raise OcclusionError(
             f"{checkpoint}: its weights cannot be downloaded ({type(fault).__name__})",
             remedy="check the network; or download the model elsewhere and give its directory.",
         ) from fault
+    return (
+        name,
+        pretrained,
+        Source(weights.parent, read_checkpoint(weights), checkpoint, (weights,)),
+    )
 
 
-def _vocabulary(place: Path, tokenizer: str | Path | None) -> dict[str, str]:
-    """The byte-pair file that replaces CLIP's own, where the user or the directory has one."""
+def _text_config(
+    config: Mapping[str, Any], place: Path | None, tokenizer: str | Path | None
+) -> tuple[dict[str, Any], list[Path]]:
+    """The text tower's configuration with folders in place of names, and the files of a cache.
+
+    A name is a folder beside the configuration, else what ``tokenizer`` gives, else a repository
+    of the hub.
+
+    Raises:
+        OcclusionError: A repository that it names is not to be had.
+    """
+    text = dict(config.get("text_cfg", {}))
+    given = Path(tokenizer).expanduser() if tokenizer is not None else None
+    cached: list[Path] = []
+
+    def folder(key: str, files: Sequence[str], places: Sequence[Path | None]) -> str:
+        for found in filter(None, places):
+            if any(any(found.glob(file)) for file in files):
+                return str(found)
+        named, where = text[key], f"model_cfg.text_cfg.{key}"
+        if key == "hf_tokenizer_name" and given is not None:
+            named, where = str(tokenizer), "tokenizer"
+        name, _, revision = named.partition("@")
+        found = snapshot(
+            name, revision, key=f"{where} of {place / CONFIG_NAME}" if place else where
+        )
+        cached.extend(folder_files(found))
+        return str(found)
+
+    if named := text.get("hf_model_name"):
+        # Given by a user it may be the tower's folder too, where the network cannot be asked.
+        places = [place and place / named, given]
+        text["hf_model_name"] = folder("hf_model_name", ["config.json"], places)
+    if named := text.get("hf_tokenizer_name"):
+        places = [given] if given is not None else [place, place and place / named]
+        text["hf_tokenizer_name"] = folder("hf_tokenizer_name", WORDS, places)
+    if "hf_model_name" in text:
+        text["hf_model_pretrained"] = False
+    return text, cached
+
+
+def _words(name: str, text: Mapping[str, Any], source: Source, tokenizer: str | Path | None) -> Any:
+    """open_clip's tokenizer of a model, with the vocabulary that was given or is beside it."""
+    import open_clip
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
+    asked = dict(text.get("tokenizer_kwargs") or {})
+    if folder := text.get("hf_tokenizer_name"):
+        limit = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
+        mode = text.get("tokenizer_mode")
+        return HFTokenizer(folder, context_length=limit, tokenizer_mode=mode, **asked)
+    pairs = source.read.vocabulary
     if tokenizer is not None:
-        return {"bpe_path": str(Path(tokenizer).expanduser())}
-    found = sorted(place.glob("*bpe*.txt.gz"))
-    return {"bpe_path": str(found[0])} if found else {}
+        pairs = Path(tokenizer).expanduser()
+    elif "bpe_path" in asked:
+        pairs = source.place / asked["bpe_path"]
+    return open_clip.get_tokenizer(name, **({"bpe_path": str(pairs)} if pairs else {}))
 
 
-def _preprocessing(model: Any) -> tuple[CanvasRecipe, Any]:
-    """Split open_clip's transform where floats begin: the canvas, and what follows it."""
-    from open_clip.model import get_model_preprocess_cfg
+def _fill(model: Any, source: Source) -> None:
+    """Put exactly the weights that were read into the model."""
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    held = model.state_dict()
+    state = convert_state_dict(model, dict(source.read.state))
+    if "text.positional_embedding" in held:
+        state = convert_to_custom_text_state_dict(state)  # files from before it was so called
+    for name in ("logit_scale", "logit_bias"):  # with or without an axis of one
+        if name in state and name in held and state[name].numel() == held[name].numel():
+            state[name] = state[name].reshape(held[name].shape)
+    own = {name: tensor for name, tensor in held.items() if name.endswith(INDICES)}
+    uncounted = (*COUNTERS, "attn_mask")
+    state = {
+        name: tensor
+        for name, tensor in state.items()
+        if name not in own and (name in held or not name.endswith(uncounted))
+    }
+    plan = Plan(type(model).__name__, "of open_clip", state, (), {"": model})
+    check_plan(plan, source.read.weights)
+    model.load_state_dict({**own, **state}, strict=True)
+    check_held(model, state, source.read.weights)
+
+
+def _preprocessing(model: Any) -> tuple[CanvasRecipe, Any, dict[str, Any]]:
+    """Split open_clip's transform where floats begin: the canvas, what follows it, all of it."""
+    import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    cfg = PreprocessCfg(**get_model_preprocess_cfg(model))
+    cfg = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     steps = image_transform_v2(cfg, is_train=False).transforms
     cut = next(i for i, step in enumerate(steps) if "ToTensor" in type(step).__name__)
     height, width = cfg.size if isinstance(cfg.size, tuple | list) else (cfg.size, cfg.size)
     name = f"open-clip-{cfg.resize_mode}-{cfg.interpolation}-{height}x{width}-{cfg.fill_color}"
     recipe = CanvasRecipe(name, 3, height, width, partial(_draw, steps=tuple(steps[:cut])))
-    return recipe, partial(normalised, mean=tuple(cfg.mean), std=tuple(cfg.std), factor=1 / 255)
+    pixels = partial(normalised, mean=tuple(cfg.mean), std=tuple(cfg.std), factor=1 / 255)
+    return recipe, pixels, asdict(cfg)
 
 
 def _draw(image: Image.Image, *, steps: Sequence[Any]) -> NDArray[np.uint8]:
@@ -182,15 +286,4 @@ def _draw(image: Image.Image, *, steps: Sequence[Any]) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1).copy()
 
 
-def normalised(
-    canvases: torch.Tensor, *, mean: Sequence[float], std: Sequence[float], factor: float
-) -> torch.Tensor:
-    """uint8 ``[N, 3, H, W]`` -> float32, scaled by ``factor`` and normalised per channel."""
-    import torch
-
-    centre = torch.tensor(mean, device=canvases.device).view(-1, 1, 1)
-    scale = torch.tensor(std, device=canvases.device).view(-1, 1, 1)
-    return canvases.to(torch.float32).mul_(factor).sub_(centre).div_(scale)
-
-
-OPEN_CLIP = Family("open-clip", _load, {"revision": ""})
+OPEN_CLIP = Family("open-clip", _load, OPTIONS, revision=2)

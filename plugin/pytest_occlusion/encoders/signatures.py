@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pytest_occlusion.errors import OcclusionError
 
 _SIGNATURES: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    # what it is, names or prefixes that must all be there, the family to ask for
+    # what it is, names or beginnings of names that must all be there, the family to ask for
     ("a CLIP ViT state_dict", ("visual.class_embedding", "token_embedding.weight"), "clip"),
     ("a CLIP ResNet state_dict", ("visual.layer1.", "token_embedding.weight"), "clip"),
     (
@@ -23,30 +23,18 @@ _SIGNATURES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("a CXR-CLIP Swin state_dict", ("image_encoder.image_encoder.", "text_encoder."), "cxr-clip"),
     ("a CXR-CLIP ResNet50 state_dict", ("image_encoder.resnet.", "text_encoder."), "cxr-clip"),
     ("an open_clip state_dict", ("visual.", "text.", "logit_scale"), "open-clip"),
+    ("an open_clip state_dict", ("visual.", "token_embedding.weight", "logit_scale"), "open-clip"),
     ("a Hugging Face dual encoder", ("vision_model.", "text_model.", "logit_scale"), "hf"),
 )
 
 
 def identify(names: Collection[str]) -> tuple[str, str]:
-    """Say what a state_dict is.
-
-    Args:
-        names: The tensor names.
-
-    Returns:
-        A description in words, and the family that loads it (empty when unknown).
-    """
+    """Say what a state_dict is: in words, and the family that loads it (empty when unknown)."""
     for what, marks, family in _SIGNATURES:
-        if all(_present(mark, names) for mark in marks):
+        if all(any(name.startswith(mark) for name in names) for mark in marks):
             return what, family
     shown = ", ".join(sorted(names)[:4])
     return f"a state_dict of no known family ({len(names)} tensors: {shown}, ...)", ""
-
-
-def _present(mark: str, names: Collection[str]) -> bool:
-    if mark.endswith("."):
-        return any(name.startswith(mark) for name in names)
-    return mark in names
 
 
 def refuse_other_families(names: Collection[str], asked: str, path: object, also: str = "") -> None:
@@ -61,9 +49,7 @@ def refuse_other_families(names: Collection[str], asked: str, path: object, also
     what, family = identify(names)
     if family in (asked, also or asked):
         return
-    remedy = (
-        f"set family = {family!r} for this model."
-        if family
-        else ("give a checkpoint in the format that its authors publish.")
-    )
+    remedy = "give a checkpoint in the format that its authors publish."
+    if family:
+        remedy = f"set family = {family!r} for this model."
     raise OcclusionError(f"{path}: this is {what}; family {asked!r} was asked for", remedy=remedy)

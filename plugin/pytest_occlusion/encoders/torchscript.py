@@ -11,6 +11,7 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +52,9 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             entry = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
-            storages = _Storages(path, archive, prefix=entry[: -len("data.pkl")])
+            storage = _mapped(path, archive, entry.removesuffix(".pkl"))
             with archive.open(entry) as stream:
-                root = _Reader(stream, storages, path).load()
-        _collect(root, "", tensors)
+                _collect(_Reader(stream, storage, path).load(), "", tensors)
     except OcclusionError:
         raise
     except Exception as fault:  # a damaged pickle can raise anything
@@ -72,53 +72,49 @@ class _Module:
         self.attributes = state if isinstance(state, dict) else {}
 
 
-class _Storages:
-    """The storages of the archive, each a view of one mapping of the file."""
+def _mapped(
+    path: Path, archive: zipfile.ZipFile, folder: str
+) -> Callable[[str], torch.UntypedStorage]:
+    """What gives the storages of the archive, each a view of one mapping of the file."""
+    import torch
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile, prefix: str) -> None:
-        import torch
+    # shared=False maps copy-on-write: nothing here can write to the user's file.
+    whole = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
 
-        self._entries = {i.filename: i for i in archive.infolist()}
-        self._path, self._prefix = path, prefix
-        size = path.stat().st_size
-        # shared=False maps copy-on-write: nothing here can write to the user's file.
-        self._file = torch.UntypedStorage.from_file(str(path), False, size)
-
-    def __getitem__(self, key: str) -> torch.UntypedStorage:
-        info = self._entries[f"{self._prefix}data/{key}"]
+    def storage(key: str) -> torch.UntypedStorage:
+        info = archive.getinfo(f"{folder}/{key}")
         if info.compress_type != zipfile.ZIP_STORED:
             raise OcclusionError(
-                f"{self._path}: entry {info.filename} is compressed",
+                f"{path}: entry {info.filename} is compressed",
                 remedy="write the archive with torch.jit.save; do not re-zip it.",
             )
-        with self._path.open("rb") as stream:
+        with path.open("rb") as stream:
             stream.seek(info.header_offset)
             # The local header's name and padding may differ in length from the directory's.
             name, extra = struct.unpack("<26xHH", stream.read(30))
         start = info.header_offset + 30 + name + extra
-        part: torch.UntypedStorage = self._file[start : start + info.file_size]
+        part: torch.UntypedStorage = whole[start : start + info.file_size]
         return part
+
+    return storage
 
 
 class _Reader(pickle.Unpickler):  # the class is what makes it safe: see find_class
     """An unpickler that can build modules, lists of numbers and tensors, and call nothing else."""
 
-    def __init__(self, stream: Any, storages: _Storages, path: Path) -> None:
+    def __init__(self, stream: Any, storage: Callable[[str], Any], path: Path) -> None:
         super().__init__(stream)
-        self._storages, self._path = storages, path
+        self._storage, self._path = storage, path
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):
             return _Module
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
-        known = {
+        lists = ("intlist", "doublelist", "boollist", "tensorlist")
+        known: dict[str, Any] = {f"torch.jit._pickle.build_{kind}": list for kind in lists} | {
             "torch._utils._rebuild_tensor_v2": _tensor,
             "collections.OrderedDict": OrderedDict,
-            "torch.jit._pickle.build_intlist": list,
-            "torch.jit._pickle.build_doublelist": list,
-            "torch.jit._pickle.build_boollist": list,
-            "torch.jit._pickle.build_tensorlist": list,
             "torch.jit._pickle.restore_type_tag": lambda value, _: value,
             "torch.device": str,
         }
@@ -132,7 +128,7 @@ class _Reader(pickle.Unpickler):  # the class is what makes it safe: see find_cl
 
     def persistent_load(self, pid: Any) -> Any:
         _, dtype, key, _, _ = pid
-        return dtype, self._storages[key]
+        return dtype, self._storage(key)
 
 
 def _tensor(
@@ -146,9 +142,8 @@ def _tensor(
         reach = 0
     if min((offset, *size, *stride)) < 0 or reach * dtype.itemsize > len(storage[1]):
         raise ValueError("a tensor reaches past the end of its storage")
-    view: torch.Tensor = torch.empty(0, dtype=dtype).set_(
-        storage[1], offset, tuple(size), tuple(stride)
-    )
+    empty = torch.empty(0, dtype=dtype)
+    view: torch.Tensor = empty.set_(storage[1], offset, tuple(size), tuple(stride))
     return view
 
 

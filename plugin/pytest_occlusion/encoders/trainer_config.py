@@ -1,8 +1,9 @@
-"""Stand-ins for the omegaconf objects in CXR-CLIP's files, so that they load as plain data.
+"""Stand-ins for what trainers save beside the weights, so that it loads as plain data.
 
-Upstream's trainer saves its configuration with lists left as ``ListConfig``, each of which drags
-its parents along. torch's weights-only reader refuses such classes, and reading them without it
-would need omegaconf and would run what the pickle says. Here each class is an empty bag instead.
+Metrics are numpy numbers, settings ``argparse.Namespace`` or omegaconf objects, folders pathlib
+paths. torch's weights-only reader refuses such classes, and reading them without it would import
+what the pickle names and run what it says. Here each is an empty bag instead; nothing is imported,
+and a pickle that names anything else is still refused.
 """
 
 from __future__ import annotations
@@ -12,62 +13,88 @@ from typing import Any
 
 
 class _Bag:
-    """Takes the state of any class and does nothing with it."""
+    """Takes the arguments and the state of any class, and does nothing with them."""
+
+    def __new__(cls, *_: Any) -> _Bag:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
-class _ListConfig(_Bag):
-    pass
+class _PlainDict:
+    """In place of dictionaries with a factory or attributes: the items alone."""
+
+    def __new__(cls, *_: Any) -> dict[Any, Any]:  # type: ignore[misc]
+        return {}
 
 
-class _DictConfig(_Bag):
-    pass
+class _PlainList:
+    """In place of ``collections.deque``."""
+
+    def __new__(cls, items: Any = (), *_: Any) -> list[Any]:  # type: ignore[misc]
+        return list(items)
 
 
-class _Node(_Bag):
-    pass
+NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+"""numpy's scalar types, which are pickled by name where a type is meant."""
 
+PATHS = ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
 
-class _Metadata(_Bag):
-    pass
+BAGS: dict[str, tuple[str, ...]] = {
+    "omegaconf.listconfig": ("ListConfig",),
+    "omegaconf.dictconfig": ("DictConfig",),
+    "omegaconf.nodes": (
+        *("AnyNode", "ValueNode", "StringNode", "IntegerNode", "FloatNode", "BooleanNode"),
+        *("PathNode", "EnumNode", "BytesNode"),
+    ),
+    "omegaconf.base": ("ContainerMetadata", "Metadata"),
+    "typing": ("Any", "Union", "Optional"),
+    "argparse": ("Namespace",),
+    "types": ("SimpleNamespace",),
+    "datetime": ("datetime", "date", "time", "timedelta", "timezone"),
+    "pathlib": PATHS,
+    "pathlib._local": PATHS,  # Python 3.13
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "uuid": ("UUID", "SafeUUID"),
+    "numpy": ("dtype", "ndarray", *NUMBERS, "bool_", "str_"),
+    "numpy.core.multiarray": ("scalar", "_reconstruct"),  # numpy 1
+    "numpy._core.multiarray": ("scalar", "_reconstruct"),
+    "numpy.core.numeric": ("_frombuffer",),
+    "numpy._core.numeric": ("_frombuffer",),
+    "numpy.dtypes": (
+        *("Float16DType", "Float32DType", "Float64DType", "Int32DType", "Int64DType"),
+        *("UInt8DType", "BoolDType", "StrDType", "ObjectDType"),
+    ),
+    "torch.torch_version": ("TorchVersion",),
+    "copyreg": ("_reconstructor",),
+    "builtins": ("object", "slice", "range", "bytes"),
+}
+"""Module -> names of data in it that are passed over."""
 
-
-class _Any(_Bag):
-    pass
-
-
-def _plain_dict(*_: Any) -> dict[Any, Any]:
-    """In place of ``collections.defaultdict``, whose factory would be called later."""
-    return {}
-
-
-_STAND_INS: list[Any] = [
-    (_ListConfig, "omegaconf.listconfig.ListConfig"),
-    (_DictConfig, "omegaconf.dictconfig.DictConfig"),
-    (_Node, "omegaconf.nodes.AnyNode"),
-    (_Node, "omegaconf.nodes.ValueNode"),
-    (_Node, "omegaconf.nodes.StringNode"),
-    (_Node, "omegaconf.nodes.IntegerNode"),
-    (_Node, "omegaconf.nodes.FloatNode"),
-    (_Node, "omegaconf.nodes.BooleanNode"),
-    (_Metadata, "omegaconf.base.ContainerMetadata"),
-    (_Metadata, "omegaconf.base.Metadata"),
-    (_Any, "typing.Any"),
-    (_plain_dict, "collections.defaultdict"),
-    # Only named as element types; calling them is as harmless as it looks.
-    (int, "builtins.int"),
-    (dict, "builtins.dict"),
-    (list, "builtins.list"),
-]
+DICTIONARIES = (
+    "collections.defaultdict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+)
 
 
 def stand_ins() -> AbstractContextManager[Any]:
-    """While this is entered, ``torch.load(weights_only=True)`` reads omegaconf as empty bags."""
+    """While this is entered, ``torch.load(weights_only=True)`` passes over plain data."""
     import torch
 
-    context: AbstractContextManager[Any] = torch.serialization.safe_globals(_STAND_INS)
+    known: list[Any] = [(_Bag, f"{at}.{name}") for at, names in BAGS.items() for name in names]
+    known += [(_PlainDict, name) for name in DICTIONARIES]
+    known += [(_PlainList, "collections.deque")]
+    # As types they are only named; calling them is as harmless as it looks.
+    plain_types = (int, float, complex, bool, str, dict, list, tuple, set, frozenset)
+    known += [(kind, f"builtins.{kind.__name__}") for kind in plain_types]
+    context: AbstractContextManager[Any] = torch.serialization.safe_globals(known)
     return context
 
 
@@ -80,8 +107,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if depth > DEEPEST:
         return None
     if isinstance(value, _Bag):
-        state = getattr(value, "state", None)
-        bag = state if isinstance(state, dict) else {}
+        bag = value.state if isinstance(value.state, dict) else {}
         return plain(bag.get("_content", bag.get("_val")), depth + 1)
     if isinstance(value, dict):
         return {str(key): plain(item, depth + 1) for key, item in value.items()}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.errors import OcclusionError, listed
@@ -16,18 +19,15 @@ if TYPE_CHECKING:
 
     import torch
 
+INDICES = ("position_ids", "relative_position_index")
+"""Endings of tables that files of some ages carry and every module counts for itself."""
+
 
 def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over the sorted names, shapes, dtypes and little-endian bytes of the tensors.
 
-    The same weights in another container, order or memory layout give the same digest. Tensors
-    are hashed one at a time and without a copy when they are contiguous.
-
-    Args:
-        state: Name -> tensor on the CPU.
-
-    Returns:
-        64 hexadecimal digits.
+    The same weights in another container, order or memory layout give the same 64 hexadecimal
+    digits. Tensors, on the CPU, are hashed without a copy when they are contiguous.
     """
     import torch
 
@@ -49,33 +49,57 @@ class Plan:
     """How a state_dict fills a model of its family.
 
     Attributes:
-        what: The model in words, e.g. ``"MedCLIP Swin"``.
+        what: The model in words, e.g. ``"MedCLIP"``.
         variant: Its architecture, short: ``"ViT-B/32"``, ``"Swin-T"``, ``"ResNet50"``.
         state: The tensors that are loaded, by their published names.
-        wanted: Name -> shape of every tensor that the model has.
         ignored: Names of the file's other entries, which carry no weights.
-        sizes: The family's own record of sizes.
+        modules: Prefix in the file -> the library's module for what stands there, on the meta
+            device.
+        settled: What shapes do not tell and the modules were built with.
+        assumed: The part of it that nothing told: upstream's own.
     """
 
     what: str
     variant: str
     state: Mapping[str, torch.Tensor]
-    wanted: Mapping[str, tuple[int, ...]]
     ignored: tuple[str, ...]
-    sizes: Any
+    modules: Mapping[str, torch.nn.Module]
+    settled: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    assumed: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    @cached_property
+    def parts(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Prefix -> published name behind it -> shape of each tensor that the module has."""
+        return {prefix: _published(module) for prefix, module in self.modules.items()}
+
+    @property
+    def wanted(self) -> dict[str, tuple[int, ...]]:
+        """Published name -> shape of every tensor that the modules have."""
+        return {f"{prefix}{n}": s for prefix, part in self.parts.items() for n, s in part.items()}
+
+
+def _published(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """A module's shapes by the names that files have, whatever transformers calls them now."""
+    state: dict[str, torch.Tensor] = module.state_dict()
+    if hasattr(module, "from_pretrained"):
+        with contextlib.suppress(ImportError):  # before version 5 it had not renamed anything
+            from transformers.core_model_loading import revert_weight_conversion
+
+            state = revert_weight_conversion(module, state)
+    return {name: tuple(t.shape) for name, t in state.items() if not name.endswith(INDICES)}
 
 
 def misfits(plan: Plan) -> list[str]:
     """One line for each tensor that is missing, unexpected or misshapen."""
     state, wanted = plan.state, plan.wanted
-    faults = [f"{n}: missing, shape {_shape(s)}" for n, s in wanted.items() if n not in state]
+    faults = [f"{n}: missing, shape {list(s)}" for n, s in wanted.items() if n not in state]
     faults += [
-        f"{n}: unexpected, shape {_shape(t.shape)}" for n, t in state.items() if n not in wanted
+        f"{n}: unexpected, shape {list(t.shape)}" for n, t in state.items() if n not in wanted
     ]
     faults += [
-        f"{name}: shape {_shape(tensor.shape)}, expected {_shape(wanted[name])}"
+        f"{name}: shape {list(tensor.shape)}, expected {list(wanted[name])}"
         for name, tensor in state.items()
-        if name in wanted and tuple(tensor.shape) != tuple(wanted[name])
+        if name in wanted and tuple(tensor.shape) != wanted[name]
     ]
     return faults
 
@@ -112,57 +136,106 @@ def check_plan(plan: Plan, path: Path) -> None:
         )
 
 
-def _shape(size: tuple[int, ...]) -> str:
-    return "[" + ", ".join(map(str, size)) + "]"
+def fill(plan: Plan, path: Path, device: torch.device) -> tuple[dict[str, torch.nn.Module], str]:
+    """Put a plan's tensors into its modules: all of them, and nothing else.
 
-
-def place(state: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    """Copy checked weights to ``device``, once each; floating ones become float32.
-
-    The file's mapping is let go, so that a later change of the file cannot reach a loaded model.
-    """
-    import torch
-
-    return {
-        name: tensor.detach().to(
-            device, torch.float32 if tensor.is_floating_point() else None, copy=True
-        )
-        for name, tensor in state.items()
-    }
-
-
-def grey_stem(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    """The same weights for pictures of one grey channel instead of three equal ones.
-
-    Convolving three equal channels is convolving one with the sum of their kernels, in a third of
-    the multiplications: the patches of a ViT-B/32 take a quarter of the time. Features move by some
-    1e-7 of their size.
-
-    Args:
-        state: Name -> tensor.
-        name: Of the first convolution's kernel, ``[O, 3, H, W]``; ``[O, 1, H, W]`` in the result.
-    """
-    kernel = state[name]
-    summed = kernel.cpu().double().sum(1, keepdim=True).float()  # not every device has doubles
-    return {**state, name: summed.to(kernel.device)}
-
-
-def fill(
-    model: torch.nn.Module, state: Mapping[str, torch.Tensor], device: torch.device
-) -> torch.nn.Module:
-    """Put checked weights into a model that was built on the meta device.
-
-    Args:
-        model: Built under ``torch.device("meta")``; every tensor in ``state_dict()`` is replaced.
-            Non-persistent buffers stay on meta and are the caller's to rebuild.
-        state: Exactly the model's names and shapes.
-        device: Where the model is to run.
+    The one way into a model, and the one place where its digest is taken: by then it is certain
+    that the modules hold exactly these tensors. Values are copied, so that a later change of the
+    file cannot reach a loaded model, and floating ones become float32.
 
     Returns:
-        The same model in evaluation mode, without gradients.
+        Prefix -> module on ``device``, in evaluation mode and without gradients; and the digest of
+        the tensors as the file has them.
+
+    Raises:
+        OcclusionError: As :func:`check_plan`; ``path`` is the file, for messages.
     """
-    model.load_state_dict(place(state, device), strict=True, assign=True)
-    return model.eval().requires_grad_(False)
+    check_plan(plan, path)
+    filled = {}
+    for prefix, module in plan.modules.items():
+        own = {name: plan.state[f"{prefix}{name}"] for name in plan.parts[prefix]}
+        if hasattr(module, "from_pretrained"):
+            module = _from_pretrained(module, own, path).to(device)
+        else:
+            module.load_state_dict(_copied(own, device), strict=True, assign=True)
+        filled[prefix] = module.eval().requires_grad_(False)
+    return filled, weights_digest(plan.state)
+
+
+def _copied(
+    state: Mapping[str, torch.Tensor], device: torch.device | str
+) -> dict[str, torch.Tensor]:
+    import torch
+
+    def copied(tensor: torch.Tensor) -> torch.Tensor:
+        dtype = torch.float32 if tensor.is_floating_point() else None
+        return tensor.detach().to(device, dtype, copy=True)
+
+    return {name: copied(tensor) for name, tensor in state.items()}
+
+
+def _from_pretrained(module: Any, own: Mapping[str, torch.Tensor], path: Path) -> Any:
+    """The same module filled by transformers, which knows names of any age and its own tables."""
+    import torch
+
+    with quiet_transformers():
+        module, info = type(module).from_pretrained(
+            None,
+            config=module.config,
+            state_dict=_copied(own, "cpu"),
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    faults = [str(f) for names in info.values() for f in names if not str(f).endswith(INDICES)]
+    if faults:
+        raise OcclusionError(
+            f"{path}: transformers does not put every tensor in its place:\n{listed(faults)}",
+            remedy="install a version of transformers that this package was tested with.",
+        )
+    return module
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without its progress bars, and what it says to its own developers."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if bars:
+                logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def built_from(path: Path) -> Iterator[None]:
+    """Build modules that take no memory; sizes that no module can have are the file's fault."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            yield
+    except (ValueError, AssertionError, ArithmeticError, RuntimeError) as fault:
+        raise OcclusionError(
+            f"{path}: the sizes of its tensors make no model ({fault})",
+            remedy="give the state_dict as its authors publish it.",
+        ) from fault
+
+
+def choose(option: str, value: str, allowed: Collection[str]) -> str:
+    """Return an option's value when it is one of those allowed; raise OcclusionError otherwise."""
+    if value not in allowed:
+        raise OcclusionError(
+            f"{option} = {value!r} is unknown",
+            remedy=f"use one of {', '.join(filter(None, allowed))}.",
+        )
+    return value
 
 
 def shape_of(
@@ -186,12 +259,3 @@ def block_count(state: Mapping[str, torch.Tensor], prefix: str) -> int:
     """How many different numbers follow ``prefix`` in the names."""
     found = {name[len(prefix) :].partition(".")[0] for name in state if name.startswith(prefix)}
     return sum(number.isdigit() for number in found)
-
-
-def under(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors under a prefix, by the rest of their names."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state.items()
-        if name.startswith(prefix)
-    }

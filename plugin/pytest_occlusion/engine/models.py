@@ -1,18 +1,25 @@
 """Models of a suite: is the checkpoint there, is it known already, and how to open it.
 
 A warm run must not import torch, so what a loaded checkpoint turned out to be (digest, variant,
-canvas) is remembered in the store under the digest of its files.
+canvas) is remembered in the store under the digest of all its files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.corpora.digests import file_digest, settings_digest
-from pytest_occlusion.encoders import check_options, checkpoint_files, get_family, is_remote
+from pytest_occlusion.encoders import (
+    FAMILIES,
+    check_options,
+    checkpoint_files,
+    get_family,
+    is_remote,
+)
+from pytest_occlusion.encoders.files import is_weights
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError
 from pytest_occlusion.suite.settings import ModelSettings
@@ -34,6 +41,7 @@ class ModelRecord:
         canvas: Name of the canvas recipe.
         canvas_size: Its (height, width).
         token_limit: Longest token sequence.
+        assumed: Those of the settings that neither its files nor its options told.
     """
 
     family: str
@@ -44,6 +52,7 @@ class ModelRecord:
     canvas: str
     canvas_size: tuple[int, int]
     token_limit: int
+    assumed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -71,7 +80,7 @@ def check_model(model: ModelSettings) -> OcclusionError | None:
         )
     try:
         check_options(get_family(model.family), dict(model.options))
-        checkpoint_files(model.checkpoint, model.tokenizer)
+        _files(model)
     except OcclusionError as fault:
         kind = MissingError if _is_absent(model) else OcclusionError
         return kind(f"{model.name}: {fault.problem}", remedy=fault.remedy)
@@ -82,15 +91,24 @@ def _is_absent(model: ModelSettings) -> bool:
     return not is_remote(model.checkpoint) and not Path(model.checkpoint).exists()
 
 
+def _files(model: ModelSettings) -> list[Path]:
+    ours = get_family(model.family).name in FAMILIES  # another's option may mean another thing
+    weights = model.options.get("weights", "") if ours else ""
+    return checkpoint_files(model.checkpoint, model.tokenizer, str(weights))
+
+
 def files_key(model: ModelSettings, precision: str) -> str:
     """Digest of the model's files and settings: under it the store remembers its record."""
-    files = checkpoint_files(model.checkpoint, model.tokenizer)
     here = model.tokenizer is not None and Path(model.tokenizer).exists()
+    root = Path(model.checkpoint).expanduser()
     return settings_digest(
         {
             "family": model.family,
             "revision": get_family(model.family).revision,
-            "files": [(path.name, file_digest(path)) for path in files],
+            "files": [
+                (str(f.relative_to(root)) if root in f.parents else f.name, file_digest(f))
+                for f in _files(model)
+            ],
             "remote": model.checkpoint if is_remote(model.checkpoint) else None,
             "tokenizer": None if here else model.tokenizer,
             "options": dict(model.options),
@@ -105,6 +123,9 @@ def known_record(model: ModelSettings, precision: str, store: Store) -> ModelRec
     if entry is None:
         return None
     fields = dict(entry.fields)
+    for path, digest in fields.pop("sources", {}).items():
+        if not Path(path).is_file() or file_digest(Path(path)) != digest:
+            return None
     fields["canvas_size"] = tuple(fields["canvas_size"])
     return ModelRecord(**fields)
 
@@ -115,11 +136,13 @@ def open_encoder(
     """Load a model and remember what it is.
 
     Raises:
-        OcclusionError: The loader's own faults, with the model's name in front.
+        OcclusionError: The loader's own faults, with the model's name in front; or the files were
+            written to while they were read.
     """
     from pytest_occlusion.encoders import load_encoder
 
     try:
+        before = _stamps(model)
         encoder = load_encoder(
             model.family,
             checkpoint=model.checkpoint,
@@ -131,8 +154,22 @@ def open_encoder(
     except OcclusionError as fault:
         raise OcclusionError(f"model {model.name}: {fault.problem}", remedy=fault.remedy) from fault
     record = record_of(encoder)
-    store.write("models", files_key(model, precision), {}, asdict(record))
+    key = files_key(model, precision)
+    after = _stamps(model)
+    changed = [path.name for path, stamp in before.items() if after.get(path) != stamp]
+    if any(is_weights(name) or name == Path(model.checkpoint).name for name in changed):
+        raise OcclusionError(
+            f"model {model.name}: {', '.join(changed[:5])} changed while the model was read",
+            remedy="run again when nothing writes to its files any more.",
+        )
+    if not changed and store.root is not None:
+        sources = {str(path): file_digest(path) for path in encoder.sources}
+        store.write("models", key, {}, {**asdict(record), "sources": sources})
     return encoder, record
+
+
+def _stamps(model: ModelSettings) -> dict[Path, tuple[int, int]]:
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in _files(model)}
 
 
 def record_of(encoder: Encoder) -> ModelRecord:
@@ -146,4 +183,5 @@ def record_of(encoder: Encoder) -> ModelRecord:
         canvas=encoder.canvas.name,
         canvas_size=(encoder.canvas.height, encoder.canvas.width),
         token_limit=encoder.token_limit,
+        assumed=dict(encoder.assumed),
     )

@@ -18,7 +18,7 @@ def inspect(options: argparse.Namespace) -> int:
     """Say what a checkpoint file holds."""
     from pytest_occlusion.encoders.inspect import describe, inspect_checkpoint
 
-    found = inspect_checkpoint(options.file)
+    found = inspect_checkpoint(options.file, options.weights)
     print(describe(found))  # noqa: T201
     return 0 if found.loads else 1
 

@@ -46,6 +46,7 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
     **dict.fromkeys(("family", "variant", "weights", "precision", "device", "canvas"), ""),
     **dict.fromkeys(("protocol", "libraries", "code"), ""),
     "settings": {},
+    "assumed": {},
     "token_limit": 0,
     "truncated": 0,
 }
@@ -164,7 +165,7 @@ def _cell(number: int, cell: Any) -> dict[str, Any]:
 def _model(name: str, model: Any) -> dict[str, Any]:
     found = _with(MODEL_DEFAULTS, model, f"model {name}")
     _numbers(found, ("token_limit", "truncated"), f"model {name}")
-    return {**found, "settings": _table(found, "settings")}
+    return {**found, **{key: _table(found, key) for key in ("settings", "assumed")}}
 
 
 def _corpus(corpus: Mapping[str, Any]) -> dict[str, Any]:

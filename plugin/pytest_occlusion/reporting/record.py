@@ -99,6 +99,7 @@ def _model_record(
         "protocol": origin.protocol,
         "canvas": record.canvas,
         "settings": dict(record.settings),
+        "assumed": dict(record.assumed),
         "token_limit": int(record.token_limit),
         "truncated": int(measured[0].fields.get("truncated", 0)),
         "libraries": origin.libraries,

@@ -128,6 +128,8 @@ def _table(results: Results, cells: Sequence[Cell], *, width: int, unicode: bool
         f"{model['family']} {model['variant']}, weights {model['weights'][:8]}, "
         f"{model['device']} {model['precision']}, {_speed(results, first['model'])}"
     )
+    if model["assumed"].get("quick-gelu"):
+        yield Line("activation quick-gelu is assumed: the checkpoint does not tell")
     if model["truncated"]:
         yield Line(
             f"{model['truncated']:,} of {results['corpus']['texts']:,} texts were cut to "

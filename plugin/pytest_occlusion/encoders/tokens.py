@@ -1,0 +1,200 @@
+"""Texts -> rows of token ids, by the libraries' tokenizers over a checkpoint's own vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_occlusion.encoders.files import short_digest
+from pytest_occlusion.errors import OcclusionError
+
+if TYPE_CHECKING:
+    import torch
+
+BIO_CLINICAL_BERT = "emilyalsentzer/Bio_ClinicalBERT"
+"""The hub id that both upstreams name (MedCLIP ``constants.py``, CXR-CLIP's configs)."""
+
+VOCABULARY_FILE = "vocab.txt"
+"""The one file of a BERT tokenizer that is needed."""
+
+SPECIAL = ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
+"""Word pieces that a vocabulary must have."""
+
+REMEMBERED = 1024
+"""Texts whose byte pairs are remembered: a few batches."""
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """A vocabulary and the length that the text tower is given.
+
+    Attributes:
+        rows: Token ids of each text with start and end marks, uncut.
+        limit: Longest row that the text tower is given.
+        end: Id of the end mark.
+        digest: First 16 hex digits of the SHA-256 of the vocabulary file.
+    """
+
+    rows: Callable[[Sequence[str]], list[list[int]]]
+    limit: int
+    end: int
+    digest: str
+
+    def batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text; of an over-long one ``limit``, the last being the end mark."""
+        cut = self.limit - 1
+        rows = self.rows(texts)
+        return [row if len(row) <= self.limit else [*row[:cut], self.end] for row in rows]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text before the cut."""
+        return [len(row) for row in self.rows(texts)]
+
+
+def padded_rows(
+    rows: Sequence[Sequence[int]], device: torch.device, *, length: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of token ids -> int64 ids ``[N, L]`` padded with 0 on the right, and their bool mask.
+
+    ``L`` is that of the longest row, or ``length`` where it is greater.
+    """
+    import torch
+
+    longest = max(length, *map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return ids.to(device), (torch.arange(longest) < lengths[:, None]).to(device)
+
+
+def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> TokenRows:
+    """CLIP's tokenization by open_clip: ftfy, HTML entities twice, lower case, byte pairs.
+
+    Args:
+        path: A gzip file of merges as open_clip's ``bpe_path`` takes it, or None for CLIP's own
+            vocabulary (49,408 tokens), which open_clip carries.
+        limit: Rows of the text tower's position table; 77 in every published checkpoint. Longer
+            texts are cut as openai/CLIP ``clip.tokenize(truncate=True)`` does, and the fork in
+            CXR-RePaiR always.
+        vocabulary_size: Rows of its token table.
+
+    Raises:
+        OcclusionError: The file is missing or is no vocabulary, or its size is another one.
+    """
+    from open_clip.tokenizer import SimpleTokenizer, default_bpe
+
+    what = str(path) if path else "CLIP's own byte-pair vocabulary"
+    remedy = (
+        "give the merges file (.txt.gz) that the weights were trained with as `tokenizer`, or put "
+        "it in the checkpoint's directory with 'bpe' in its name."
+    )
+    file = path or Path(default_bpe())
+    try:
+        tokenizer, digest = SimpleTokenizer(str(file)), short_digest(file.read_bytes())
+    except (OSError, EOFError, UnicodeDecodeError) as fault:
+        problem = f"{what}: not a readable vocabulary ({fault})"
+        raise OcclusionError(problem, remedy=remedy) from fault
+    if tokenizer.vocab_size != vocabulary_size:
+        raise OcclusionError(
+            f"{what} has {tokenizer.vocab_size:,} tokens, but the checkpoint's token_embedding has "
+            f"{vocabulary_size:,} rows",
+            remedy=remedy,
+        )
+    start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
+    # The tokenizer is slow, and a text is embedded and its tokens counted in one go.
+    encode = lru_cache(REMEMBERED)(tokenizer.encode)
+    return TokenRows(
+        lambda texts: [[start, *encode(text), end] for text in texts], limit, end, digest
+    )
+
+
+REMEDY = (
+    f"give as tokenizer the {VOCABULARY_FILE} that the weights were trained with (MedCLIP and "
+    f"CXR-CLIP: {BIO_CLINICAL_BERT}'s, the 28,996 lines of bert-base-cased), a directory that "
+    "holds it, or a hub id."
+)
+
+
+def load_word_pieces(
+    source: str | Path | None,
+    *,
+    beside: Path,
+    limit: int,
+    lower_case: bool,
+    positions: int,
+    vocabulary_size: int,
+) -> TokenRows:
+    """BERT's tokenization; finds and reads a vocabulary, and sees that it fits the weights.
+
+    Args:
+        source: ``vocab.txt`` itself, a directory with one, a hub id, or None: the one in the
+            checkpoint's directory, else Bio_ClinicalBERT's from the hub or its local cache.
+        beside: The checkpoint.
+        limit: Longest row that the text tower is to be given.
+        lower_case: Lower-case and strip accents first. Both upstreams do, over a cased vocabulary,
+            because their tokenizer came without a configuration that says otherwise.
+        positions: Rows of the text tower's position table.
+        vocabulary_size: Rows of its token table.
+
+    Raises:
+        OcclusionError: The file is not there, is no vocabulary, or does not fit.
+    """
+    from tokenizers import BertWordPieceTokenizer
+
+    if not 2 <= limit <= positions:
+        raise OcclusionError(
+            f"max-tokens = {limit} is out of range: the text tower has {positions} positions",
+            remedy=f"use a number from 2 to {positions}.",
+        )
+    path = _find(source, beside)
+    try:
+        raw = path.read_bytes()
+        words = raw.decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        problem = f"{path}: not a readable vocabulary ({fault})"
+        raise OcclusionError(problem, remedy=REMEDY) from fault
+    lacking = [word for word in SPECIAL if word not in words]
+    if lacking or len(words) != vocabulary_size:
+        found = f"has no {lacking[0]}" if lacking else f"has {len(words):,} lines"
+        raise OcclusionError(
+            f"{path}: {found}, but the weights were trained with a WordPiece vocabulary of "
+            f"{vocabulary_size:,} tokens",
+            remedy=REMEDY,
+        )
+    table = {word: index for index, word in enumerate(words)}
+    encode = BertWordPieceTokenizer(table, lowercase=lower_case).encode_batch
+    return TokenRows(
+        lambda texts: [found.ids for found in encode(list(texts))],
+        limit,
+        words.index("[SEP]"),
+        short_digest(raw),
+    )
+
+
+def _find(source: str | Path | None, beside: Path) -> Path:
+    """The vocabulary file; asks the hub's cache, then the hub, when ``source`` is no path."""
+    from huggingface_hub import hf_hub_download
+
+    if source is None:
+        own = (beside / VOCABULARY_FILE).is_file()
+        source = beside if own else BIO_CLINICAL_BERT
+    path = Path(source).expanduser()
+    if path.is_dir() and (path / VOCABULARY_FILE).is_file():
+        return path / VOCABULARY_FILE
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise OcclusionError(f"{path}: a directory without {VOCABULARY_FILE}", remedy=REMEDY)
+    if path.is_absolute() or str(source).count("/") > 1 or path.suffix == ".txt":
+        raise OcclusionError(f"{path}: no such vocabulary", remedy=REMEDY)
+    name, _, revision = str(source).partition("@")
+    try:
+        return Path(hf_hub_download(name, VOCABULARY_FILE, revision=revision or None))
+    except Exception as fault:  # network, cache, names: the hub's client raises many kinds
+        raise OcclusionError(
+            f"the tokenizer {name}: its {VOCABULARY_FILE} is neither in the local hub cache nor "
+            f"to be had from the hub ({type(fault).__name__})",
+            remedy=REMEDY,
+        ) from fault
