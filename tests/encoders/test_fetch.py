@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,13 +16,17 @@ import pytest
 
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.encoders import fetch as fetch_module
-from pytest_occlusion.encoders.fetch import Patience, fetch
+from pytest_occlusion.encoders.fetch import fetch
 from pytest_occlusion.encoders.published import PUBLISHED, Published, find_published
 from pytest_occlusion.errors import OcclusionError
 
 from .tiny import state_of, vit_shapes
 
-BRISK = Patience(stall=0.5, attempts=3, pause=0.01)
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"STALL": 0.5, "ATTEMPTS": 3, "PAUSE": 0.01}.items():
+        monkeypatch.setattr(fetch_module, name, value)
 
 
 @dataclass
@@ -117,23 +122,24 @@ def publish(remotes: Served, remote: Remote, name: str = "w.pt", digest: str = "
     served, address = remotes
     served[name] = remote
     url = f"{address}/{name}"
-    return Published("clip:test", "clip", "w.pt", url, "Free. https://example.org", digest)
+    return Published("clip:test", url, "Free. https://example.org", digest)
 
 
 def left_behind(folder: Path) -> set[str]:
     return {f.name for f in folder.rglob("*") if f.is_file()} - {"w.pt.lock"}
 
 
-def test_a_whole_file(remotes: Served, content: bytes, tmp_path: Path) -> None:
+def test_a_whole_file(
+    remotes: Served, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     digest = hashlib.sha256(content).hexdigest()
     entry = publish(remotes, Remote(content), digest=digest)
-    told: list[tuple[int, int]] = []
-    place = fetch(entry, tmp_path, progress=lambda *now: told.append(now), patience=BRISK)
+    place = fetch(entry, tmp_path)
     assert place == tmp_path / "clip" / "w.pt"
     assert place.read_bytes() == content
-    assert told[-1] == (len(content), len(content))
+    assert "w.pt: 100%" in capsys.readouterr().err
     assert left_behind(tmp_path) == {"w.pt", "w.pt.json"}
-    assert fetch(entry, tmp_path, patience=BRISK) == place
+    assert fetch(entry, tmp_path) == place
     assert len(remotes[0]["w.pt"].seen) == 1  # the second time it is in the cache
 
 
@@ -142,7 +148,7 @@ def test_stalls_are_given_up_and_resumed(
     ranges: bool, remotes: Served, content: bytes, tmp_path: Path
 ) -> None:
     remote = Remote(content, ranges=ranges, stalls=1, stall_at=70_000)
-    place = fetch(publish(remotes, remote), tmp_path, patience=BRISK)
+    place = fetch(publish(remotes, remote), tmp_path)
     assert place.read_bytes() == content
     assert len(remote.seen) == 2
     assert remote.seen[1].startswith("bytes=")
@@ -152,7 +158,7 @@ def test_truncated_connections_are_put_together(
     remotes: Served, content: bytes, tmp_path: Path
 ) -> None:
     remote = Remote(content, cut=len(content) // 5)
-    place = fetch(publish(remotes, remote), tmp_path, patience=BRISK)
+    place = fetch(publish(remotes, remote), tmp_path)
     assert place.read_bytes() == content
     assert len(remote.seen) in (5, 6)
 
@@ -162,68 +168,67 @@ def test_giving_up_and_going_on_later(
 ) -> None:
     remote = Remote(content, cut=100_000, errors=[])
     entry = publish(remotes, remote)
-    once = Patience(stall=0.5, attempts=1, pause=0)
-    monkeypatch.setattr(fetch_module, "_length", lambda part: 0)  # nothing ever counts as gained
-    with pytest.raises(OcclusionError, match="gave up after 1 connections") as fault:
-        fetch(entry, tmp_path, patience=once)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch_module, "ATTEMPTS", 1)
+        patched.setattr(fetch_module, "_length", lambda part: 0)  # nothing ever counts as gained
+        with pytest.raises(OcclusionError, match="gave up after 1 connections") as fault:
+            fetch(entry, tmp_path)
     assert "w.pt.part" in fault.value.remedy
     assert left_behind(tmp_path) == {"w.pt.part", "w.pt.part.json"}
     remote.cut = 0
-    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+    assert fetch(entry, tmp_path).read_bytes() == content
     assert remote.seen[-1] == "bytes=100000-"
 
 
-def test_a_file_that_changed_in_between_is_started_again(
-    remotes: Served, content: bytes, tmp_path: Path
-) -> None:
-    served, _ = remotes
-    entry = publish(remotes, Remote(content, cut=100_000, errors=[]))
-    part = tmp_path / "clip" / "w.pt.part"
-    part.parent.mkdir()
-    part.write_bytes(b"x" * 5000)
-    note = f'{{"url": "{entry.url}", "size": 9, "version": "\\"old\\""}}'
-    part.with_name("w.pt.part.json").write_text(note)
-    served["w.pt"].cut = 0
-    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
-    assert served["w.pt"].seen == ["bytes=5000-"]
-
-
-def test_a_part_of_another_size_is_thrown_away(
-    remotes: Served, content: bytes, tmp_path: Path
+@pytest.mark.parametrize(
+    ("length", "version"),
+    [(5000, '"old"'), (5000, ""), (10**7, "")],
+    ids=["changed-since", "of-another-size", "longer-than-the-file"],
+)
+def test_a_part_of_another_file_is_thrown_away(
+    length: int, version: str, remotes: Served, content: bytes, tmp_path: Path
 ) -> None:
     entry = publish(remotes, Remote(content))
     part = tmp_path / "clip" / "w.pt.part"
     part.parent.mkdir()
-    part.write_bytes(b"x" * 5000)
-    part.with_name("w.pt.part.json").write_text(f'{{"url": "{entry.url}", "size": 9}}')
-    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+    part.write_bytes(b"x" * length)
+    note = {"url": entry.url, "size": 9, "version": version}
+    part.with_name("w.pt.part.json").write_text(json.dumps(note))
+    assert fetch(entry, tmp_path).read_bytes() == content
+    assert remotes[0]["w.pt"].seen == [f"bytes={length}-"] + [""] * (not version)
 
 
-def test_a_part_longer_than_the_file(remotes: Served, content: bytes, tmp_path: Path) -> None:
-    entry = publish(remotes, Remote(content))
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk(remotes: Served, content: bytes, tmp_path: Path) -> None:
+    remote = Remote(content)
+    entry = publish(remotes, remote)
     part = tmp_path / "clip" / "w.pt.part"
     part.parent.mkdir()
-    part.write_bytes(b"x" * (len(content) + 7))
-    part.with_name("w.pt.part.json").write_text(f'{{"url": "{entry.url}", "size": 9}}')
-    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+    part.symlink_to("/dev/full")
+    with pytest.raises(OcclusionError, match=r"cannot be written .No space left") as fault:
+        fetch(entry, tmp_path)
+    assert "--folder" in fault.value.remedy
+    assert not part.with_name("w.pt").exists()
+    assert len(remote.seen) == 1  # no matter of the network: not asked again
 
 
-def test_passing_errors_are_tried_again(remotes: Served, content: bytes, tmp_path: Path) -> None:
-    entry = publish(remotes, Remote(content, errors=[503, 429]))
-    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+def test_a_folder_that_is_none(remotes: Served, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OcclusionError, match=r"cannot be written .Not a directory") as fault:
+        fetch(publish(remotes, Remote(content)), tmp_path / "file")
+    assert "--folder" in fault.value.remedy
 
 
-def test_a_redirect_is_followed(remotes: Served, content: bytes, tmp_path: Path) -> None:
-    served, address = remotes
-    served["far"] = Remote(content)
-    entry = publish(remotes, Remote(b"", location=f"{address}/far"))
-    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
-
-
-def test_no_length(remotes: Served, content: bytes, tmp_path: Path) -> None:
-    entry = publish(remotes, Remote(content, send_length=False))
-    assert fetch(entry, tmp_path, patience=BRISK).read_bytes() == content
+@pytest.mark.parametrize(
+    "remote",
+    [{"errors": [503, 429]}, {"location": "/far"}, {"send_length": False}],
+    ids=["passing-errors", "redirect", "no-length"],
+)
+def test_what_is_put_up_with(
+    remote: dict[str, Any], remotes: Served, content: bytes, tmp_path: Path
+) -> None:
+    remotes[0]["far"] = Remote(content)
+    assert fetch(publish(remotes, Remote(content, **remote)), tmp_path).read_bytes() == content
 
 
 PAGE = b"<!doctype html><html><head><title>Log in</title></head></html>"
@@ -244,7 +249,7 @@ REFUSALS: dict[str, tuple[Remote, str]] = {
 def test_refusals_leave_nothing(remote: Remote, said: str, remotes: Served, tmp_path: Path) -> None:
     entry = publish(remotes, replace(remote, errors=list(remote.errors), seen=[]))
     with pytest.raises(OcclusionError, match=said) as fault:
-        fetch(entry, tmp_path, patience=BRISK)
+        fetch(entry, tmp_path)
     assert fault.value.remedy
     assert left_behind(tmp_path) == set()
 
@@ -254,7 +259,7 @@ def test_a_server_that_promises_more_than_it_has(
 ) -> None:
     remote = Remote(content, extra_length=1000)
     with pytest.raises(OcclusionError, match="gave up after 3 connections"):
-        fetch(publish(remotes, remote), tmp_path, patience=BRISK)
+        fetch(publish(remotes, remote), tmp_path)
     assert not (tmp_path / "clip" / "w.pt").exists()
     assert len(remote.seen) < 10
 
@@ -262,7 +267,7 @@ def test_a_server_that_promises_more_than_it_has(
 def test_a_truncated_file_without_a_length(remotes: Served, content: bytes, tmp_path: Path) -> None:
     entry = publish(remotes, Remote(content[:-4000], send_length=False))
     with pytest.raises(OcclusionError, match="a truncated or damaged zip"):
-        fetch(entry, tmp_path, patience=BRISK)
+        fetch(entry, tmp_path)
     assert left_behind(tmp_path) == set()
 
 
@@ -271,7 +276,7 @@ def test_bytes_that_are_not_the_published_ones(
 ) -> None:
     entry = publish(remotes, Remote(content), digest="0" * 64)
     with pytest.raises(OcclusionError, match="where its authors publish 0000"):
-        fetch(entry, tmp_path, patience=BRISK)
+        fetch(entry, tmp_path)
     assert left_behind(tmp_path) == set()
 
 
@@ -279,19 +284,19 @@ def test_the_first_checksum_is_kept_and_enforced(
     remotes: Served, content: bytes, tmp_path: Path
 ) -> None:
     entry = publish(remotes, Remote(content))
-    place = fetch(entry, tmp_path, patience=BRISK)
+    place = fetch(entry, tmp_path)
     place.unlink()
     changed = bytearray(content)
     changed[len(content) // 2] ^= 1
     remotes[0]["w.pt"].body = bytes(changed)
     with pytest.raises(OcclusionError, match="was written down at the first download"):
-        fetch(entry, tmp_path, patience=BRISK)
+        fetch(entry, tmp_path)
     assert not place.exists()
     remotes[0]["w.pt"].body = content
-    fetch(entry, tmp_path, patience=BRISK)
+    fetch(entry, tmp_path)
     place.write_bytes(bytes(changed))
     with pytest.raises(OcclusionError, match=r"w\.pt: SHA-256") as fault:
-        fetch(entry, tmp_path, patience=BRISK)
+        fetch(entry, tmp_path)
     assert place.exists()
     assert f"delete {place}" in fault.value.remedy
 

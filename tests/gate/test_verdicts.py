@@ -340,7 +340,9 @@ def test_numbers_in_words() -> None:
 
 
 def curve(changes_in_hits: list[int], tolerance: float, queries: int = 100) -> tuple[str, float]:
-    results = [result(40 + change, queries) for change in changes_in_hits]
+    results = [
+        result(40 + change, queries, ratio=at / 10) for at, change in enumerate(changes_in_hits)
+    ]
     verdict = judge_curve(results, [baseline(40, queries)] * len(results), tolerance=tolerance)
     return verdict.kind, verdict.difference
 
@@ -360,7 +362,9 @@ def test_a_curve_catches_what_no_cell_shows() -> None:
 
 
 def test_a_curve_may_always_move_by_one_query() -> None:
-    verdict = judge_curve([result(39, 100)] * 2, [baseline(40)] * 2, tolerance=0)
+    verdict = judge_curve(
+        [result(39, 100, ratio=at) for at in (0.0, 0.5)], [baseline(40)] * 2, tolerance=0
+    )
     assert (verdict.kind, verdict.tolerance) == (WITHIN, 1.0)
 
 

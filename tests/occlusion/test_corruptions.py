@@ -354,6 +354,7 @@ def test_cuda_equals_cpu(name: str) -> None:
         ({"severity": 6}, ("severity 6 is none of 0, 1, 2, 3, 4, 5", "5 is the strongest")),
         ({"severity": 2.5}, ("severity 2.5 is none of", "0 leaves")),
         ({"corruption": "fog"}, ("unknown corruption 'fog'", "known: gaussian-noise, blur")),
+        ({"corruption": "block"}, ("unknown corruption 'block'", "known: gaussian-noise, blur")),
         ({"keys": ["a"]}, ("2 canvases but 1 keys", "one key per canvas")),
         ({"pixels": torch.zeros(3, 8, 8)}, ("must be [N, C, H, W]", "stack")),
         ({"pixels": torch.zeros(2, 1, 8, 8)}, ("needs uint8 canvases", "torch.float32", "8-bit")),

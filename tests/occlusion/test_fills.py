@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.occlusion import FILLS, OCCLUDERS, occlude, prepare_occlusion
+from pytest_occlusion.occlusion import FILLS, OCCLUDERS, occlude
 from pytest_occlusion.occlusion.fills import FILL_VALUES
+from pytest_occlusion.occlusion.hashing import key_words
+from pytest_occlusion.occlusion.masks import MASKS
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -29,10 +31,9 @@ def apply(pixels: torch.Tensor, fill: str, ratio: float, **given: Any) -> torch.
     return occlude(pixels, ratio=ratio, keys=keys, fill=fill, **given)
 
 
-def blocked(pixels: torch.Tensor, fill: str, ratio: float, **given: Any) -> torch.Tensor:
-    keys = [f"k{i}" for i in range(len(pixels))]
-    options = {"occluder": "block", "seed": 0, **given}
-    return prepare_occlusion(pixels, fill=fill, keys=keys, **options).mask_at(ratio)
+def blocked(pixels: torch.Tensor, ratio: float, occluder: str = "block") -> torch.Tensor:
+    words = key_words([f"k{i}" for i in range(len(pixels))], occluder=occluder, seed=0)
+    return MASKS[occluder](words, *pixels.shape[2:])(ratio)
 
 
 def test_every_registered_name_has_a_fill() -> None:
@@ -48,7 +49,7 @@ def test_only_blocked_pixels_change(occluder: str, fill: str, dtype: torch.dtype
         pixels = pixels / 255
     before = pixels.clone()
     after = apply(pixels, fill, 0.36, occluder=occluder)
-    mask = blocked(pixels, fill, 0.36, occluder=occluder)[:, None].expand_as(pixels)
+    mask = blocked(pixels, 0.36, occluder=occluder)[:, None].expand_as(pixels)
     assert after.dtype == dtype
     assert after.shape == pixels.shape
     assert torch.equal(pixels, before)
@@ -69,7 +70,7 @@ def test_only_blocked_pixels_change(occluder: str, fill: str, dtype: torch.dtype
 def test_flat_fills(fill: str, dtype: torch.dtype, value: float) -> None:
     pixels = torch.full((2, 1, 10, 10), 0.5 if dtype.is_floating_point else 77, dtype=dtype)
     after = apply(pixels, fill, 0.25)
-    mask = blocked(pixels, fill, 0.25)[:, None]
+    mask = blocked(pixels, 0.25)[:, None]
     assert set(after[mask].tolist()) == {value}
 
 
@@ -106,9 +107,9 @@ def test_mean_of_floats_is_per_canvas_and_channel() -> None:
 def test_noise_is_grey_nested_and_the_same_at_every_ratio() -> None:
     pixels = bytes_batch(3, (2, 3, 30, 30))
     small, large = apply(pixels, "noise", 0.16), apply(pixels, "noise", 0.64)
-    mask = blocked(pixels, "noise", 0.16)[:, None].expand_as(pixels)
+    mask = blocked(pixels, 0.16)[:, None].expand_as(pixels)
     assert torch.equal(small[mask], large[mask])
-    values = large.permute(0, 2, 3, 1)[blocked(pixels, "noise", 0.64)]
+    values = large.permute(0, 2, 3, 1)[blocked(pixels, 0.64)]
     assert torch.equal(values[:, 0], values[:, 1])
     assert torch.equal(values[:, 0], values[:, 2])
 
@@ -116,7 +117,7 @@ def test_noise_is_grey_nested_and_the_same_at_every_ratio() -> None:
 def test_noise_is_uniform_and_differs_between_canvases() -> None:
     pixels = torch.zeros(2, 1, 128, 128, dtype=torch.uint8)
     noise = apply(pixels, "noise", 0.999, occluder="pixels")
-    values = noise[blocked(pixels, "noise", 0.999, occluder="pixels")[:, None]].numpy()
+    values = noise[blocked(pixels, 0.999, occluder="pixels")[:, None]].numpy()
     counts = np.bincount(values, minlength=256)
     expected = len(values) / 256
     assert ((counts - expected) ** 2 / expected).sum() < 255 + 6 * math.sqrt(510)
@@ -126,7 +127,7 @@ def test_noise_is_uniform_and_differs_between_canvases() -> None:
 def test_noise_does_not_follow_the_mask() -> None:
     """The first pixels to be blocked are not the dark ones."""
     pixels = torch.zeros(20, 1, 64, 64, dtype=torch.uint8)
-    mask = blocked(pixels, "noise", 0.1, occluder="pixels")[:, None]
+    mask = blocked(pixels, 0.1, occluder="pixels")[:, None]
     values = apply(pixels, "noise", 0.1, occluder="pixels")[mask].double()
     assert float(values.mean()) == pytest.approx(127.5, abs=3)
 
@@ -163,6 +164,7 @@ def test_golden_noise() -> None:
     [
         ({"fill": "grey"}, ("unknown fill 'grey'", "known: black, white, mean, noise")),
         ({"occluder": "blob"}, ("unknown occluder 'blob'", "known: block, patches, pixels")),
+        ({"occluder": "blur"}, ("unknown occluder 'blur'", "known: block, patches, pixels")),
         ({"keys": ["a"]}, ("2 canvases but 1 keys", "one key per canvas")),
         ({"pixels": torch.zeros(3, 8, 8)}, ("must be [N, C, H, W]", "3 dimensions", "stack")),
         ({"ratio": 1.0}, ("ratio 1.0 is outside [0, 1)", "0.25 blocks a quarter")),

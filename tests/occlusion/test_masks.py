@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_occlusion.occlusion import OCCLUDERS, achieved_area, occlude, prepare_occlusion
+from pytest_occlusion.occlusion import OCCLUDERS, achieved_area, occlude, prepare
 from pytest_occlusion.occlusion import masks as module
 from pytest_occlusion.occlusion.hashing import key_words
 from pytest_occlusion.occlusion.masks import GRID, MASKS
@@ -258,7 +258,7 @@ def test_at_ratio_zero_nothing_is_blocked() -> None:
         for fill in ("black", "white", "mean", "noise"):
             after = occlude(pixels, ratio=0, keys=["a", "b"], occluder=occluder, fill=fill)
             assert torch.equal(after, pixels)
-    prepared = prepare_occlusion(pixels, occluder="block", fill="black", keys=["a", "b"], seed=0)
+    prepared = prepare(pixels, name="block", fill="black", keys=["a", "b"], seed=0)
     assert prepared.at(0.0) is pixels
 
 

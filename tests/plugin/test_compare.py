@@ -62,6 +62,18 @@ def test_two_checkpoints_of_one_run(
     assert "8 cells compared" in capsys.readouterr().out
 
 
+CELL = {
+    "id": "a",
+    "model": "m",
+    "occluder": "block",
+    "hit_queries": "AA==",
+    **dict.fromkeys(("ratio", "recall", "hits", "chance", "constant", "ci_low", "ci_high"), 0),
+    "k": 1,
+    "queries": 9,
+}
+DOCUMENT = {"schema": 1, "corpus": {"fingerprint": "c"}, "cells": [CELL]}
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -69,6 +81,9 @@ def test_two_checkpoints_of_one_run(
         ("{", "not a result file"),
         ("[]", "it has no cells"),
         ('{"schema": 9, "cells": []}', "schema 9, this version reads 1"),
+        ('{"schema": 1, "cells": []}', "results.json: damaged: it holds no cell"),
+        ('{"schema": 1, "cells": [{"id": "a"}]}', "results.json: damaged: cell 0 has no model"),
+        (json.dumps(DOCUMENT), "a: which queries hit cannot be read"),
     ],
 )
 def test_faulty_files(

@@ -17,9 +17,14 @@ from numpy.typing import NDArray
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.retrieval import ranks as module
-from pytest_occlusion.retrieval.ranks import Ranks, _counter, rank_candidates, rank_groups
+from pytest_occlusion.retrieval.ranks import (
+    Ranks,
+    _counter,
+    distinct_rows,
+    rank_candidates,
+    rank_groups,
+)
 from pytest_occlusion.retrieval.recall import chance_recall, hit_probability, recall_at_k
-from pytest_occlusion.retrieval.rows import distinct_rows
 
 Whole = NDArray[np.int64]
 

@@ -259,11 +259,11 @@ def _embed(
 
 def _embed_batch(encoder: Encoder, piece: _Piece) -> Iterator[torch.Tensor]:
     """Embeddings of one batch under each condition, in order."""
-    from pytest_occlusion.occlusion import Corrupted, Occlusion, prepare
+    from pytest_occlusion.occlusion import Prepared, prepare
 
     batch = piece.staged.rows(piece.first, piece.last).to(encoder.device, non_blocking=True)
     keys = [radiograph.key for radiograph in piece.radiographs[piece.first : piece.last]]
-    prepared: dict[tuple[str, str, int], Occlusion | Corrupted] = {}
+    prepared: dict[tuple[str, str, int], Prepared] = {}
     left = Counter((one.occluder, one.fill, one.seed) for one in piece.conditions if one.ratio)
     for condition in piece.conditions:
         canvas = batch

@@ -7,56 +7,56 @@ a GPU, CPU and GPU take turns. Nothing is read from the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pytest_occlusion.corpora.task import Task
-from pytest_occlusion.encoders.base import Encoder
-from pytest_occlusion.engine.job import Job, Measured, Want
+from pytest_occlusion.encoders.devices import resolve_device
+from pytest_occlusion.engine.models import open_encoder
 from pytest_occlusion.engine.pipeline import measure
+from pytest_occlusion.engine.session import Session
 from pytest_occlusion.engine.store import Store
+from pytest_occlusion.retrieval.recall import hit_probability
+from pytest_occlusion.suite.grid import Cell
 
 
-@dataclass(frozen=True)
-class Variation:
-    """What one calibration run changes.
-
-    Attributes:
-        batch_size: Canvases per forward pass.
-        order_seed: Seed of the order of the radiographs.
-        precision: Of the forward passes.
-        device: Where they run.
-    """
-
-    batch_size: int
-    order_seed: int
-    precision: str
-    device: str
-
-
-def variations(
-    runs: int, *, batch_size: int, precision: str, devices: tuple[str, ...]
-) -> list[Variation]:
-    """The runs of a calibration.
-
-    Args:
-        runs: How many.
-        batch_size: The one in force; runs take a half, twice, a third, three times ... of it.
-        precision: The one in force; every second run is in bf16.
-        devices: Devices that take turns.
-    """
-    made = []
-    for number in range(runs):
-        step = number // 2 + 2
-        size = batch_size * step if number % 2 else max(1, batch_size // step)
-        reduced = "bf16" if number % 2 else precision
-        made.append(Variation(size, number + 1, reduced, devices[number % len(devices)]))
-    return made
+def calibrated_hits(session: Session, cells: Sequence[Cell]) -> dict[Cell, list[int]]:
+    """The hits of cells of one model that are measured together, in every calibration run."""
+    settings, job = session.settings, session.job_for(cells)
+    devices = [str(resolve_device(name)) for name in (settings.device, "auto")]
+    found: dict[Cell, list[int]] = {cell: [] for cell in cells}
+    for number in range(settings.calibrate):
+        # A half of the batch size, twice, a third, three times ... of it.
+        odd, step = number % 2, number // 2 + 2
+        size = settings.batch_size * step if odd else max(1, settings.batch_size // step)
+        precision, device = "bf16" if odd else job.record.precision, devices[odd]
+        job.say(
+            f"{job.label}: calibration {number + 1} of {settings.calibrate} (batch {size}, "
+            f"{precision}, {device})"
+        )
+        encoder, _ = open_encoder(
+            settings.model(job.label), precision=precision, device=device, store=Store(None)
+        )
+        measured = measure(
+            replace(
+                job,
+                encoder=lambda encoder=encoder: encoder,  # type: ignore[misc]
+                record=replace(job.record, precision=precision),
+                task=_reordered(job.task, seed=number + 1),
+                batch_size=size,
+                store=Store(None),
+            )
+        )
+        for cell in cells:
+            ranks = [measured[one, cell.direction].ranks for one in session.conditions(cell)]
+            hits = sum(float(hit_probability(one, cell.k).sum()) for one in ranks)
+            found[cell].append(round(hits))
+    return found
 
 
-def reordered(task: Task, seed: int) -> Task:
+def _reordered(task: Task, seed: int) -> Task:
     """The same task with its radiographs in another order; ranks do not depend on it."""
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(task.radiographs))
     return replace(
@@ -65,31 +65,3 @@ def reordered(task: Task, seed: int) -> Task:
         radiograph_group=task.radiograph_group[order],
         radiograph_patient=tuple(task.radiograph_patient[place] for place in order),
     )
-
-
-def calibration_runs(
-    job: Job, planned: list[Variation], open_as: Callable[[Variation], Encoder]
-) -> Iterator[dict[Want, Measured]]:
-    """Measure a job once per variation.
-
-    Args:
-        job: As it runs otherwise.
-        planned: From :func:`variations`.
-        open_as: Opens the model in the precision and on the device of a variation.
-    """
-    for number, variation in enumerate(planned, start=1):
-        job.say(
-            f"{job.label}: calibration {number} of {len(planned)} (batch {variation.batch_size}, "
-            f"{variation.precision}, {variation.device})"
-        )
-        encoder = open_as(variation)
-        yield measure(
-            replace(
-                job,
-                encoder=lambda encoder=encoder: encoder,  # type: ignore[misc]
-                record=replace(job.record, precision=variation.precision),
-                task=reordered(job.task, variation.order_seed),
-                batch_size=variation.batch_size,
-                store=Store(None),
-            )
-        )

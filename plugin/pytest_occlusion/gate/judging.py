@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_occlusion.engine.models import open_encoder
 from pytest_occlusion.engine.session import Session
-from pytest_occlusion.engine.store import Store
 from pytest_occlusion.gate.provenance import Provenance, provenance
 from pytest_occlusion.gate.snapshots import read_baseline, snapshot_file
 from pytest_occlusion.gate.verdicts import Baseline, Verdict, judge
-from pytest_occlusion.retrieval.recall import hit_probability
 from pytest_occlusion.retrieval.significance import holm
 from pytest_occlusion.suite.grid import Cell
-
-if TYPE_CHECKING:
-    from pytest_occlusion.encoders.base import Encoder
-    from pytest_occlusion.gate.calibration import Variation
 
 
 @dataclass(frozen=True)
@@ -84,38 +75,10 @@ class Gate:
 
     def spread(self, cell: Cell) -> float:
         """Standard deviation of a cell's hits over the calibration runs and the run itself."""
-        hits = self.session.result(cell).hits
         if cell not in self._calibrated:
-            self._calibrate(self.session.together(cell))
-        return round(float(np.std([hits, *self._calibrated[cell]], ddof=1)), 3)
+            from pytest_occlusion.gate.calibration import calibrated_hits
 
-    def _calibrate(self, cells: Sequence[Cell]) -> None:
-        from pytest_occlusion.encoders.devices import resolve_device
-        from pytest_occlusion.gate.calibration import calibration_runs, variations
-
-        settings, job = self.session.settings, self.session.job_for(cells)
-        own = str(resolve_device(settings.device))
-        other = str(resolve_device("auto"))
-        planned = variations(
-            settings.calibrate,
-            batch_size=settings.batch_size,
-            precision=job.record.precision,
-            devices=(own,) if own == other else (own, other),
-        )
-
-        def open_as(variation: Variation) -> Encoder:
-            return open_encoder(
-                settings.model(job.label),
-                precision=variation.precision,
-                device=variation.device,
-                store=Store(None),
-            )[0]
-
-        for cell in cells:
-            self._calibrated[cell] = []
-        for measured in calibration_runs(job, planned, open_as):
-            for cell in cells:
-                shown = self.session.conditions(cell)
-                ranks = [measured[one, cell.direction].ranks for one in shown]
-                hits = sum(float(hit_probability(one, cell.k).sum()) for one in ranks)
-                self._calibrated[cell].append(round(hits))
+            together = self.session.together(cell)
+            self._calibrated.update(calibrated_hits(self.session, together))
+        hits = [self.session.result(cell).hits, *self._calibrated[cell]]
+        return round(float(np.std(hits, ddof=1)), 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,9 @@ from pytest_occlusion.engine.models import ModelRecord
 
 LIBRARIES = ("torch", "open_clip_torch", "transformers", "numpy", "pillow")
 """Those whose versions may move a number."""
+
+_version = cache(version)
+"""Read once: looking one up takes milliseconds, and every cell has a provenance."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +55,13 @@ DIGEST_FIELDS = ("weights", "corpus", "protocol")
 """Those that are shown by their first digits."""
 
 
-@cache
 def environment() -> str:
-    """Python and library versions; nothing is imported for it.
-
-    Read once: looking a version up takes milliseconds, and every cell has a provenance.
-    """
+    """Python and library versions; nothing is imported for it."""
     found = [f"python {platform.python_version()}"]
     for name in LIBRARIES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {_version(name)}")
     return ", ".join(found)
-
-
-@cache
-def _own_version() -> str:
-    return version("pytest-occlusion")
 
 
 def provenance(
@@ -83,7 +76,7 @@ def provenance(
         precision=record.precision,
         device=device,
         code=(
-            f"pytest-occlusion {_own_version()}, engine {ENGINE}, {record.family} "
+            f"pytest-occlusion {_version('pytest-occlusion')}, engine {ENGINE}, {record.family} "
             f"revision {record.settings.get('revision')}"
         ),
         libraries=environment(),
@@ -103,8 +96,6 @@ def shown_change(name: str, old: str, new: str) -> tuple[str, str]:
         return old[:8], new[:8]
     if name in ("code", "libraries"):
         before, after = set(old.split(", ")), set(new.split(", "))
-        return (
-            ", ".join(sorted(before - after)) or "none",
-            ", ".join(sorted(after - before)) or "none",
-        )
+        gone, come = (", ".join(sorted(one)) for one in (before - after, after - before))
+        return gone or "none", come or "none"
     return old, new

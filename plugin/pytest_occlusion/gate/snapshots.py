@@ -40,6 +40,9 @@ FOLDER = "baselines"
 ABANDONED = 60.0
 """Seconds after which a temporary file has lost its writer; writing takes milliseconds."""
 
+DAMAGE = (ValueError, KeyError, TypeError, OverflowError)
+"""What a field raises that is not there, or is not what it should be."""
+
 
 class SchemaError(OcclusionError):
     """A file that another version wrote."""
@@ -65,13 +68,8 @@ def snapshot_data(
 ) -> dict[str, Any]:
     """What is handed to syrupy for one cell; plain data.
 
-    Args:
-        result: What was measured.
-        provenance: Under what.
-        tolerance: Queries that may change, net.
-        accepted: Whether to pass whatever the baseline says (a change that is not to turn red).
-        spread: Standard deviation of the hits over calibration runs; given, the cell is always
-            written during an update.
+    What is ``accepted`` (a change that is not to turn red) passes whatever the baseline says. With
+    a ``spread``, that of the hits over calibration runs, the cell is always written by an update.
     """
     return {
         "accepted": accepted,
@@ -107,27 +105,33 @@ def read_baseline(file: Path, cell: str) -> Baseline | None:
     if content is None or cell not in content["cells"]:
         return None
     try:
-        return _baseline(json.loads(_record(content, cell)))
-    except (ValueError, KeyError, TypeError, OverflowError) as fault:
+        record = _record(content, cell)
+        hits, queries, first = (record[name] for name in ("hits", "queries", "first"))
+        bits, known, spread = (record[name] for name in ("hit_queries", "provenance", "spread"))
+        return Baseline(
+            hits=int(hits),
+            queries=int(queries),
+            hit_queries=unpack_bits(bits, int(queries)) if bits else None,
+            provenance=Provenance(**known) if known else None,
+            first=int(hits if first is None else first),
+            spread=None if spread is None else float(spread),
+        )
+    except DAMAGE as fault:
         raise _damaged(file) from fault
 
 
 def stored_lines(file: Path) -> dict[str, dict[str, Any]]:
     """Every cell's line in a file; none when there is no file, or one that cannot be read."""
-    try:
-        content = _read(file)
-    except OcclusionError:
-        content = None
-    return content["cells"] if content else {}
+    with contextlib.suppress(OcclusionError):
+        if content := _read(file):
+            return dict(content["cells"])
+    return {}
 
 
 def expected_line(data: Mapping[str, Any]) -> dict[str, Any]:
     """What a cell's line says at least, once its data (:func:`snapshot_data`) are stored."""
-    line = {
-        "hits": data["hits"],
-        "queries": data["queries"],
-        "from": Provenance(**data["provenance"]).id,
-    }
+    origin = Provenance(**data["provenance"]).id
+    line = {"hits": data["hits"], "queries": data["queries"], "from": origin}
     return line if data["spread"] is None else {**line, "spread": data["spread"]}
 
 
@@ -146,19 +150,6 @@ def check_folder(test_folder: Path, suite: str) -> None:
         )
 
 
-def _baseline(record: Mapping[str, Any]) -> Baseline:
-    bits = record.get("hit_queries")
-    known = record.get("provenance")
-    return Baseline(
-        hits=int(record["hits"]),
-        queries=int(record["queries"]),
-        hit_queries=unpack_bits(bits, int(record["queries"])) if bits else None,
-        provenance=Provenance(**known) if known else None,
-        first=int(record["first"]) if record.get("first") is not None else int(record["hits"]),
-        spread=None if record.get("spread") is None else float(record["spread"]),
-    )
-
-
 def _damaged(file: Path) -> OcclusionError:
     return OcclusionError(
         f"{file}: the snapshot file is damaged",
@@ -174,19 +165,7 @@ def _read(file: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, OSError) as fault:
         raise _damaged(file) from fault
-    if not _has_its_parts(content):
-        raise _damaged(file)
-    if content.get("schema") != SCHEMA:
-        raise SchemaError(
-            f"{file}: snapshot schema {content.get('schema')!r}, this version reads {SCHEMA}",
-            remedy="update pytest-occlusion, or delete the file and run with --snapshot-update",
-        )
-    return dict(content)
-
-
-def _has_its_parts(content: Any) -> bool:
-    """Whether the tables are tables; the numbers of a cell are checked when it is read."""
-    return (
+    if not (
         isinstance(content, dict)
         and isinstance(content.get("cells"), dict)
         and all(isinstance(content.get(name, {}), dict) for name in ("provenance", "hit_queries"))
@@ -194,23 +173,27 @@ def _has_its_parts(content: Any) -> bool:
             isinstance(line, dict) and isinstance(line.get("from", ""), str)
             for line in content["cells"].values()
         )
-    )
+    ):  # the numbers of a cell are checked when it is read
+        raise _damaged(file)
+    if content.get("schema") != SCHEMA:
+        raise SchemaError(
+            f"{file}: snapshot schema {content.get('schema')!r}, this version reads {SCHEMA}",
+            remedy="update pytest-occlusion, or delete the file and run with --snapshot-update",
+        )
+    return content
 
 
-def _record(content: Mapping[str, Any], cell: str) -> str:
-    """One cell in the form that :func:`snapshot_data` has, as JSON."""
+def _record(content: Mapping[str, Any], cell: str) -> dict[str, Any]:
+    """One cell in the form that :func:`snapshot_data` has."""
     line = content["cells"][cell]
-    return json.dumps(
-        {
-            "hits": line["hits"],
-            "queries": line["queries"],
-            "first": line.get("first"),
-            "spread": line.get("spread"),
-            "provenance": content.get("provenance", {}).get(line.get("from")),
-            "hit_queries": content.get("hit_queries", {}).get(cell),
-        },
-        sort_keys=True,
-    )
+    return {
+        "hits": line["hits"],
+        "queries": line["queries"],
+        "first": line.get("first"),
+        "spread": line.get("spread"),
+        "provenance": content.get("provenance", {}).get(line.get("from")),
+        "hit_queries": content.get("hit_queries", {}).get(cell),
+    }
 
 
 def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -223,13 +206,11 @@ def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
     locks.mkdir(exist_ok=True, mode=0o700)
     with FileLock(locks / f"{settings_digest(str(file.resolve()))[:16]}.lock"):
         try:
-            content = _read(file)
+            content = _read(file) or {"cells": {}}
         except SchemaError:
             raise  # written by another version: not ours to overwrite
         except OcclusionError:
-            content = None  # a damaged file is repaired by an update
-        if content is None:
-            content = {"cells": {}}
+            content = {"cells": {}}  # a damaged file is repaired by an update
         origins = content.setdefault("provenance", {})
         hit_queries = content.setdefault("hit_queries", {})
         for cell, record in records.items():
@@ -242,10 +223,7 @@ def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _sweep(file: Path) -> None:
-    """Remove what writers of this file left behind when they were killed.
-
-    Young ones stay: the lock holds on this machine only, and another may be writing.
-    """
+    """Remove what killed writers left; young ones stay, as another machine may be writing."""
     for path in file.parent.glob(f".{glob.escape(file.name)}.*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED:
@@ -306,7 +284,7 @@ class RecallSnapshot(AbstractSyrupyExtension):
             return new["accepted"] or within(
                 new["hits"], new["queries"], old["hits"], old["queries"], new["tolerance"]
             )
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except DAMAGE:
             return False  # raising here would keep --snapshot-update from repairing the file
 
     def diff_lines(
@@ -317,7 +295,7 @@ class RecallSnapshot(AbstractSyrupyExtension):
             try:
                 record = json.loads(text)
                 yield f"{sign} {record['hits']} hits of {record['queries']} queries"
-            except (ValueError, KeyError, TypeError):
+            except DAMAGE:
                 yield f"{sign} not readable"
 
     @classmethod
@@ -339,10 +317,7 @@ class RecallSnapshot(AbstractSyrupyExtension):
         return True
 
     def discover_snapshots(self, **_: Any) -> SnapshotCollections:
-        """None: what is not discovered is never called unused and never deleted.
-
-        Cells that a selection leaves out would otherwise look unused to syrupy.
-        """
+        """None: cells that a selection leaves out would look unused to syrupy, and be deleted."""
         return SnapshotCollections()
 
     def read_snapshot_collection(self, *, snapshot_location: str) -> SnapshotCollection:
@@ -362,8 +337,8 @@ class RecallSnapshot(AbstractSyrupyExtension):
             content = _read(Path(snapshot_location))
             if content is None or cell not in content["cells"]:
                 return None
-            return _record(content, cell)
-        except (OcclusionError, KeyError, TypeError):
+            return json.dumps(_record(content, cell), sort_keys=True)
+        except (OcclusionError, *DAMAGE):
             return "damaged"
 
     @classmethod
@@ -371,11 +346,8 @@ class RecallSnapshot(AbstractSyrupyExtension):
         cls, *, snapshot_collection: SnapshotCollection, name_order: dict[str, int] | None = None
     ) -> None:
         """Merge the collection's cells into its file, atomically."""
-        records = {
-            _cell_of(snapshot.name): json.loads(str(snapshot.data))
-            for snapshot in snapshot_collection
-        }
-        _merge(Path(snapshot_collection.location), records)
+        data = {_cell_of(one.name): json.loads(str(one.data)) for one in snapshot_collection}
+        _merge(Path(snapshot_collection.location), data)
 
     def delete_snapshots(self, *, snapshot_location: str, snapshot_names: set[str]) -> None:
         """Nothing is deleted; see the module's docstring."""

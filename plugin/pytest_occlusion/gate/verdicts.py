@@ -13,20 +13,19 @@ from numpy.typing import NDArray
 from pytest_occlusion.engine.results import CellResult
 from pytest_occlusion.gate.provenance import Provenance, changes, shown_change
 from pytest_occlusion.occlusion.levels import level_sentence
+from pytest_occlusion.retrieval.degradation import area_under
 from pytest_occlusion.retrieval.significance import mcnemar, sign_flip
 
-SAME, WITHIN, REGRESSED, IMPROVED, NEW = (
-    "same",
-    "within-tolerance",
-    "regressed",
-    "improved",
-    "new",
-)
+SAME, WITHIN, NEW = "same", "within-tolerance", "new"
+REGRESSED, IMPROVED = "regressed", "improved"
 CHANGED = (REGRESSED, IMPROVED)
 """Verdicts that turn a gated cell red."""
 
 REPEATABILITY = 2.8
 """1.96 x sqrt(2): the repeatability limit in standard deviations (ISO 5725-6)."""
+
+WIDTH = 80
+"""Columns that explanations keep to."""
 
 ALPHA = 0.05
 """Chance of any false alarm among the cells of a model, for ``significant-regression``."""
@@ -34,13 +33,13 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a snapshot holds of one cell.
+    """What a snapshot holds of one cell; ``None`` where it does not say.
 
     Attributes:
         hits: Accepted hits.
         queries: Queries they are out of.
-        hit_queries: bool ``[queries]``, which ones; ``None`` where the snapshot does not say.
-        provenance: Under what they were accepted; ``None`` where the snapshot does not say.
+        hit_queries: bool ``[queries]``, which ones.
+        provenance: Under what they were accepted.
         first: Hits that were accepted first of all.
         spread: Standard deviation of the hits over calibration runs, if there were any.
     """
@@ -51,6 +50,11 @@ class Baseline:
     provenance: Provenance | None
     first: int | None = None
     spread: float | None = None
+
+    @property
+    def recall(self) -> float:
+        """Share of the queries that hit; 0 of none."""
+        return self.hits / self.queries if self.queries else 0.0
 
     @property
     def calibrated(self) -> int | None:
@@ -91,58 +95,45 @@ def within(hits: int, queries: int, baseline_hits: int, baseline_queries: int, f
     return queries == baseline_queries and abs(hits - baseline_hits) <= flips
 
 
-def kind_of(hits: int, queries: int, baseline_hits: int, baseline_queries: int, flips: int) -> str:
-    """The verdict's name; another number of queries never passes, whatever the recall."""
-    if within(hits, queries, baseline_hits, baseline_queries, flips):
-        return SAME if hits == baseline_hits else WITHIN
-    better = hits * baseline_queries > baseline_hits * queries
-    return IMPROVED if better else REGRESSED
+def judge(result: CellResult | Baseline, baseline: Baseline | None, *, tolerance: float) -> Verdict:
+    """Compare what was measured, or another baseline, with what was accepted, if anything.
 
-
-def judge(result: CellResult, baseline: Baseline | None, *, tolerance: float) -> Verdict:
-    """Compare a result with its baseline.
-
-    Args:
-        result: What was measured.
-        baseline: What was accepted, or ``None``.
-        tolerance: Queries, or a share of them below 1.
+    The tolerance is in queries, or a share of them below 1. Another number of queries never passes,
+    whatever the recall.
     """
     flips = allowed_flips(tolerance, result.queries)
     if baseline is None:
         return Verdict(NEW, flips)
-    kind = kind_of(result.hits, result.queries, baseline.hits, baseline.queries, flips)
-    if baseline.hit_queries is None or len(baseline.hit_queries) != len(result.hit_queries):
+    if within(result.hits, result.queries, baseline.hits, baseline.queries, flips):
+        kind = SAME if result.hits == baseline.hits else WITHIN
+    else:
+        better = result.hits * baseline.queries > baseline.hits * result.queries
+        kind = IMPROVED if better else REGRESSED
+    before, now = baseline.hit_queries, result.hit_queries
+    if before is None or now is None or len(before) != len(now):
         return Verdict(kind, flips, baseline)
-    lost = int((baseline.hit_queries & ~result.hit_queries).sum())
-    gained = int((~baseline.hit_queries & result.hit_queries).sum())
+    lost, gained = int((before & ~now).sum()), int((~before & now).sum())
     return Verdict(kind, flips, baseline, lost, gained, mcnemar(lost, gained))
 
 
 def turns_red(kind: str, p_adjusted: float | None, fail_on: str) -> bool:
-    """Whether a verdict fails its test.
+    """Whether a verdict fails its test; where flips cannot be told, any regression is significant.
 
-    Args:
-        kind: The verdict.
-        p_adjusted: Holm-adjusted p value of the cell; ``None`` where flips cannot be told.
-        fail_on: ``any``, ``regression`` or ``significant-regression``.
+    ``fail_on`` is ``any``, ``regression`` or ``significant-regression``.
     """
-    if kind == NEW:
-        return True
-    if fail_on == "any":
-        return kind in CHANGED
-    if fail_on == "regression" or p_adjusted is None:
-        return kind == REGRESSED
-    return kind == REGRESSED and p_adjusted < ALPHA
+    if kind == NEW or fail_on == "any":
+        return kind == NEW or kind in CHANGED
+    significant = fail_on == "regression" or p_adjusted is None or p_adjusted < ALPHA
+    return kind == REGRESSED and significant
 
 
 def drift(result: CellResult, verdict: Verdict) -> int | None:
     """Hits gained or lost since the first accepted value, where that exceeds the tolerance."""
-    baseline = verdict.baseline
-    if baseline is None or baseline.first is None or baseline.queries != result.queries:
+    old = verdict.baseline
+    # Where the first is still the baseline, the verdict itself says it all.
+    if old is None or old.first in (None, old.hits) or old.queries != result.queries:
         return None
-    if baseline.first == baseline.hits:  # never accepted anew: the verdict itself says it all
-        return None
-    moved = result.hits - baseline.first
+    moved = result.hits - (old.first or 0)
     return moved if abs(moved) > verdict.tolerance else None
 
 
@@ -156,31 +147,24 @@ def explain(
 ) -> list[str]:
     """The failure text of a cell: what was expected, what came, why it may be, what to do.
 
-    Args:
-        result: What was measured.
-        verdict: From :func:`judge`.
-        current: Provenance of the result.
-        accept: The command that makes the result the baseline.
-        flipped: Lines that name the queries that flipped.
+    ``accept`` is the command that makes the result the baseline, ``flipped`` are lines that name
+    the queries that flipped.
     """
-    cell = result.cell
-    level = level_sentence(cell.occluder, cell.ratio)
-    name = f"Recall@{cell.k} of {cell.model} at {level}"
-    if verdict.baseline is None:
+    cell, old = result.cell, verdict.baseline
+    name = f"Recall@{cell.k} of {cell.model} at {level_sentence(cell.occluder, cell.ratio)}"
+    if old is None:
         return [
             f"{name} has no baseline: measured {percent(result.recall)} "
             f"({result.hits:,} of {result.queries:,} queries)",
             f"  accept: {accept}",
         ]
-    old = verdict.baseline
-    before = old.hits / old.queries if old.queries else 0.0
     lines = [
         f"{name} {'fell' if verdict.kind == REGRESSED else 'rose'} beyond the tolerance",
         "",
         f"  {'':<12}{'recall':>10}{'hits':>9}{'queries':>10}",
-        f"  {'baseline':<12}{percent(before):>10}{old.hits:>9,}{old.queries:>10,}",
+        f"  {'baseline':<12}{percent(old.recall):>10}{old.hits:>9,}{old.queries:>10,}",
         f"  {'this run':<12}{percent(result.recall):>10}{result.hits:>9,}{result.queries:>10,}",
-        f"  {'difference':<12}{points(result.recall - before):>10}{result.hits - old.hits:>+9,}"
+        f"  {'difference':<12}{points(result.recall - old.recall):>10}{result.hits - old.hits:>+9,}"
         f"   (tolerance {verdict.tolerance})",
     ]
     if verdict.lost is not None:
@@ -188,13 +172,7 @@ def explain(
             f"  {'flipped':<12}{verdict.lost:,} queries lost, {verdict.gained:,} gained; exact "
             f"McNemar p = {verdict.p_value:.2g}"
         )
-    lines += flipped
-    lines += ["", *triage(old.provenance, current), "", f"  accept: {accept}"]
-    return lines
-
-
-WIDTH = 80
-"""Columns that explanations keep to."""
+    return [*lines, *flipped, "", *triage(old.provenance, current), "", f"  accept: {accept}"]
 
 
 def triage(before: Provenance | None, after: Provenance) -> list[str]:
@@ -222,11 +200,7 @@ def triage(before: Provenance | None, after: Provenance) -> list[str]:
 
 
 def suggestion(changed: Collection[str]) -> str:
-    """What it suggests that these fields of the provenance changed and no others.
-
-    Args:
-        changed: Names of fields of ``provenance.Provenance``, at least one.
-    """
+    """What it suggests that these fields of ``provenance.Provenance`` changed and no others."""
     asked = [name for name in ("corpus", "protocol") if name in changed]
     if asked:
         return f"another {' and '.join(asked)}: the two numbers do not answer one question"
@@ -249,10 +223,10 @@ def points(difference: float) -> str:
 
 @dataclass(frozen=True)
 class CurveVerdict:
-    """How a curve stands against the baselines of its cells.
+    """How a curve stands against the baselines of its cells; as :class:`Verdict`.
 
     Attributes:
-        kind: As :class:`Verdict`; ``new`` unless every cell of the curve has a baseline.
+        kind: ``new`` unless every cell of the curve has a baseline.
         difference: Mean change in hits over the ratios.
         tolerance: Mean change that is allowed.
         p_value: Sign-flip permutation test on the change in the area under the curve, patients
@@ -278,39 +252,22 @@ def judge_curve(
     tolerance: a small loss at every ratio, which no single cell would show, is caught.
     """
     flips = max(1.0, allowed_flips(tolerance, results[0].queries) / 2)
-    known = [baseline for baseline in baselines if baseline is not None]
-    same_queries = all(
-        baseline.queries == result.queries for baseline, result in zip(known, results, strict=False)
-    )
-    if len(known) != len(results) or not same_queries:
+    pairs = [(now, old) for now, old in zip(results, baselines, strict=True) if old is not None]
+    if len(pairs) != len(results) or any(now.queries != old.queries for now, old in pairs):
         return CurveVerdict(NEW, 0.0, flips)
-    changes_in_hits = [
-        result.hits - baseline.hits for result, baseline in zip(results, known, strict=True)
-    ]
-    difference = float(np.mean(changes_in_hits))
+    moved = [now.hits - old.hits for now, old in pairs]
+    difference = float(np.mean(moved))
     if abs(difference) <= flips:
-        kind = SAME if not any(changes_in_hits) else WITHIN
+        kind = WITHIN if any(moved) else SAME
     else:
         kind = REGRESSED if difference < 0 else IMPROVED
-    return CurveVerdict(kind, difference, flips, _area_p_value(results, known, patients))
-
-
-def _area_p_value(
-    results: Sequence[CellResult],
-    baselines: Sequence[Baseline],
-    patients: NDArray[np.int64] | None,
-) -> float | None:
-    if any(baseline.hit_queries is None for baseline in baselines):
-        return None
-    change = np.stack(
-        [
-            result.hit_queries.astype(np.float64) - baseline.hit_queries
-            for result, baseline in zip(results, baselines, strict=True)
-            if baseline.hit_queries is not None
-        ]
-    )
-    ratios = np.asarray([result.cell.ratio for result in results])
-    areas = change[0]
-    if len(ratios) > 1:
-        areas = ((change[1:] + change[:-1]) / 2 * np.diff(ratios)[:, None]).sum(axis=0)
-    return sign_flip(areas, patients)
+    changed = [
+        now.hit_queries.astype(np.float64) - old.hit_queries
+        for now, old in pairs
+        if old.hit_queries is not None
+    ]
+    if len(changed) != len(pairs):
+        return CurveVerdict(kind, difference, flips)
+    areas, ratios = np.stack(changed), [now.cell.ratio for now in results]
+    areas = area_under(ratios, areas) if len(ratios) > 1 else areas[0]
+    return CurveVerdict(kind, difference, flips, sign_flip(areas, patients))

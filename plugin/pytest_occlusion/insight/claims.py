@@ -8,7 +8,7 @@ model and condition sees the same resamples, so differences are paired. What com
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -44,15 +44,7 @@ LINEAR = 0.9
 
 @dataclass(frozen=True)
 class Estimate:
-    """One number with its 95 % interval.
-
-    Attributes:
-        label: What it is, e.g. ``cxr-clip - medclip``.
-        value: On the whole sample.
-        low: Lower end.
-        high: Upper end.
-        threshold: What the interval is compared with.
-    """
+    """One number (``cxr-clip - medclip``) of the whole sample, its 95 % interval, and its bar."""
 
     label: str
     value: float
@@ -116,6 +108,10 @@ def _estimate(label: str, values: FloatArray, threshold: float = 0.0) -> Estimat
     return Estimate(label, float(values[0]), low, high, threshold)
 
 
+Answer = tuple[str, Sequence[Estimate], Sequence[str]]
+"""Unit, estimates and notes of a :class:`Finding`."""
+
+
 def combined(estimates: Sequence[Estimate]) -> str:
     """Supported when all estimates say so, contradicted when any does, else without power."""
     outcomes = {estimate.outcome for estimate in estimates}
@@ -124,42 +120,31 @@ def combined(estimates: Sequence[Estimate]) -> str:
     return SUPPORTED if outcomes == {SUPPORTED} else NO_POWER
 
 
-def _finding(
-    claim: str, unit: str, estimates: Sequence[Estimate], notes: Sequence[str] = ()
-) -> Finding:
-    return Finding(claim, combined(estimates), unit, tuple(estimates), tuple(notes))
-
-
-def _best(evidence: Evidence) -> Finding:
+def _best(evidence: Evidence) -> Answer:
     leader = evidence.role(CXR_CLIP)
     evidence.needs_sight()
     others = np.stack([evidence.everywhere(model) for model in evidence.others(CXR_CLIP)])
     leads = (evidence.everywhere(leader) > others.max(0)).mean(0)
-    count = others.shape[1]
-    return _finding("best", f"share of {count} cells", [_estimate(f"{leader} leads", leads, 0.5)])
+    return f"share of {others.shape[1]} cells", [_estimate(f"{leader} leads", leads, 0.5)], ()
 
 
-def _second(evidence: Evidence) -> Finding:
+def _second(evidence: Evidence) -> Answer:
     first, second = evidence.role(CXR_CLIP), evidence.role(REPAIR)
     evidence.needs_sight()
     rest = np.stack([evidence.everywhere(m) for m in evidence.others(CXR_CLIP, REPAIR)])
     own = evidence.everywhere(second)
     comes_second = ((own < evidence.everywhere(first)) & (own > rest.max(0))).mean(0)
     estimate = _estimate(f"{second} behind {first} alone", comes_second, 0.5)
-    return _finding("second", f"share of {rest.shape[1]} cells", [estimate])
+    return f"share of {rest.shape[1]} cells", [estimate], ()
 
 
-def _flattest(evidence: Evidence) -> Finding:
+def _flattest(evidence: Evidence) -> Answer:
     flat = evidence.role(MEDCLIP)
     models, notes = evidence.seeing()
     if flat not in models:
         raise UnaskableError(f"{flat} is near chance at 0 %, so it has nothing to retain")
-    areas = {
-        model: area_under(
-            evidence.grid.ratios, retained(evidence.curve(model), evidence.chance(model))
-        )
-        for model in models
-    }
+    shares = {model: retained(evidence.curve(model), evidence.chance(model)) for model in models}
+    areas = {model: area_under(evidence.grid.ratios, share) for model, share in shares.items()}
     estimates = [
         _estimate(f"{flat} - {model}", areas[flat] - areas[model])
         for model in models
@@ -167,49 +152,38 @@ def _flattest(evidence: Evidence) -> Finding:
     ]
     if not estimates:
         raise UnaskableError(f"no other model than {flat} has recall to lose")
-    unit = f"area under retention above chance, R@{evidence.k}"
-    return _finding("flattest", unit, estimates, notes)
+    return f"area under retention above chance, R@{evidence.k}", estimates, notes
 
 
-def _near_chance(evidence: Evidence) -> Finding:
+def _near_chance(evidence: Evidence) -> Answer:
     model = evidence.role(CLIP)
     multiples = evidence.whole(model) / evidence.chance(model)
-    estimate = _estimate(f"{model} at 0 %", multiples, NEAR)
-    outcome = OPPOSITE.get(estimate.outcome, estimate.outcome)
     unit = f"multiples of chance, R@{evidence.k}; near is up to {NEAR:g}"
-    return Finding("near-chance", outcome, unit, (estimate,))
+    return unit, [_estimate(f"{model} at 0 %", multiples, NEAR)], ()
 
 
-def _proportional(evidence: Evidence) -> Finding:
+def _proportional(evidence: Evidence) -> Answer:
     models, notes = evidence.seeing()
     estimates = [
         _estimate(model, line_through(evidence.grid.ratios, evidence.curve(model))[1], LINEAR)
         for model in models
     ]
-    unit = f"R2 of a line through R@{evidence.k}; good is above {LINEAR:g}"
-    return _finding("proportional", unit, estimates, notes)
+    return f"R2 of a line through R@{evidence.k}; good is above {LINEAR:g}", estimates, notes
 
 
-def _compared(name: str, cheaper: Sequence[str], dearer: str) -> Callable[[Evidence], Finding]:
-    """Blocking with ``dearer`` costs more recall than with each of ``cheaper``, area for area."""
+def _compared(cheaper: str, dearer: str) -> Callable[[Evidence], Answer]:
+    """Blocking with ``dearer`` costs more recall than with ``cheaper``, area for area."""
 
-    def judge(evidence: Evidence) -> Finding:
+    def answer(evidence: Evidence) -> Answer:
         models, notes = evidence.seeing()
         ratio = region_ratio(evidence.grid)
         estimates = []
         for model in models:
-            worse = evidence.at(model, ratio, occluder=dearer)
-            estimates += [
-                _estimate(
-                    f"{model}, {better} - {dearer}",
-                    100 * (evidence.at(model, ratio, occluder=better) - worse),
-                )
-                for better in cheaper
-            ]
-        unit = f"points of R@{evidence.k} at {100 * ratio:g} % blocked"
-        return _finding(name, unit, estimates, notes)
+            left, worse = (evidence.at(model, ratio, occluder=one) for one in (cheaper, dearer))
+            estimates.append(_estimate(f"{model}, {cheaper} - {dearer}", 100 * (left - worse)))
+        return f"points of R@{evidence.k} at {100 * ratio:g} % blocked", estimates, notes
 
-    return judge
+    return answer
 
 
 @dataclass(frozen=True)
@@ -217,37 +191,45 @@ class Claim:
     """A statement and how it is judged.
 
     Attributes:
+        name: What suites and reports call it.
         statement: In words.
-        judge: Evidence -> finding; raises UnaskableError where the suite cannot say.
+        answer: Evidence -> numbers; raises UnaskableError where the suite cannot say.
         regions: Whether it compares occluders beyond the suite's own.
+        below: Whether the numbers support it below their thresholds, not above.
     """
 
+    name: str
     statement: str
-    judge: Callable[[Evidence], Finding]
+    answer: Callable[[Evidence], Answer]
     regions: bool = False
+    below: bool = False
+
+    def judge(self, evidence: Evidence) -> Finding:
+        """What it comes to; UnaskableError where the suite cannot say."""
+        unit, estimates, notes = self.answer(evidence)
+        outcome = combined(estimates)
+        if self.below:
+            outcome = OPPOSITE.get(outcome, outcome)
+        return Finding(self.name, outcome, unit, tuple(estimates), tuple(notes))
 
 
 CLAIMS: Mapping[str, Claim] = {
-    "best": Claim("CXR-CLIP retrieves best in most cells", _best),
-    "second": Claim("CXR-RePaiR comes second in most cells", _second),
-    "flattest": Claim("MedCLIP retains the largest share above chance", _flattest),
-    "near-chance": Claim("CLIP is near chance with nothing blocked", _near_chance),
-    "proportional": Claim("recall falls in proportion to the blocked area", _proportional),
-    "center": Claim(
-        "the centre matters more than its area",
-        _compared("center", ("block",), "center"),
-        regions=True,
-    ),
-    "border": Claim(
-        "the border matters less than its area",
-        _compared("border", ("border",), "block"),
-        regions=True,
-    ),
-    "scattered": Claim(
-        "scattered blocking costs less than one block",
-        _compared("scattered", ("patches",), "block"),
-        regions=True,
-    ),
+    claim.name: claim
+    for claim in (
+        Claim("best", "CXR-CLIP retrieves best in most cells", _best),
+        Claim("second", "CXR-RePaiR comes second in most cells", _second),
+        Claim("flattest", "MedCLIP retains the largest share above chance", _flattest),
+        Claim("near-chance", "CLIP is near chance with nothing blocked", _near_chance, below=True),
+        Claim("proportional", "recall falls in proportion to the blocked area", _proportional),
+        *(
+            Claim(name, statement, _compared(cheaper, dearer), regions=True)
+            for name, statement, cheaper, dearer in (
+                ("center", "the centre matters more than its area", "block", "center"),
+                ("border", "the border matters less than its area", "border", "block"),
+                ("scattered", "scattered blocking costs less than one block", "patches", "block"),
+            )
+        ),
+    )
 }
 """Name -> claim. The first five are findings of the paper; the others are questions that its
 experiments on occluders raise."""
@@ -255,19 +237,17 @@ experiments on occluders raise."""
 
 def described(finding: Finding) -> list[str]:
     """Lines for people: every number with its interval, then what was left out."""
-    lines = [told(one.label, one.value, one.low, one.high) for one in finding.estimates]
-    return [f"({finding.unit})", *lines, *finding.notes]
-
-
-def told(label: str, value: float, low: float, high: float) -> str:
-    """One number with its interval, for people."""
-    return f"{label} {_rounded(value)} [{_rounded(low)}, {_rounded(high)}]"
+    return [f"({finding.unit})", *map(_told, map(asdict, finding.estimates)), *finding.notes]
 
 
 def told_of(claim: Mapping[str, Any]) -> list[str]:
-    """The numbers of a claim's record, for people."""
-    return [told(one["label"], one["value"], one["low"], one["high"]) for one in claim["estimates"]]
+    """The numbers of a claim's record with their intervals, for people."""
+    return [_told(one) for one in claim["estimates"]]
 
 
-def _rounded(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}"
+def _told(one: Mapping[str, Any]) -> str:
+    value, low, high = (
+        f"{one[name]:.2f}" if abs(one[name]) < 9.995 else f"{one[name]:.1f}"
+        for name in ("value", "low", "high")
+    )
+    return f"{one['label']} {value} [{low}, {high}]"

@@ -50,6 +50,11 @@ class Evidence:
         """What is measured."""
         return self.settings.grid
 
+    @property
+    def k(self) -> int:
+        """What claims about one k are about."""
+        return focus_k(self.grid.ks)
+
     @cached_property
     def roles(self) -> Mapping[str, str]:
         """Role -> the first selected model that has it."""
@@ -68,17 +73,14 @@ class Evidence:
             raise UnaskableError(f"the run has no other model with a role ({', '.join(ROLES)})")
         return found
 
-    @property
-    def k(self) -> int:
-        """What claims about one k are about."""
-        return focus_k(self.grid.ks)
+    def cell(self, model: str, ratio: float, *, k: int = 0, occluder: str = "") -> Cell:
+        """A cell of the first direction; of the main occluder and the k of claims by default."""
+        grid = self.grid
+        return Cell(model, grid.directions[0], occluder or main_occluder(grid), ratio, k or self.k)
 
     def at(self, model: str, ratio: float, *, k: int = 0, occluder: str = "") -> FloatArray:
         """Recall of one cell: float64 ``[1 + B]``."""
-        grid = self.grid
-        return self.recalls(
-            Cell(model, grid.directions[0], occluder or main_occluder(grid), ratio, k or self.k)
-        )
+        return self.recalls(self.cell(model, ratio, k=k, occluder=occluder))
 
     def whole(self, model: str) -> FloatArray:
         """Recall with nothing blocked: float64 ``[1 + B]``; UnaskableError without ratio 0."""
@@ -92,11 +94,7 @@ class Evidence:
         return np.stack([self.at(model, ratio, k=k) for ratio in grid.ratios for k in grid.ks])
 
     def curve(self, model: str) -> FloatArray:
-        """Recall over the ratios at one k: float64 ``[ratios, 1 + B]``.
-
-        Raises:
-            UnaskableError: The suite has not ratio 0 and two more.
-        """
+        """Recall over ratio 0 and two or more others at one k: float64 ``[ratios, 1 + B]``."""
         ratios = self.grid.ratios
         if ratios[0] != 0 or len(ratios) < 3:
             raise UnaskableError("curves need ratio 0 and at least two others")
@@ -104,10 +102,7 @@ class Evidence:
 
     def chance(self, model: str) -> float:
         """Recall of a random ranking at the k of :attr:`k`."""
-        grid = self.grid
-        return self.floor(
-            Cell(model, grid.directions[0], main_occluder(grid), grid.ratios[0], self.k)
-        )
+        return self.floor(self.cell(model, self.grid.ratios[0]))
 
     def sees(self, model: str) -> bool:
         """Whether a model clears the band around chance at ratio 0: others have none to lose."""
@@ -155,12 +150,12 @@ def region_ratio(grid: Grid) -> float:
 
 def cells_of(settings: Settings) -> list[Cell]:
     """Cells of the curves that claims look at, so that one pass can measure them all."""
-    grid, models = settings.grid, list(roles(settings).values())
+    grid = settings.grid
     if all(is_corruption(name) for name in grid.occluders):
         return []
     return [
         Cell(model, grid.directions[0], main_occluder(grid), ratio, k)
-        for model in models
+        for model in roles(settings).values()
         for ratio in grid.ratios
         for k in grid.ks
     ]

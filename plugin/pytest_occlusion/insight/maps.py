@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,6 @@ from pytest_occlusion.engine.pipeline import measure
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.insight.sensitivity import (
     UNKNOWN,
-    Sample,
     SensitivityMap,
     placements,
     sample_of,
@@ -79,78 +79,67 @@ def map_cost(settings: Settings) -> str:
 def measured_map(
     job: Job, settings: Settings
 ) -> tuple[SensitivityMap, Mapping[Condition, Measured]]:
-    """Measure one model's map.
+    """Measure one model's map; also what was measured for it, by condition.
 
     Args:
         job: The model's job; its conditions and directions are replaced by the map's.
         settings: With a ``map_grid``.
-
-    Returns:
-        The map, and what was measured for it by condition.
-
-    Raises:
-        OcclusionError: As :func:`pytest_occlusion.engine.pipeline.measure`.
     """
     conditions = map_conditions(settings)
     job = replace(job, conditions=conditions, directions=[FORWARD], similarity=True)
     measured = {condition: one for (condition, _), one in measure(job).items()}
     k = focus_k(settings.grid.ks)
-    samples = {condition: _sample(one, k) for condition, one in measured.items()}
-    whole, task = samples[conditions[0]], job.task
-    by_size = {
+    samples = {
+        condition: sample_of(one.ranks, one.similarity, k)
+        for condition, one in measured.items()
+        if one.similarity is not None  # the job asked for it
+    }
+    whole, patients, grid = samples[conditions[0]], job.task.radiograph_patient, settings.map_grid
+    own = tile_ratio(grid)
+    resamples = draw_resamples(patients)
+    tiles_of = {
         ratio: [one for one in conditions if one.ratio == ratio] for ratio in map_ratios(settings)
     }
-    own = tile_ratio(settings.map_grid)
-    resamples = draw_resamples(task.radiograph_patient)
-    found = view_maps(
+    views = view_maps(
         whole,
-        [samples[one] for one in by_size[own]],
-        grid=settings.map_grid,
+        [samples[one] for one in tiles_of[own]],
+        grid=grid,
         views=views_of(job),
-        patients=task.radiograph_patient,
+        patients=patients,
     )
-    shown = [one.view for one in found if one.patients >= SHOWN_PATIENTS]
+    shown = [one.view for one in views if one.patients >= SHOWN_PATIENTS]
     pictures = mean_radiographs(job, shown) if shown else {}
-    return (
-        SensitivityMap(
-            model=job.label,
-            grid=settings.map_grid,
-            ratio=own,
-            k=k,
-            whole=spreads(whole.hit[:, None], resamples)[0],
-            views=tuple(replace(one, picture=pictures.get(one.view)) for one in found),
-            placements=tuple(
-                placements(
-                    [samples[one] for one in own_size],
-                    ratio=ratio,
-                    achieved=float(measured[own_size[0]].fields["achieved"]),
-                    resamples=resamples,
-                )
-                for ratio, own_size in by_size.items()
-            ),
+    found = SensitivityMap(
+        model=job.label,
+        grid=grid,
+        ratio=own,
+        k=k,
+        whole=spreads(whole.hit[:, None], resamples)[0],
+        views=tuple(replace(one, picture=pictures.get(one.view)) for one in views),
+        placements=tuple(
+            placements(
+                [samples[one] for one in sized],
+                ratio=ratio,
+                achieved=float(measured[sized[0]].fields["achieved"]),
+                resamples=resamples,
+            )
+            for ratio, sized in tiles_of.items()
         ),
-        measured,
     )
+    return found, measured
 
 
 def session_map(
     session: Session, model: str
 ) -> tuple[SensitivityMap, Mapping[Condition, Measured]]:
     """The map of one model of a session; what it costs is said where it is not in the store yet."""
-    told: list[str] = []
 
+    @cache
     def encoder() -> Encoder:
-        if not told:
-            told.append(f"{model}: {map_cost(session.settings)}")
-            session.say(told[0])
+        session.say(f"{model}: {map_cost(session.settings)}")
         return session.encoder(model)
 
     return measured_map(replace(session.job_of(model), encoder=encoder), session.settings)
-
-
-def _sample(measured: Measured, k: int) -> Sample:
-    assert measured.similarity is not None  # the job asked for it
-    return sample_of(measured.ranks, measured.similarity, k)
 
 
 def views_of(job: Job) -> list[str]:

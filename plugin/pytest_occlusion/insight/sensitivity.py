@@ -9,6 +9,7 @@ here knows how anything was measured.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,12 +36,12 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Sample:
-    """What one condition gave, query by query.
+    """What one condition gave, query by query: float64 ``[N]`` each.
 
     Attributes:
-        similarity: float64 ``[N]``, cosine of each query with its positive, in [-1, 1].
-        rank: float64 ``[N]``, 1-based; the middle of its ties.
-        hit: float64 ``[N]``, probability of a hit at k, in [0, 1].
+        similarity: Cosine of the query with its positive, in [-1, 1].
+        rank: 1-based; the middle of its ties.
+        hit: Probability of a hit at k, in [0, 1].
     """
 
     similarity: FloatArray
@@ -61,10 +62,8 @@ class Spread:
 class Losses:
     """Mean loss per placement against nothing blocked, positive where blocking hurts.
 
-    Attributes:
-        value: float64 ``[G, G]``, row by row from the top left of the canvas.
-        low: float64 ``[G, G]``, lower ends of the 95 % intervals, which resample patients.
-        high: float64 ``[G, G]``, upper ends.
+    float64 ``[G, G]`` each, row by row from the top left of the canvas; ``low`` and ``high`` end
+    the 95 % intervals, which resample patients.
     """
 
     value: FloatArray
@@ -129,8 +128,8 @@ class SensitivityMap:
         ratio: Share of the canvas that the tile of the maps blocks.
         k: Cut-off of recall.
         whole: Recall@k with nothing blocked.
-        views: A map per view, by falling number of radiographs.
-        placements: Mean and worst placement, by rising ratio.
+        views: By falling number of radiographs.
+        placements: By rising ratio.
     """
 
     model: str
@@ -143,21 +142,13 @@ class SensitivityMap:
 
     def view(self, name: str) -> ViewMap:
         """The map of one view; KeyError where the corpus has no such radiograph."""
-        found = {one.view: one for one in self.views}
-        return found[name]
+        return {one.view: one for one in self.views}[name]
 
 
 def sample_of(ranks: Ranks, similarity: NDArray[np.floating], k: int) -> Sample:
-    """Per-query numbers of one condition.
-
-    Args:
-        ranks: Of ``N`` queries.
-        similarity: ``[N]``, similarity of each with its positive.
-        k: Cut-off of recall, in [1, candidates].
-    """
-    return Sample(
-        np.asarray(similarity, dtype=np.float64), middle_rank(ranks), hit_probability(ranks, k)
-    )
+    """Per-query numbers of one condition: ranks, and the similarity of each with its positive."""
+    found = np.asarray(similarity, dtype=np.float64)
+    return Sample(found, middle_rank(ranks), hit_probability(ranks, k))
 
 
 def view_maps(
@@ -168,7 +159,7 @@ def view_maps(
     views: Sequence[str],
     patients: Sequence[str],
 ) -> list[ViewMap]:
-    """Mean losses per view and placement, with intervals.
+    """Mean losses per view, by falling number of queries, then by name.
 
     Args:
         whole: With nothing blocked, ``N`` queries.
@@ -176,40 +167,29 @@ def view_maps(
         grid: Placements per side.
         views: The view of each query; ``""`` where unknown.
         patients: The patient of each query, resampled for the intervals.
-
-    Returns:
-        A map per view, by falling number of queries, then by name.
     """
     lost = {
         "similarity": np.stack([whole.similarity - tile.similarity for tile in tiles], axis=1),
         "rank": np.stack([tile.rank - whole.rank for tile in tiles], axis=1),
         "recall": np.stack([whole.hit - tile.hit for tile in tiles], axis=1),
     }
-    named = np.asarray([view or UNKNOWN for view in views])
-    names, counts = np.unique(named, return_counts=True)
-    order = sorted(zip((-counts).tolist(), names.tolist(), strict=True))
+    named = [view or UNKNOWN for view in views]
     found = []
-    for count, name in order:
-        rows = np.flatnonzero(named == name)
-        resamples = draw_resamples([patients[row] for row in rows.tolist()])
-        found.append(
-            ViewMap(
-                view=str(name),
-                queries=-count,
-                patients=resamples.weights.shape[1],
-                losses={
-                    quantity: _losses(values[rows], resamples, grid)
-                    for quantity, values in lost.items()
-                },
-            )
-        )
+    for view, count in sorted(Counter(named).items(), key=lambda one: (-one[1], one[0])):
+        rows = [row for row, name in enumerate(named) if name == view]
+        resamples = draw_resamples([patients[row] for row in rows])
+        losses = {
+            name: Losses(*(part.reshape(grid, grid) for part in _bounds(values[rows], resamples)))
+            for name, values in lost.items()
+        }
+        found.append(ViewMap(view, count, len(resamples.weights.T), losses))
     return found
 
 
-def _losses(values: FloatArray, resamples: Resamples, grid: int) -> Losses:
-    low, high = np.quantile(resampled_means(resamples, values), [0.025, 0.975], axis=0)
-    shape = (grid, grid)
-    return Losses(values.mean(axis=0).reshape(shape), low.reshape(shape), high.reshape(shape))
+def _bounds(columns: FloatArray, resamples: Resamples) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean and interval ``[K]`` of per-query numbers ``[N, K]``."""
+    low, high = np.quantile(resampled_means(resamples, columns), [0.025, 0.975], axis=0)
+    return columns.mean(axis=0), low, high
 
 
 def placements(
@@ -219,12 +199,6 @@ def placements(
 
     The worst placement is chosen with the own report in sight, so it bounds from below what any
     placement of the grid leaves; it is no estimate of what accidents cost.
-
-    Args:
-        tiles: Samples of one tile size, one per placement.
-        ratio: Share of the canvas that it blocks.
-        achieved: Share that it really blocks.
-        resamples: Of the queries' patients.
     """
     hits = np.stack([tile.hit for tile in tiles])
     queries = np.arange(hits.shape[1])
@@ -237,8 +211,4 @@ def placements(
 
 def spreads(columns: FloatArray, resamples: Resamples) -> list[Spread]:
     """Mean and interval of every column of per-query numbers ``[N, K]``."""
-    low, high = np.quantile(resampled_means(resamples, columns), [0.025, 0.975], axis=0)
-    return [
-        Spread(float(value), float(one), float(other))
-        for value, one, other in zip(columns.mean(axis=0), low, high, strict=True)
-    ]
+    return [Spread(*map(float, one)) for one in zip(*_bounds(columns, resamples), strict=True)]

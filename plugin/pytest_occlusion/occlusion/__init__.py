@@ -11,29 +11,17 @@ from typing import TYPE_CHECKING
 from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS, OCCLUDERS
 
 if TYPE_CHECKING:
-    from pytest_occlusion.occlusion.apply import (
-        Corrupted,
-        Occlusion,
-        achieved_area,
-        corrupt,
-        occlude,
-        prepare,
-        prepare_corruption,
-        prepare_occlusion,
-    )
+    from pytest_occlusion.occlusion.apply import Prepared, achieved_area, corrupt, occlude, prepare
 
 __all__ = [
     "CORRUPTIONS",
     "FILLS",
     "OCCLUDERS",
-    "Corrupted",
-    "Occlusion",
+    "Prepared",
     "achieved_area",
     "corrupt",
     "occlude",
     "prepare",
-    "prepare_corruption",
-    "prepare_occlusion",
 ]
 
 

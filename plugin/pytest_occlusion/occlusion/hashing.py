@@ -20,15 +20,9 @@ _MULTIPLIERS = (0x7FEB352D, 0x31848BAB)
 
 
 def key_words(keys: Sequence[str], *, occluder: str, seed: int) -> torch.Tensor:
-    """Hash each radiograph key to four 32-bit words.
+    """Four 32-bit words for each radiograph key: int64 CPU tensor ``[len(keys), 4]``.
 
-    Args:
-        keys: Radiograph keys, one per canvas.
-        occluder: Name of the occluder; two occluders never share their randomness.
-        seed: The suite's mask seed.
-
-    Returns:
-        int64 CPU tensor ``[len(keys), 4]`` with values in ``[0, 2**32)``.
+    Two occluders, or two seeds of a suite, never share their randomness.
     """
     rows = []
     for key in keys:
@@ -48,14 +42,6 @@ def mix(words: torch.Tensor) -> torch.Tensor:
 
 
 def position_words(words: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """One 32-bit word for every (canvas, position).
-
-    Args:
-        words: int64 ``[N, 2]``, two words per canvas.
-        positions: int64 ``[P]``, below 2**32.
-
-    Returns:
-        int64 ``[N, P]`` with values in ``[0, 2**32)``.
-    """
+    """One 32-bit word, int64 ``[N, P]``, for every canvas's two and every position below 2**32."""
     first = mix(positions[None, :] ^ words[:, :1])
     return mix((first + words[:, 1:]) & WORD)

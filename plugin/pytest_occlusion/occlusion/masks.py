@@ -17,10 +17,12 @@ from collections.abc import Callable
 import torch
 
 from pytest_occlusion.occlusion.hashing import position_words
-from pytest_occlusion.occlusion.tiles import Tile, parse_tile, tile_start
+from pytest_occlusion.occlusion.tiles import parse_tile
 
 MaskAt = Callable[[float], torch.Tensor]
 Occluder = Callable[[torch.Tensor, int, int], MaskAt]
+Corner = Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch.Tensor]]
+"""Words, free rows and free columns -> top and left of each canvas's rectangle."""
 
 GRID = 14
 """Cells per side for ``patches``: 16 px on the 224 px canvas of the four published encoders.
@@ -41,68 +43,23 @@ def _rectangle(
     top: torch.Tensor, left: torch.Tensor, rows: int, columns: int, height: int, width: int
 ) -> torch.Tensor:
     """Bool ``[N, H, W]``, true inside the rectangles whose corners are ``top`` and ``left``."""
-    y = torch.arange(height, device=top.device)
-    x = torch.arange(width, device=top.device)
-    inside_rows = (y >= top[:, None]) & (y < top[:, None] + rows)
-    inside_columns = (x >= left[:, None]) & (x < left[:, None] + columns)
-    # As bytes: on a CPU torch combines these 14 times as fast as booleans.
-    rows_bits, columns_bits = inside_rows.view(torch.uint8), inside_columns.view(torch.uint8)
-    return (rows_bits[:, :, None] & columns_bits[:, None, :]).view(torch.bool)
+
+    def inside(start: torch.Tensor, side: int, extent: int) -> torch.Tensor:
+        place = torch.arange(extent, device=start.device)
+        # As bytes: on a CPU torch combines these 14 times as fast as booleans.
+        return ((place >= start[:, None]) & (place < start[:, None] + side)).view(torch.uint8)
+
+    down, along = inside(top, rows, height), inside(left, columns, width)
+    return (down[:, :, None] & along[:, None, :]).view(torch.bool)
 
 
-def block(words: torch.Tensor, height: int, width: int) -> MaskAt:
-    """One rectangle of the canvas's own proportions (a square on a square canvas).
-
-    The corner is ``floor(u * (free + 1))`` with one ``u`` per canvas and side for all ratios. When
-    the side grows by a pixel the corner moves back by at most one, so the masks are nested, and
-    every place is equally likely.
-    """
-
-    def mask_at(ratio: float) -> torch.Tensor:
-        rows, columns = _round(math.sqrt(ratio) * height), _round(math.sqrt(ratio) * width)
-        top = (words[:, 0] * (height - rows + 1)) >> 32
-        left = (words[:, 1] * (width - columns + 1)) >> 32
-        return _rectangle(top, left, rows, columns, height, width)
-
-    return mask_at
-
-
-def _central(words: torch.Tensor, rows: int, columns: int, height: int, width: int) -> torch.Tensor:
-    corner = torch.zeros(len(words), dtype=torch.int64, device=words.device)
-    top, left = corner + (height - rows) // 2, corner + (width - columns) // 2
-    return _rectangle(top, left, rows, columns, height, width)
-
-
-def center(words: torch.Tensor, height: int, width: int) -> MaskAt:
-    """One rectangle in the middle; the same for every radiograph."""
-
-    def mask_at(ratio: float) -> torch.Tensor:
-        rows, columns = _round(math.sqrt(ratio) * height), _round(math.sqrt(ratio) * width)
-        return _central(words, rows, columns, height, width)
-
-    return mask_at
-
-
-def border(words: torch.Tensor, height: int, width: int) -> MaskAt:
-    """All but a rectangle in the middle; the same for every radiograph."""
-
-    def mask_at(ratio: float) -> torch.Tensor:
-        kept = math.sqrt(1.0 - ratio)
-        return ~_central(words, _round(kept * height), _round(kept * width), height, width)
-
-    return mask_at
-
-
-def tile(place: Tile) -> Occluder:
-    """One rectangle of the canvas's own proportions at a named place, for every radiograph."""
+def _placed(corner: Corner) -> Occluder:
+    """One rectangle of the canvas's own proportions (a square on a square canvas)."""
 
     def occluder(words: torch.Tensor, height: int, width: int) -> MaskAt:
-        corner = torch.zeros(len(words), dtype=torch.int64, device=words.device)
-
         def mask_at(ratio: float) -> torch.Tensor:
-            rows, columns = _round(math.sqrt(ratio) * height), _round(math.sqrt(ratio) * width)
-            top = corner + tile_start(place.row, place.grid, height, rows)
-            left = corner + tile_start(place.column, place.grid, width, columns)
+            rows, columns = (_round(math.sqrt(ratio) * side) for side in (height, width))
+            top, left = corner(words, height - rows, width - columns)
             return _rectangle(top, left, rows, columns, height, width)
 
         return mask_at
@@ -110,14 +67,37 @@ def tile(place: Tile) -> Occluder:
     return occluder
 
 
-def _in_order(order: torch.Tensor, height: int, width: int) -> MaskAt:
-    """Block the first ``ratio * H * W`` pixels of each canvas's own order.
+def _anywhere(words: torch.Tensor, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """``floor(u * (free + 1))`` with one ``u`` per canvas and side for all ratios.
 
-    Args:
-        order: int64 ``[N, H * W]``; a pixel's place in the order, distinct within a canvas.
-        height: Rows of the canvas.
-        width: Columns of the canvas.
+    When the side grows by a pixel the corner moves back by at most one, so the masks are nested,
+    and every place is equally likely.
     """
+    return (words[:, 0] * (rows + 1)) >> 32, (words[:, 1] * (columns + 1)) >> 32
+
+
+def _at_share(down: int, along: int, whole: int) -> Corner:
+    """So many ``whole``-ths of the free rows and columns, for every radiograph; nested alike."""
+
+    def corner(words: torch.Tensor, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+        start = torch.zeros_like(words[:, 0])
+        return start + rows * down // whole, start + columns * along // whole
+
+    return corner
+
+
+block = _placed(_anywhere)
+center = _placed(_at_share(1, 1, 2))
+
+
+def border(words: torch.Tensor, height: int, width: int) -> MaskAt:
+    """All but a rectangle in the middle; the same for every radiograph."""
+    middle = center(words, height, width)
+    return lambda ratio: ~middle(1.0 - ratio)
+
+
+def _in_order(order: torch.Tensor, height: int, width: int) -> MaskAt:
+    """Block the first ``ratio * H * W`` pixels in each canvas's own order, int64 ``[N, H * W]``."""
     ascending = order.sort(dim=1).values
 
     def mask_at(ratio: float) -> torch.Tensor:
@@ -164,5 +144,7 @@ MASKS: dict[str, Occluder] = {
 
 def find_occluder(name: str) -> Occluder | None:
     """The occluder of a name: one of :data:`MASKS`, or a tile at the place that it names."""
-    place = parse_tile(name)
-    return tile(place) if place else MASKS.get(name)
+    tile = parse_tile(name)
+    if tile is None:
+        return MASKS.get(name)
+    return _placed(_at_share(tile.row, tile.column, tile.grid - 1))

@@ -50,18 +50,3 @@ def parse_tile(name: str) -> Tile | None:
 def tile_ratio(grid: int) -> float:
     """Share of the canvas of tiles that lie side by side: one cell of the grid."""
     return 1 / grid**2
-
-
-def tile_start(place: int, grid: int, extent: int, side: int) -> int:
-    """First pixel of a tile along one axis.
-
-    The placements are spread evenly from edge to edge. When the side grows by a pixel the start
-    moves back by at most one, so the tiles of one place are nested.
-
-    Args:
-        place: Which placement, in [0, grid).
-        grid: Placements along the axis, at least 2.
-        extent: Pixels of the canvas along the axis.
-        side: Pixels of the tile along the axis.
-    """
-    return place * (extent - side) // (grid - 1)

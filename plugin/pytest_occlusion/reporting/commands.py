@@ -100,7 +100,7 @@ def fetch(options: argparse.Namespace) -> int:
         return 0
     entry = find_published(options.name)
     print(f"{entry.name}: {entry.url}\nlicence: {entry.licence}", flush=True)  # noqa: T201
-    place = fetch(entry, options.folder, progress=_Bar())
+    place = fetch(entry, options.folder)
     print(place)  # noqa: T201
     return 0
 
@@ -108,21 +108,21 @@ def fetch(options: argparse.Namespace) -> int:
 def compare(options: argparse.Namespace) -> int:
     """Set two runs side by side."""
     from pytest_occlusion.gate import compare as comparison
-    from pytest_occlusion.reporting.reading import read_results
+    from pytest_occlusion.reporting.reading import completed, read_checked
 
     if (len(options.files) == 1) == (options.against is None):
         raise OcclusionError(
             "compare needs a second result file or --against DIR, and not both",
             remedy="compare A.json B.json, or compare A.json --against benchmarks/baselines",
         )
-    first = read_results(options.files[0])
+    first = completed(read_checked(options.files[0]))
     if options.against is not None:
         old, new = comparison.against_baselines(first, options.against), first["cells"]
         same = True
     else:
-        second = read_results(options.files[1])
+        second = completed(read_checked(options.files[1]))
         old, new = first["cells"], second["cells"]
-        same = first["corpus"]["fingerprint"] == second["corpus"]["fingerprint"]
+        same = first["corpus"]["fingerprint"] == second["corpus"]["fingerprint"] != ""
     if options.models:
         before, _, after = options.models.partition("=")
         old = comparison.renamed(old, before, after)
@@ -201,25 +201,3 @@ def _write_out(path: Path, payload: bytes, *, mode: int = 0o666) -> int:
         ) from None
     print(path)  # noqa: T201
     return 0
-
-
-class _Bar:
-    """A progress bar on a terminal; a line for each tenth anywhere else."""
-
-    def __init__(self) -> None:
-        self.shown = -1
-
-    def __call__(self, done: int, total: int) -> None:
-        terminal = sys.stderr.isatty()
-        tenths = done * (100 if terminal else 10) // total if total else done // (100 << 20)
-        if tenths == self.shown:
-            return
-        self.shown = tenths
-        size = f"{done / 2**20:,.0f} of {total / 2**20:,.0f} MiB" if total else f"{done >> 20} MiB"
-        if terminal:
-            bar = "#" * (tenths * 40 // 100 if total else 0)
-            end = "\n" if done == total else ""
-            sys.stderr.write(f"\r[{bar:<40}] {size}{end}")
-        else:
-            sys.stderr.write(f"{size}\n")
-        sys.stderr.flush()

@@ -69,15 +69,7 @@ def retained(curves: FloatArray, chance: float) -> FloatArray:
 
 
 def area_under(ratios: Sequence[float] | FloatArray, curves: FloatArray) -> FloatArray:
-    """Trapezoid area over the span of the ratios.
-
-    Args:
-        ratios: Two or more, ascending.
-        curves: float64 ``[ratios, ...]``.
-
-    Returns:
-        float64 ``[...]``, the mean height.
-    """
+    """Trapezoid area of curves ``[ratios, ...]`` over the span of two ratios or more: ``[...]``."""
     p = np.asarray(ratios, dtype=np.float64)
     steps = np.diff(p).reshape(-1, *[1] * (curves.ndim - 1))
     area: FloatArray = ((curves[1:] + curves[:-1]) / 2 * steps).sum(0) / (p[-1] - p[0])
@@ -87,11 +79,7 @@ def area_under(ratios: Sequence[float] | FloatArray, curves: FloatArray) -> Floa
 def line_through(
     ratios: Sequence[float] | FloatArray, curves: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Least-squares line through recall over the blocked share.
-
-    Args:
-        ratios: Two or more.
-        curves: float64 ``[ratios, ...]``.
+    """Least-squares line through curves ``[ratios, ...]`` over two ratios or more.
 
     Returns:
         Slope and R², float64 ``[...]`` each; R² is 1 for a curve without any variance.

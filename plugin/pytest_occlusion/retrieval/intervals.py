@@ -16,10 +16,10 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Resamples:
-    """Bootstrap weights over clusters, drawn once per corpus.
+    """Bootstrap weights over clusters (patients), drawn once per corpus.
 
     Attributes:
-        cluster: int64 ``[N]``, the cluster (patient) of each query.
+        cluster: int64 ``[N]``, the cluster of each query.
         weights: float64 ``[B, C]``, how often each resample holds each cluster.
         sizes: float64 ``[B]``, queries in each resample.
     """
@@ -35,12 +35,7 @@ def draw_resamples(
     """Draw clusters with replacement, as many as there are.
 
     Queries of one patient share anatomy and often text, so resampling queries as if they were
-    independent would give intervals that are too narrow.
-
-    Args:
-        clusters: The cluster of each query, ``N`` of them.
-        resamples: Number of resamples ``B``.
-        seed: Seed of the draws; a run's intervals are reproducible.
+    independent would give intervals that are too narrow. A seed makes them reproducible.
     """
     names, cluster, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
     count = len(names)
@@ -51,15 +46,7 @@ def draw_resamples(
 
 
 def resampled_means(resamples: Resamples, values: FloatArray) -> FloatArray:
-    """Mean of a per-query quantity in every resample.
-
-    Args:
-        resamples: From :func:`draw_resamples`.
-        values: float64 ``[N]`` or ``[N, K]``.
-
-    Returns:
-        float64 ``[B]`` or ``[B, K]``.
-    """
+    """Mean of per-query quantities ``[N]`` or ``[N, K]`` in every resample: ``[B]``, ``[B, K]``."""
     columns = values.reshape(len(values), -1)
     totals = np.zeros((resamples.weights.shape[1], columns.shape[1]))
     np.add.at(totals, resamples.cluster, columns)

@@ -1,11 +1,8 @@
 """Ranks: for every query, how many candidates beat its positive and how many tie with it.
 
 One pass over the scores gives numbers from which recall at every k, reciprocal and median rank, and
-every interval follow. Nothing of size queries x candidates is ever held.
-
-The two directions are two passes. One pass could count down the columns of a tile as it counts
-along its rows, but the best positive of a column may lie in another tile, whose product may round
-differently: ties would then depend on the size of the tiles.
+every interval follow. Nothing of size queries x candidates is ever held. The two directions are two
+passes: the best positive of a column may lie in another tile, whose product may round differently.
 """
 
 from __future__ import annotations
@@ -17,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.errors import OcclusionError, listed
-from pytest_occlusion.retrieval.rows import check_rows, distinct_rows
+from pytest_occlusion.errors import SHOWN, OcclusionError, listed
 
 if TYPE_CHECKING:
     import torch
@@ -79,9 +75,6 @@ def rank_candidates(
         text_emb: Candidate embeddings ``[M, D]`` on the same device.
         positives: ``[N]``, the index of each query's positive candidate, in [0, M).
 
-    Returns:
-        Ranks of the ``N`` queries.
-
     Raises:
         OcclusionError: Embeddings that are not finite or are zero (the rows are named), shapes that
             do not fit, or an index outside the candidates.
@@ -116,58 +109,79 @@ def rank_groups(
     This covers both directions: image to report (one candidate a group) and report to image (any
     radiograph of the group is a hit; the best one counts).
 
-    Args:
-        queries: ``[N, D]`` floating tensor.
-        candidates: ``[M, D]`` floating tensor on the same device.
-        query_groups: ``[N]`` integers.
-        candidate_groups: ``[M]`` integers.
-        tile_bytes: Upper bound of one tile of scores.
-
     Raises:
         OcclusionError: As :func:`rank_candidates`, or a query whose group has no candidate.
     """
     import torch
 
     queries, candidates = queries.detach(), candidates.detach()
-    check_rows("query", queries)
-    check_rows("candidate", candidates)
+    _check_rows("query", "queries", queries)
+    _check_rows("candidate", "candidates", candidates)
     if queries.shape[1] != candidates.shape[1]:
         raise OcclusionError(
             f"queries have {queries.shape[1]} dimensions, candidates {candidates.shape[1]}",
             remedy="embed both with the same encoder",
         )
     positive_rows, counts = _positive_rows(query_groups, candidate_groups)
-    rows, row_of, copies = distinct_rows(candidates)
     device = queries.device
     score_type = torch.float64 if queries.dtype == torch.float64 else torch.float32
-    table = rows.to(score_type).T
+    rows, row_of, copies = distinct_rows(candidates.to(score_type))
+    table = rows.T
     count = _counter(copies, score_type)
     tile = max(1, tile_bytes // (table.element_size() * max(1, table.shape[1])))
     space = table.new_empty(min(tile, len(queries)), table.shape[1])
     # Small results kept among large temporaries would leave the heap in pieces that never fit.
-    above, tied, tied_positives = torch.empty(
-        3, len(queries), dtype=torch.int64, device=device
-    ).unbind()
+    found = torch.empty(3, len(queries), dtype=torch.int64, device=device)
+    above, tied, tied_positives = found.unbind()
     for start in range(0, len(queries), tile):
         part = slice(start, start + tile)
         asked = queries[part].to(score_type)
         scores = torch.mm(asked, table, out=space[: len(asked)])
-        places, filled = positive_rows(part)
+        places, filled = (torch.from_numpy(one).to(device) for one in positive_rows(part))
         # Copied columns may round differently inside one product, so equal candidates were made
         # one column above, and the positive's score is read from the very tile it is compared in.
-        own = scores.gather(1, row_of[torch.from_numpy(places).to(device)])
-        own = own.masked_fill(~torch.from_numpy(filled).to(device), -torch.inf)
+        own = scores.gather(1, row_of[places]).masked_fill(~filled, -torch.inf)
         best = own.amax(dim=1, keepdim=True)
         above[part], level = count(scores, best)
         tied_positives[part] = (own == best).sum(dim=1)
         tied[part] = level - tied_positives[part]
-    return Ranks(
-        above=above.cpu().numpy(),
-        tied=tied.cpu().numpy(),
-        tied_positives=tied_positives.cpu().numpy(),
-        positives=counts,
-        candidates=len(candidates),
-    )
+    on_host = found.cpu().numpy()
+    return Ranks(on_host[0], on_host[1], on_host[2], counts, len(candidates))
+
+
+def _check_rows(kind: str, plural: str, embeddings: torch.Tensor) -> None:
+    """Refuse what would rank silently wrong: NaN compares false and so looks like a perfect hit."""
+    import torch
+
+    if embeddings.ndim != 2 or len(embeddings) == 0:
+        raise OcclusionError(
+            f"the embeddings of the {plural} have shape {tuple(embeddings.shape)}",
+            remedy="embeddings are [rows, dimensions] with at least one row",
+        )
+    # In pieces: the absolute values of all would be a second copy of them.
+    sums = torch.cat([piece.abs().sum(dim=1) for piece in torch.split(embeddings, 256)])
+    for name, bad in (("not finite", ~sums.isfinite()), ("zero", sums == 0)):
+        rows = bad.nonzero().flatten().tolist()
+        if rows:
+            more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+            raise OcclusionError(
+                f"{len(rows)} of {len(embeddings)} {kind} embeddings are {name}: rows "
+                f"{', '.join(map(str, rows[:SHOWN]))}{more}",
+                remedy="the checkpoint or its precision is at fault; look at its weights before "
+                "trusting any number it gives",
+            )
+
+
+def distinct_rows(
+    candidates: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Distinct rows ``[U, D]``, the row of each candidate ``[M]``, and how often each occurs."""
+    import torch
+
+    rows, row_of, copies = torch.unique(candidates, dim=0, return_inverse=True, return_counts=True)
+    if len(rows) == len(candidates):  # as they are, so that no sorted copy is kept beside them
+        return candidates, torch.arange(len(rows), device=rows.device), copies
+    return rows, row_of, copies
 
 
 def _counter(
@@ -175,8 +189,8 @@ def _counter(
 ) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
     """A function from scores ``[t, U]`` and best ``[t, 1]`` to the counts above and at the best.
 
-    Comparisons are written as ones and zeros of the scores' own type: summing booleans would first
-    widen each to eight bytes, which cost more than the product itself.
+    Comparisons become ones and zeros of the scores' own type: sums of booleans cost more than the
+    product itself.
     """
     import torch
 

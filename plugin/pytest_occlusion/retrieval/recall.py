@@ -19,14 +19,7 @@ def hit_probability(ranks: Ranks, k: int) -> FloatArray:
     With ``a`` negatives above, ``t`` negatives and ``g`` positives at the best positive's score and
     ``r = k - a`` places left for them, the chance that none of the ``g`` gets a place is
     ``C(t, r) / C(t + g, r)`` (hypergeometric). A collapsed encoder, for which everything ties,
-    therefore scores exactly chance.
-
-    Args:
-        ranks: Ranks of ``N`` queries.
-        k: Length of the retrieved list, in [1, candidates].
-
-    Returns:
-        float64 ``[N]`` in [0, 1]; exactly 0 or 1 where nothing ties.
+    therefore scores exactly chance; where nothing ties it is exactly 0 or 1.
 
     Raises:
         OcclusionError: ``k`` outside [1, candidates].
@@ -90,9 +83,8 @@ def mean_reciprocal_rank(ranks: Ranks) -> float:
     last = np.minimum(ranks.worst, ranks.candidates)
     values = (harmonic[last] - harmonic[ranks.above]) / (ranks.tied + 1)
     for row in np.flatnonzero(ranks.tied_positives > 1):
-        values[row] = _reciprocal(
-            int(ranks.above[row]), int(ranks.tied[row]), int(ranks.tied_positives[row])
-        )
+        block = (ranks.above[row], ranks.tied[row], ranks.tied_positives[row])
+        values[row] = _reciprocal(*map(int, block))
     return float(values.mean())
 
 
