@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--ratio", type=float, default=0.81)
     parser.add_argument("-k", type=int, default=10)
     options = parser.parse_args()
-    settings = build_settings(find_suite(options.suite, Path()), command_line={}, store=None)
+    settings = build_settings(find_suite(options.suite, Path()), command_line={})
     session = Session(settings)
     if not 1 <= options.k <= len(session.task.candidate_text):
         parser.error(f"k must be from 1 to {len(session.task.candidate_text)} for this corpus")

@@ -21,7 +21,7 @@ import numpy as np
 from pytest_occlusion.gate.snapshots import unpack_bits
 from pytest_occlusion.gate.verdicts import allowed_flips
 from pytest_occlusion.retrieval.significance import mcnemar
-from pytest_occlusion.suite.settings import TOLERANCE
+from pytest_occlusion.suite.table import TOLERANCE
 
 RERUNS = 200
 

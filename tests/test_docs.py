@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from pytest_occlusion.__main__ import _parser
-from pytest_occlusion.hooks.options import OUTPUTS, SETTING_OPTIONS, add_options
+from pytest_occlusion.hooks.options import OUTPUTS, add_options
 from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS
 from pytest_occlusion.retrieval.degradation import degradation
 from pytest_occlusion.suite.merge import build_settings
 from pytest_occlusion.suite.suites import Suite, find_suite
-from pytest_occlusion.suite.validation import SETTINGS
+from pytest_occlusion.suite.table import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -328,6 +328,6 @@ def test_the_checks_can_fail() -> None:
         "plot"
     ]
     assert isinstance(_parser(), argparse.ArgumentParser)
-    assert {name for name, *_ in SETTING_OPTIONS} <= set(SETTINGS)
+    assert {f"--occlusion-{name}" for name, one in SETTINGS.items() if one.help} <= OPTIONS
     assert {f"--occlusion-{name}" for name in OUTPUTS} <= OPTIONS
     assert "pytest_occlusion" in sys.modules

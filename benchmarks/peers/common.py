@@ -22,9 +22,8 @@ def settings_for(chosen: Any, store: Path | None = None) -> Settings:
         find_suite(chosen.suite, Path.cwd()),
         command_line={"corpus": chosen.corpus} if chosen.corpus else {},
         selected=[chosen.model],
-        store=store,
     )
-    return replace(settings, device="cpu")
+    return replace(settings, device="cpu", store=store)
 
 
 def measured(settings: Settings) -> tuple[Session, dict[Cell, float]]:

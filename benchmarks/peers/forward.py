@@ -25,7 +25,7 @@ from pytest_occlusion.engine.store import Store
 from pytest_occlusion.occlusion import occlude
 from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
 from pytest_occlusion.retrieval.recall import recall_at_k
-from pytest_occlusion.suite.settings import RATIOS
+from pytest_occlusion.suite.table import RATIOS
 
 
 def sweep(chosen: Any) -> None:

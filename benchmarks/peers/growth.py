@@ -14,7 +14,8 @@ from peers.common import settings_for, timed
 from pytest_occlusion.corpora.base import Corpus
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.suite.grid import cells
-from pytest_occlusion.suite.settings import RATIOS, Settings
+from pytest_occlusion.suite.settings import Settings
+from pytest_occlusion.suite.table import RATIOS
 
 COUNTS = (250, 500, 1000, 2000)
 AT_RATIOS = 500

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.reporting import commands
-from pytest_occlusion.suite.settings import TOLERANCE
-
-if TYPE_CHECKING:
-    pass
+from pytest_occlusion.suite.table import FAIL_ON, TOLERANCE, names_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,67 +53,60 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pytest_occlusion", description=__doc__)
     known = parser.add_subparsers(required=True, metavar="COMMAND")
-    inspect = known.add_parser("inspect", help="say what a checkpoint file holds")
-    inspect.add_argument("file", type=Path, metavar="FILE", help="weights file or directory")
-    inspect.add_argument("--weights", default="", metavar="NAME", help="which of its weights files")
-    inspect.set_defaults(run=commands.inspect)
-    fetch = known.add_parser("fetch", help="bring a published checkpoint into the cache")
-    fetch.add_argument("name", nargs="?", metavar="FAMILY[:VARIANT]", help="none: list them")
-    fetch.add_argument("--folder", type=Path, metavar="DIR", help="keep it there instead")
-    fetch.set_defaults(run=commands.fetch)
-    corpus = known.add_parser(
-        "corpus",
+
+    def command(run: Callable[..., int], **texts: Any) -> Callable[..., argparse.Action]:
+        made = known.add_parser(run.__name__, **texts)
+        made.set_defaults(run=run)
+        return made.add_argument
+
+    add = command(commands.inspect, help="say what a checkpoint file holds")
+    add("file", type=Path, metavar="FILE", help="weights file or directory")
+    add("--weights", default="", metavar="NAME", help="which of its weights files")
+    add = command(commands.fetch, help="bring a published checkpoint into the cache")
+    add("name", nargs="?", metavar="FAMILY[:VARIANT]", help="none: list them")
+    add("--folder", type=Path, metavar="DIR", help="keep it there instead")
+    add = command(
+        commands.corpus,
         help="count what a corpus holds, filter by filter",
         description="Count studies, radiographs and texts, filter by filter; with a suite also "
         "how many texts each of its models' tokenizers would truncate.",
     )
-    corpus.add_argument(
+    add(
         "spec",
         nargs="?",
         metavar="SPEC",
         help="as --occlusion-corpus, e.g. mimic-cxr:ROOT; without, the suite's",
     )
-    corpus.add_argument(
+    add(
         "--suite",
         metavar="NAME|FILE",
         help="as --occlusion-suite: its models open their tokenizers and count truncated texts, "
         "and what is not given here is the suite's",
     )
-    corpus.add_argument("--models", metavar="LIST", help="only these models of the suite")
-    corpus.add_argument("--split", metavar="NAME", help="train, validate or test")
-    corpus.add_argument("--text-rule", choices=TEXT_RULES)
-    corpus.add_argument("--candidates", choices=CANDIDATES)
-    corpus.add_argument(
-        "--fingerprint", action="store_true", help="read every image that is new, and say it"
-    )
-    corpus.set_defaults(run=commands.corpus)
-    compare = known.add_parser("compare", help="set two runs side by side")
-    compare.add_argument(
-        "files", type=Path, nargs="+", metavar="A.json [B.json]", help="results, and later ones"
-    )
-    compare.add_argument("--against", type=Path, metavar="DIR", help="compare A with baselines")
-    compare.add_argument("--models", metavar="OLD=NEW", help="compare model OLD of A with NEW of B")
-    compare.add_argument("--tolerance", type=float, default=TOLERANCE, help="queries, or a share")
-    compare.add_argument(
-        "--fail-on", choices=("any", "regression", "significant-regression"), default="any"
-    )
-    compare.add_argument("--format", choices=("text", "markdown", "json"), default="text")
-    compare.set_defaults(run=commands.compare)
-    page = known.add_parser("html", help="render a results file as one page")
-    page.add_argument(
-        "results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it"
-    )
-    page.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="file to write")
-    page.add_argument(
+    add("--models", metavar="LIST", help="only these models of the suite")
+    add("--split", metavar="NAME", help="train, validate or test")
+    add("--text-rule", choices=names_of("text-rule"))
+    add("--candidates", choices=names_of("candidates"))
+    add("--fingerprint", action="store_true", help="read every image that is new, and say it")
+    add = command(commands.compare, help="set two runs side by side")
+    add("files", type=Path, nargs="+", metavar="A.json [B.json]", help="results, and later ones")
+    add("--against", type=Path, metavar="DIR", help="compare A with baselines")
+    add("--models", metavar="OLD=NEW", help="compare model OLD of A with NEW of B")
+    add("--tolerance", type=float, default=TOLERANCE, help="queries, or a share")
+    add("--fail-on", choices=tuple(FAIL_ON), default="any")
+    add("--format", choices=("text", "markdown", "json"), default="text")
+    add = command(commands.html, help="render a results file as one page")
+    add("results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it")
+    add("--out", type=Path, required=True, metavar="PAGE.html", help="file to write")
+    add(
         "--gallery",
         type=Path,
         metavar="SHEET.png",
         help="put a sheet that 'gallery' drew into the page: it SHOWS RADIOGRAPHS OF PATIENTS, to "
         "everybody who gets the page",
     )
-    page.set_defaults(run=commands.html)
-    plot = known.add_parser("plot", help="draw figures for papers (needs matplotlib)")
-    plot.add_argument(
+    add = command(commands.plot, help="draw figures for papers (needs matplotlib)")
+    add(
         "files",
         type=Path,
         nargs="+",
@@ -125,26 +114,24 @@ def _parser() -> argparse.ArgumentParser:
         help="--occlusion-json wrote it; more of them: a second run of the same corpus to lay over "
         "it, or runs of other corpora",
     )
-    plot.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
-    plot.add_argument("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")
-    plot.set_defaults(run=commands.plot)
-    shown = known.add_parser(
-        "gallery",
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    add("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")
+    add = command(
+        commands.gallery,
         help="draw what an encoder is shown; the picture SHOWS RADIOGRAPHS OF PATIENTS",
         description="Draw radiographs of the corpus under every occluder at every ratio, and every "
         "corruption at every severity, as the encoder is shown them. The picture SHOWS RADIOGRAPHS "
         "OF PATIENTS: keep it where the data may be kept.",
     )
-    shown.add_argument("--out", type=Path, required=True, metavar="SHEET.png", help="file to write")
-    shown.add_argument("--suite", metavar="NAME|FILE", help="as --occlusion-suite")
-    shown.add_argument("--corpus", metavar="SPEC", help="as --occlusion-corpus")
-    shown.add_argument("--model", metavar="NAME", help="whose preprocessing (default: the first)")
-    shown.add_argument("--occluders", metavar="LIST", help="default: the suite's")
-    shown.add_argument("--ratios", metavar="LIST", help="default: the suite's")
-    shown.add_argument("--key", action="append", default=[], metavar="KEY", help="this radiograph")
-    shown.add_argument("--count", type=int, default=2, metavar="N", help="else N chosen at random")
-    shown.add_argument("--seed", type=int, default=0, metavar="N", help="seed of that choice")
-    shown.set_defaults(run=commands.gallery)
+    add("--out", type=Path, required=True, metavar="SHEET.png", help="file to write")
+    add("--suite", metavar="NAME|FILE", help="as --occlusion-suite")
+    add("--corpus", metavar="SPEC", help="as --occlusion-corpus")
+    add("--model", metavar="NAME", help="whose preprocessing (default: the first)")
+    add("--occluders", metavar="LIST", help="default: the suite's")
+    add("--ratios", metavar="LIST", help="default: the suite's")
+    add("--key", action="append", default=[], metavar="KEY", help="this radiograph")
+    add("--count", type=int, default=2, metavar="N", help="else N chosen at random")
+    add("--seed", type=int, default=0, metavar="N", help="seed of that choice")
     return parser
 
 

@@ -57,6 +57,10 @@ class MissingError(OcclusionError):
     """
 
 
+class UnacceptedError(AssertionError):
+    """A result that its baseline does not allow; the message is meant to be read as it is."""
+
+
 def unwritable(root: Path, fault: OSError) -> OcclusionError:
     """What to say where the folder of a store cannot be written."""
     return OcclusionError(

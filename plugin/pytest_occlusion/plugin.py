@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from pytest_occlusion.hooks import collector
 from pytest_occlusion.hooks.collector import MISSING, Collector
 from pytest_occlusion.hooks.options import (
+    SETTINGS_KEY,
     add_options,
+    explained,
     in_use,
     is_controller,
     is_updating,
     settings_of,
-    usage_errors,
 )
 
 if TYPE_CHECKING:
@@ -26,23 +29,19 @@ if TYPE_CHECKING:
     from pytest_occlusion.gate.judging import Gate
     from pytest_occlusion.hooks.checks import CellCheck, ClaimCheck, CurveCheck
     from pytest_occlusion.insight.sensitivity import SensitivityMap
-    from pytest_occlusion.reporting.record import Record
-    from pytest_occlusion.suite.grid import Cell
+    from pytest_occlusion.suite.settings import Settings
 
-CELL, CURVE, MODEL, CLAIM, MAP = (
-    "occlusion_cell",
-    "occlusion_curve",
-    "occlusion_model",
-    "occlusion_claim",
-    "occlusion_map",
+Checked = TypeVar("Checked")
+
+PARAMETRIZED = CLAIM, CELL, CURVE, MODEL, MAP = tuple(
+    f"occlusion_{name}" for name in ("claim", "cell", "curve", "model", "map")
 )
-"""Fixtures that are parametrized over the cells, curves, models of the suite, the claims, and the
-models again for their maps."""
+"""Fixtures that are parametrized over the claims, the cells, curves and models of the suite, and
+the models again for their maps."""
 
 MODELS = "--occlusion-models"
 
 GATE_KEY: pytest.StashKey[Gate] = pytest.StashKey()
-
 
 JUNIT = ("recall", "ci_low", "ci_high", "hits", "queries", "baseline_hits", "verdict")
 """Fields of a cell that are also properties of their own, for readers of JUnit XML."""
@@ -58,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check options at once, and set up what belongs to the process that reports."""
     if is_controller(config):
         config.pluginmanager.register(Collector(config), "occlusion-collector")
-    with usage_errors():
+    with explained(pytest.UsageError):
         if not in_use(config):
             return
         settings = settings_of(config)
@@ -75,17 +74,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         return None
     from pytest_occlusion.hooks.scheduling import auto_workers
 
-    with usage_errors():
+    with explained(pytest.UsageError):
         return auto_workers(settings_of(config))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Say what a map costs before anything long starts."""
-    if not in_use(config) or not settings_of(config).map_grid:
+    settings = config.stash.get(SETTINGS_KEY, None)
+    if settings is None or not settings.map_grid:
         return None
     from pytest_occlusion.insight.maps import map_cost
 
-    return f"occlusion: {map_cost(settings_of(config))}"
+    return f"occlusion: {map_cost(settings)}"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -100,44 +100,49 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize tests that ask for a cell, a curve, a model, a claim or a map."""
-    asked = [name for name in (CELL, CURVE, MODEL, MAP) if name in metafunc.fixturenames]
-    if CLAIM in metafunc.fixturenames:
-        from pytest_occlusion.suite.settings import CLAIM_NAMES
-
-        metafunc.parametrize(CLAIM, CLAIM_NAMES, indirect=True)
+    asked = [name for name in PARAMETRIZED if name in metafunc.fixturenames]
     if not asked:
         return
-    from pytest_occlusion.errors import OcclusionError
-    from pytest_occlusion.suite.grid import cells, curves
-
-    try:
-        grid = settings_of(metafunc.config).grid
-        mapped = settings_of(metafunc.config).map_grid
-    except OcclusionError as fault:
-        raise pytest.Collector.CollectError(str(fault)) from None
+    config = metafunc.config
+    with explained(pytest.Collector.CollectError):
+        settings = settings_of(config, metafunc.definition.path)
+    if CELL in asked and not config.pluginmanager.hasplugin("syrupy"):
+        raise pytest.Collector.CollectError(
+            f"{CELL} compares with baselines through the plugin syrupy, which is not there\n"
+            "  -> run without '-p no:syrupy', or install it: pip install syrupy"
+        )
     for name in asked:
-        if name == MAP and not mapped:
-            reason = pytest.mark.skip(reason="maps are measured with --occlusion-map N")
-            metafunc.parametrize(name, [pytest.param(None, marks=reason)], ids=["none"])
-            continue
-        if name in (MODEL, MAP):
-            metafunc.parametrize(name, grid.models, ids=grid.models, indirect=True)
-            continue
-        items: list[Any] = cells(grid) if name == CELL else list(curves(grid))
-        metafunc.parametrize(name, items, ids=[item.id for item in items], indirect=True)
+        items = _parameters(name, settings)
+        ids = [str(getattr(item, "id", item)) for item in items]
+        metafunc.parametrize(name, items, ids=ids, indirect=True)
+
+
+def _parameters(name: str, settings: Settings) -> list[Any]:
+    from pytest_occlusion.suite.grid import cells, curves
+    from pytest_occlusion.suite.settings import CLAIM_NAMES
+
+    if name == CLAIM:
+        return list(CLAIM_NAMES)
+    if name == CELL:
+        return cells(settings.grid)
+    if name == CURVE:
+        return list(curves(settings.grid))
+    if name == MAP and not settings.map_grid:
+        reason = pytest.mark.skip(reason="maps are measured with --occlusion-map N")
+        return [pytest.param(None, marks=reason, id="none")]
+    return list(settings.grid.models)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which cells were selected, and check their data before the first test starts."""
     config = session.config
-    held: list[tuple[pytest.Item, Cell]] = [
-        (item, p[CELL]) for item in session.items if CELL in (p := _params(item))
-    ]
-    for item, cell in held:
+    params = {item: _params(item) for item in session.items}
+    held = {item: asked[CELL] for item, asked in params.items() if CELL in asked}
+    for item, cell in held.items():
         item.user_properties.append((collector.CELL, cell.id))
-    wanted = [cell for _, cell in held]
-    claims: list[str] = [p[CLAIM] for item in session.items if CLAIM in (p := _params(item))]
-    mapped: list[str] = [p[MAP] for item in session.items if (p := _params(item)).get(MAP)]
+    wanted = list(held.values())
+    claims: list[str] = [asked[CLAIM] for asked in params.values() if CLAIM in asked]
+    mapped: list[str] = [asked[MAP] for asked in params.values() if asked.get(MAP)]
     if not (wanted or claims or mapped) or config.option.collectonly:
         return
     work = _gate(config).session
@@ -150,15 +155,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     work.wanted = wanted
     models = list(dict.fromkeys([*(cell.model for cell in wanted), *mapped]))
     if is_controller(config) or work.settings.allow_missing:
-        with usage_errors():
+        with explained(pytest.UsageError):
             absent = work.preflight(models)
             if is_controller(config) and is_updating(config):
                 from pytest_occlusion.gate.snapshots import check_folder
 
-                for folder in {item.path.parent for item, _ in held}:
+                for folder in {item.path.parent for item in held}:
                     check_folder(folder, work.settings.suite)
-        for item in session.items:
-            model = _model_of(item)
+        for item, asked in params.items():
+            needed = next((asked[n] for n in (CELL, CURVE, MODEL, MAP) if asked.get(n)), None)
+            model = getattr(needed, "model", needed)
             if model in absent:
                 item.add_marker(pytest.mark.skip(reason=f"{MISSING}: {absent[model]}"))
 
@@ -168,25 +174,29 @@ def _params(item: pytest.Item) -> Mapping[str, Any]:
     return callspec.params if callspec is not None else {}
 
 
-def _model_of(item: pytest.Item) -> str | None:
-    """The model that a test of ours needs."""
-    params = _params(item)
-    for name in (CELL, CURVE):
-        if name in params:
-            return str(params[name].model)
-    return next((str(params[name]) for name in (MODEL, MAP) if params.get(name)), None)
-
-
-def _gate(config: pytest.Config) -> Gate:
+def _gate(config: pytest.Config, module: Path | None = None) -> Gate:
     if GATE_KEY not in config.stash:
         from pytest_occlusion.engine.session import Session
         from pytest_occlusion.gate.judging import Gate
         from pytest_occlusion.hooks.speaking import speaker
 
         workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
-        session = Session(settings_of(config), workers=workers, say=speaker(config))
+        session = Session(settings_of(config, module), workers=workers, say=speaker(config))
         config.stash[GATE_KEY] = Gate(session)
     return config.stash[GATE_KEY]
+
+
+def _check(request: pytest.FixtureRequest, kind: Callable[..., Checked], **own: Any) -> Checked:
+    """A check of the parameter, with what cells and curves have in common."""
+    config = request.config
+    return kind(
+        request.param,
+        gate=_gate(config),
+        folder=request.path.parent,
+        updating=is_updating(config),
+        accept=_accept(config, request.param.model),
+        **own,
+    )
 
 
 @pytest.fixture
@@ -196,9 +206,9 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
     ``occlusion_cell.assert_accepted()`` is the regression test; ``occlusion_cell.result`` has the
     numbers for assertions of your own.
     """
-    from pytest_occlusion.errors import OcclusionError
     from pytest_occlusion.gate.snapshots import RecallSnapshot
     from pytest_occlusion.hooks.checks import CellCheck
+    from pytest_occlusion.reporting.record import cell_record
 
     assertion = snapshot.use_extension(RecallSnapshot)
     properties = request.node.user_properties
@@ -208,28 +218,12 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
             properties.append((collector.STORES, check.stored(data)))
         return bool(assertion(name=name) == data)
 
-    check = CellCheck(
-        cell=request.param,
-        gate=_gate(request.config),
-        folder=request.path.parent,
-        matches=matches,
-        updating=is_updating(request.config),
-        accept=_accept(request.config, request.param.model),
-    )
-    try:
-        record = _cell_record(check)
-    except OcclusionError as fault:
-        raise pytest.fail.Exception(str(fault), pytrace=False) from None
+    check = _check(request, CellCheck, matches=matches)
+    record = cell_record(check.gate.session, check.result, check.verdict, check.provenance)
     # Not record_property: it warns, and under "-W error" fails, where --junitxml is given.
     properties.append((collector.RECORD, record))
     properties += [(name, record["cell"][name]) for name in JUNIT]
     return check
-
-
-def _cell_record(check: CellCheck) -> Record:
-    from pytest_occlusion.reporting.record import cell_record
-
-    return cell_record(check.gate.session, check.result, check.verdict, check.provenance)
 
 
 @pytest.fixture
@@ -237,13 +231,7 @@ def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck:
     """One curve (model, direction, occluder) of the suite; parametrized."""
     from pytest_occlusion.hooks.checks import CurveCheck
 
-    return CurveCheck(
-        curve=request.param,
-        gate=_gate(request.config),
-        folder=request.path.parent,
-        accept=_accept(request.config, request.param.model),
-        updating=is_updating(request.config),
-    )
+    return _check(request, CurveCheck)
 
 
 @pytest.fixture
@@ -252,7 +240,6 @@ def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
 
     Skipped, with the reason, where the suite cannot say: a model is not there, or nothing blocked.
     """
-    from pytest_occlusion.errors import OcclusionError
     from pytest_occlusion.hooks.checks import ClaimCheck
     from pytest_occlusion.insight.claims import CLAIMS
     from pytest_occlusion.insight.evidence import UnaskableError, evidence_of
@@ -263,8 +250,6 @@ def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
         finding = CLAIMS[request.param].judge(evidence_of(session))
     except UnaskableError as reason:
         pytest.skip(str(reason))
-    except OcclusionError as fault:
-        raise pytest.fail.Exception(str(fault), pytrace=False) from None
     check = ClaimCheck(session.settings, finding)
     request.node.user_properties.append((collector.CLAIM, claim_record(finding, check.expected)))
     return check
@@ -276,15 +261,11 @@ def occlusion_map(request: pytest.FixtureRequest) -> SensitivityMap:
 
     The map goes into the summary and the result files; it is there for assertions of your own.
     """
-    from pytest_occlusion.errors import OcclusionError
     from pytest_occlusion.insight.maps import session_map
     from pytest_occlusion.reporting.map_record import map_record
 
     session = _gate(request.config).session
-    try:
-        found, measured = session_map(session, request.param)
-    except OcclusionError as fault:
-        raise pytest.fail.Exception(str(fault), pytrace=False) from None
+    found, measured = session_map(session, request.param)
     request.node.user_properties.append((collector.MAP, map_record(session, found, measured)))
     return found
 
@@ -298,7 +279,7 @@ def occlusion_model(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def occlusion_session(request: pytest.FixtureRequest) -> Session:
     """What this process holds open: corpus, task, encoders, results."""
-    return _gate(request.config).session
+    return _gate(request.config, request.path).session
 
 
 def _accept(config: pytest.Config, model: str) -> str:
@@ -316,14 +297,20 @@ def _accept(config: pytest.Config, model: str) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Show our verdicts and errors as they are written, without a traceback."""
-    if {CELL, CURVE, MODEL, CLAIM, MAP} & set(getattr(item, "fixturenames", ())):
-        from pytest_occlusion.errors import OcclusionError
-        from pytest_occlusion.hooks.checks import UnacceptedError
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Show errors of ours as they are written, without a traceback: those of the fixtures."""
+    with _shown_plainly(item):
+        return (yield)
 
-        try:
-            return (yield)
-        except (UnacceptedError, OcclusionError) as fault:
-            raise pytest.fail.Exception(str(fault), pytrace=False) from None
-    return (yield)
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """The same for those of the tests, and for verdicts."""
+    with _shown_plainly(item):
+        return (yield)
+
+
+def _shown_plainly(item: pytest.Item) -> AbstractContextManager[None]:
+    if set(PARAMETRIZED).isdisjoint(getattr(item, "fixturenames", ())):
+        return nullcontext()
+    return explained(lambda text: pytest.fail.Exception(text, pytrace=False))

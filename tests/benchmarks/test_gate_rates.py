@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from pytest_occlusion.suite.settings import TOLERANCE
+from pytest_occlusion.suite.table import TOLERANCE
 from tests.scripts import load_script
 
 QUERIES = 1770

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS
-from pytest_occlusion.suite.settings import RATIOS
+from pytest_occlusion.suite.table import RATIOS
 from pytest_occlusion_fixtures.contact_sheet import contact_sheet
 from pytest_occlusion_fixtures.digest import GENERATOR_MODULES, generator_digest
 from pytest_occlusion_fixtures.findings import KINDS, LEFT, RIGHT, Finding

@@ -32,7 +32,7 @@ from pytest_occlusion.gate.verdicts import (
     within,
 )
 from pytest_occlusion.retrieval.significance import mcnemar
-from pytest_occlusion.suite.settings import FAIL_ON
+from pytest_occlusion.suite.table import FAIL_ON
 
 from .results import PROVENANCE, result
 

@@ -19,46 +19,48 @@ def refused(project: Project, *args: str, says: list[str]) -> str:
     return output
 
 
-@pytest.mark.parametrize(
-    ("args", "says"),
-    [
-        (("--occlusion-ratios", "0,1.0"), ["--occlusion-ratios holds 1.0, outside [0, 1)"]),
-        (("--occlusion-ratios", "0,-0.1"), ["--occlusion-ratios holds -0.1, outside [0, 1)"]),
-        (("--occlusion-ratios", "a"), ["--occlusion-ratios is not a list of numbers"]),
-        (("--occlusion-ks", "0"), ["--occlusion-ks holds a k below 1"]),
-        (("--occlusion-occluders", "blok"), ["unknown blok; known: block, patches"]),
-        (("--occlusion-fill", "red"), ["--occlusion-fill is 'red'; known: black, white"]),
-        (("--occlusion-models", "nobody"), ["unknown model nobody", "has good, other"]),
-        (("--occlusion-precision", "fp8"), ["--occlusion-precision is 'fp8'; known: fp32"]),
-        (("--occlusion-batch-size", "0"), ["--occlusion-batch-size is not a positive"]),
-        (("--occlusion-candidates", "all"), ["--occlusion-candidates is 'all'; known: texts"]),
-        (("--occlusion-text-rule", "best"), ["--occlusion-text-rule is 'best'; known:"]),
-        (("--occlusion-direction", "up"), ["--occlusion-direction is 'up'; known:"]),
-        (("--occlusion-seed", "x"), ["--occlusion-seed is not a list of whole numbers"]),
-        (("--occlusion-tolerance", "2.5"), ["--occlusion-tolerance is 2.5: from 1 on"]),
-        (("--occlusion-suite", "nosuch"), ["unknown suite 'nosuch'", "embedded"]),
-        (("--occlusion-suite", "no.toml"), ["no suite file", "no.toml"]),
-        (("--occlusion-corpus", "films:x"), ["unknown corpus 'films:x'", "manifest"]),
-        (("--occlusion-corpus", "manifest:no.csv"), ["no.csv: no such file"]),
-        (("--occlusion-ks", "5,61"), ["k = 61: there are only 60 candidate texts", "ks up to 60"]),
-        (("--occlusion-device", "tpu9"), ["device 'tpu9'"]),
-    ],
-    ids=lambda value: "=".join(value) if isinstance(value, tuple) else "",
-)
-def test_options(project: Project, args: tuple[str, ...], says: list[str]) -> None:
-    if args[0] == "--occlusion-device":
-        result = project.run(*args, expect=1)
-        result.stdout.fnmatch_lines([f"*{says[0]}*"])
-        return
-    refused(project, *args, says=says)
+FAULTS = {
+    "ratios": ("0,1.0,-0.1", "holds 1.0, -0.1, outside [0, 1)"),
+    "ks": ("0", "holds 0; a k is 1 or more"),
+    "severities": ("x", "is not a list of whole numbers: ['x']"),
+    "occluders": ("blok", "holds unknown blok; known: block, patches"),
+    "fill": ("red", "is 'red'; known: black, white"),
+    "models": ("nobody", ": unknown model nobody; the suite 'toy' has good, other"),
+    "precision": ("fp8", "is 'fp8'; known: fp32"),
+    "batch-size": ("0", "is 0: a positive whole number"),
+    "candidates": ("all", "is 'all'; known: texts"),
+    "text-rule": ("best", "is 'best'; known:"),
+    "direction": ("up", "is 'up'; known:"),
+    "seed": ("x", "is not a list of whole numbers: ['x']"),
+    "tolerance": ("2.5", "is 2.5: a share of the queries below 1"),
+    "map-ratios": ("a", "is not a list of numbers: ['a']; or say all"),
+}
 
 
 def test_all_faults_of_a_command_line_at_once(project: Project) -> None:
-    refused(
-        project,
-        *("--occlusion-ratios", "2", "--occlusion-fill", "red", "--occlusion-models", "x"),
-        says=["--occlusion-ratios holds", "--occlusion-fill is 'red'", "unknown model x"],
-    )
+    given = [part for name, (text, _) in FAULTS.items() for part in (f"--occlusion-{name}", text)]
+    says = [f"--occlusion-{name} {words}" for name, (_, words) in FAULTS.items()]
+    output = refused(project, *given, says=[text.replace(" :", ":") for text in says])
+    assert output.count("\n  - ") == len(FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("ratios", "a", ["--occlusion-ratios is not a list of numbers"]),
+        ("suite", "nosuch", ["unknown suite 'nosuch'", "embedded"]),
+        ("suite", "no.toml", ["no suite file", "no.toml"]),
+        ("corpus", "films:x", ["unknown corpus 'films:x'", "manifest"]),
+        ("corpus", "manifest:no.csv", ["no.csv: no such file"]),
+        ("ks", "5,61", ["k = 61: there are only 60 candidate texts", "ks up to 60"]),
+    ],
+)
+def test_options(project: Project, name: str, text: str, says: list[str]) -> None:
+    refused(project, f"--occlusion-{name}", text, says=says)
+
+
+def test_an_unknown_device(project: Project) -> None:
+    project.run("--occlusion-device", "tpu9", expect=1).stdout.fnmatch_lines(["*device 'tpu9'*"])
 
 
 @workers()

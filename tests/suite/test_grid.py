@@ -18,8 +18,8 @@ from pytest_occlusion.suite.grid import (
     scope_of,
     takes_whole_models,
 )
-from pytest_occlusion.suite.settings import DIRECTIONS, KS, RATIOS, Grid
-from pytest_occlusion.suite.validation import SETTINGS
+from pytest_occlusion.suite.settings import Grid
+from pytest_occlusion.suite.table import DIRECTIONS, KS, RATIOS, SETTINGS
 
 FORWARD, REVERSE = DIRECTIONS["both"]
 

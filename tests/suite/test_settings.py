@@ -11,10 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.suite.merge import MODEL_KEYS, build_settings, parse_list
-from pytest_occlusion.suite.settings import KS, RATIOS, Settings
+from pytest_occlusion.occlusion.levels import SEVERITIES
+from pytest_occlusion.suite.merge import IN_GRID, MODEL_KEYS, build_settings
+from pytest_occlusion.suite.settings import Grid, Settings, attribute
 from pytest_occlusion.suite.suites import Suite, read_suite
-from pytest_occlusion.suite.validation import SETTINGS
+from pytest_occlusion.suite.table import KS, RATIOS, SETTINGS, names_of
 
 MODELS: dict[str, Any] = {
     "first": {"family": "clip", "checkpoint": "first.pt"},
@@ -48,27 +49,22 @@ def fault(suite: dict[str, Any] | None = None, **given: Any) -> str:
 
 def test_defaults() -> None:
     found = build()
-    assert found.suite == "team"
-    assert found.origin == "team.toml"
+    assert (found.suite, found.origin) == ("team", "team.toml")
     assert found.grid == found.suite_grid
-    assert found.grid.models == ("first", "second")
-    assert found.grid.directions == ("image-to-text",)
-    assert found.grid.occluders == ("block",)
-    assert found.grid.ratios == RATIOS
-    assert found.grid.ks == KS
-    assert found.corpus == "embedded"
-    assert found.fill == "black"
-    assert found.seeds == (0,)
-    assert found.text_rule == "findings+impression"
-    assert found.candidates == "texts"
-    assert found.store is None
-    assert found.ad_hoc == ()
-    assert found.outputs == {}
+    assert found.grid == Grid(("first", "second"), ("image-to-text",), ("block",), RATIOS, KS)
+    assert (found.corpus, found.fill, found.seeds) == ("embedded", "black", (0,))
+    assert (found.text_rule, found.candidates) == ("findings+impression", "texts")
+    assert (found.store, found.ad_hoc, found.outputs) == (None, (), {})
 
 
-def test_every_default_passes_its_own_check() -> None:
-    for setting in SETTINGS.values():
+def test_the_table_holds_together() -> None:
+    """Defaults pass their checks, help names what the ground floor knows, and all is recorded."""
+    for name, setting in SETTINGS.items():
         assert setting.check(setting.default) is None
+        assert name in IN_GRID or hasattr(build(), attribute(name))
+    for name in ("text-rule", "candidates", "fill", "occluders"):
+        assert all(known in SETTINGS[name].help for known in names_of(name))
+    assert SETTINGS["severities"].default == list(SEVERITIES)
 
 
 def test_the_command_line_wins_over_the_suite_over_the_defaults() -> None:
@@ -85,17 +81,8 @@ def test_underscores_are_hyphens() -> None:
     model = {"family": "clip", "checkpoint": "a.pt", "fp16_rounded": True}
     suite = {"suite": "team", "models": {"a": model}, "text_rule": "full", "batch_size": 3}
     found = build(suite)
-    assert found.text_rule == "full"
-    assert found.batch_size == 3
+    assert (found.text_rule, found.batch_size) == ("full", 3)
     assert found.model("a").options == {"fp16-rounded": True}
-
-
-def test_a_setting_spelled_twice_is_refused() -> None:
-    text = fault({**SUITE, "text_rule": "full", "text-rule": "longest"})
-    assert "team.toml: text-rule is given twice" in text
-    model = {"family": "clip", "checkpoint": "a.pt", "a_b": 1, "a-b": 2}
-    text = fault({"suite": "team", "models": {"a": model}})
-    assert "team.toml: models.a: a-b is given twice" in text
 
 
 def test_ratios_and_ks_are_sorted() -> None:
@@ -113,9 +100,9 @@ def test_a_single_seed_or_several() -> None:
 
 def test_both_directions() -> None:
     both = ("image-to-text", "text-to-image")
-    assert build({**SUITE, "direction": "both"}).grid.directions == both
     found = build(direction="both")
     assert (found.grid.directions, found.suite_grid.directions) == (both, both[:1])
+    assert build({**SUITE, "direction": "both"}).grid.directions == both
 
 
 def test_selected_models_keep_the_order_of_the_suite() -> None:
@@ -172,41 +159,38 @@ def checkpoint(place: str, base: Path, **more: str) -> Any:
     return build({"suite": "team", "models": models}, base=base).model("a")
 
 
-def test_relative_paths_start_at_the_suite(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("weights/a.pt", "{suite}/weights/a.pt"),
+        ("../a.pt", "{above}/a.pt"),
+        ("./a", "{suite}/a"),
+        ("folder", "{suite}/folder"),
+        ("~/a.pt", "/home/me/a.pt"),
+        ("/elsewhere/a.pt", "/elsewhere/a.pt"),
+        ("openai/clip-vit", "openai/clip-vit"),  # no path: left alone
+        ("tag:laion", "tag:laion"),
+    ],
+)
+def test_places(place: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
     (tmp_path / "folder").mkdir()
-    assert checkpoint("weights/a.pt", tmp_path).checkpoint == str(tmp_path / "weights" / "a.pt")
-    assert checkpoint("../a.pt", tmp_path).checkpoint == str(tmp_path.parent / "a.pt")
-    assert checkpoint("./a", tmp_path).checkpoint == str(tmp_path / "a")
-    assert checkpoint("folder", tmp_path).checkpoint == str(tmp_path / "folder")
-
-
-def test_what_is_no_path_is_left_alone(tmp_path: Path) -> None:
-    found = checkpoint("openai/clip-vit", tmp_path, tokenizer="emilyalsentzer/Bio_ClinicalBERT")
-    assert found.checkpoint == "openai/clip-vit"
-    assert found.tokenizer == "emilyalsentzer/Bio_ClinicalBERT"
-    assert checkpoint("a.pt", tmp_path).tokenizer is None
-
-
-def test_home_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert checkpoint("~/a.pt", Path("/x")).checkpoint == str(tmp_path / "a.pt")
-    assert checkpoint("/elsewhere/a.pt", tmp_path).checkpoint == "/elsewhere/a.pt"
+    found = checkpoint(place, tmp_path, tokenizer=place)
+    expected = expected.format(suite=tmp_path, above=tmp_path.parent)
+    assert (found.checkpoint, found.tokenizer) == (expected, expected)
+    assert checkpoint(place, tmp_path).tokenizer is None
 
 
 @pytest.mark.parametrize(
     ("place", "reason"),
-    [
-        ("~nobody-of-that-name/a.pt", "home directory"),
-        ("a\0.pt", "null byte"),
-    ],
+    [("~nobody-of-that-name/a.pt", "home directory"), ("a\0.pt", "null byte")],
 )
-def test_places_that_no_file_can_have(place: str, reason: str, tmp_path: Path) -> None:
-    for key in ("checkpoint", "tokenizer"):
-        models = {"a": {"family": "clip", "checkpoint": "a.pt", key: place}}
-        text = fault({"suite": "team", "models": models})
-        assert f"models.a: {key} cannot be a path" in text
-        assert reason in text
-        assert "no checkpoint" not in text
+@pytest.mark.parametrize("key", ["checkpoint", "tokenizer"])
+def test_places_that_no_file_can_have(key: str, place: str, reason: str) -> None:
+    text = fault({"suite": "team", "models": {"a": {**MODELS["first"], key: place}}})
+    assert f"models.a: {key} cannot be a path" in text
+    assert reason in text
+    assert "no checkpoint" not in text
 
 
 def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,11 +221,17 @@ def test_the_corpus_may_hold_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 CELL = ("first", "image-to-text", "block", 0.25, 10)
 
 
-def test_cells_of_the_suite_are_gated() -> None:
-    assert build().gated(*CELL)
-    assert build(selected=["first"]).gated(*CELL)
-    assert build(ratios=[0.25], ks=[10]).gated(*CELL)
-    assert build(device="cuda", precision="fp16", batch_size=1, tolerance=5).gated(*CELL)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"selected": ["first"]},
+        {"ratios": [0.25], "ks": [10]},
+        {"device": "cuda", "precision": "fp16", "batch_size": 1, "tolerance": 5},
+    ],
+)
+def test_cells_of_the_suite_are_gated(given: dict[str, Any]) -> None:
+    assert build(**given).gated(*CELL)
 
 
 @pytest.mark.parametrize(
@@ -295,86 +285,97 @@ def test_several_changes_are_all_named() -> None:
 
 # Faults ------------------------------------------------------------------------------------------
 
+NUMBERS = "is not a list of numbers: "
+WHOLE = "is not a list of whole numbers: "
+SHARE = ": a share of the queries below 1, or a whole number of them, is needed"
+
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("corpus", "", "is not a text"),
-        ("corpus", 3, "is not a text"),
-        ("split", 3, "is not a text"),
+        ("corpus", "", "is '': a text is needed"),
+        ("corpus", 3, "is 3: a text is needed"),
+        ("split", 3, "is 3: a text is needed"),
         ("text-rule", "best", "is 'best'; known: findings+impression, longest"),
         ("candidates", "all", "is 'all'; known: texts, studies"),
+        ("candidates", "study", "is 'study'; known: texts, studies; did you mean studies?"),
         ("direction", "up", "is 'up'; known: image-to-text, both"),
-        ("ratios", 0.25, "is not a list of numbers"),
-        ("ratios", [], "is not a list of numbers"),
-        ("ratios", [True], "is not a list of numbers"),
-        ("ratios", ["a"], "is not a list of numbers"),
+        ("ratios", 0.25, NUMBERS + "0.25"),
+        ("ratios", [], NUMBERS + "[]"),
+        ("ratios", [True], NUMBERS + "[True]"),
+        ("ratios", ["a"], NUMBERS + "['a']"),
         ("ratios", [0.5, 1.0, -0.1], "holds 1.0, -0.1, outside [0, 1): 0.25 blocks a quarter"),
-        ("ratios", [25], "holds 25.0, outside [0, 1)"),
+        ("ratios", [25], "holds 25, outside [0, 1)"),
         ("ratios", [math.nan], "holds nan, outside [0, 1)"),
         ("ratios", [math.inf], "holds inf, outside [0, 1)"),
-        ("ratios", [10**400], "is not a list of numbers"),
+        ("ratios", [10**400], "holds 100000000000000000...0000000000000000000, outside [0, 1)"),
         ("ratios", [0.25, 0.25], "names a ratio twice"),
-        ("ks", [5.0], "is not a list of whole numbers"),
-        ("ks", "5", "is not a list of whole numbers"),
-        ("ks", [], "is not a list of whole numbers"),
-        ("ks", [5, 0], "holds a k below 1"),
+        ("severities", [3, 6], "holds 6; severities are 0 to 5"),
+        ("severities", [3, 3], "names a severity twice"),
+        ("ks", [5.0], WHOLE + "[5.0]"),
+        ("ks", "5", WHOLE + "'5'"),
+        ("ks", [], WHOLE + "[]"),
+        ("ks", [5, 0], "holds 0; a k is 1 or more"),
         ("ks", [5, 5], "names a k twice"),
-        ("occluders", "block", "is not a list of names"),
-        ("occluders", [], "is not a list of names"),
+        ("occluders", "block", "is not a list of names: 'block'"),
+        ("occluders", [], "is not a list of names: []"),
         ("occluders", ["blob", "block"], "holds unknown blob; known: block, patches, pixels"),
         ("occluders", [{}, ["block"]], "holds unknown {}, ['block']; known"),
         ("occluders", ["block", "block"], "names an occluder twice"),
         ("fill", "pink", "is 'pink'; known: black, white, mean, noise"),
         ("fill", ["black"], "is ['black']; known: black"),
-        ("seed", [], "is not a list of whole numbers"),
-        ("seed", [0.5], "is not a list of whole numbers"),
-        ("seed", [True], "is not a list of whole numbers"),
+        ("seed", [], WHOLE + "[]"),
+        ("seed", [0.5], WHOLE + "[0.5]"),
+        ("seed", [True], WHOLE + "[True]"),
         ("seed", [1, 1], "names a seed twice"),
-        ("tolerance", "two", "is neither a number of queries nor a share below 1"),
-        ("tolerance", -1, "is neither a number of queries nor a share below 1"),
-        ("tolerance", True, "is neither a number of queries nor a share below 1"),
-        ("tolerance", math.nan, "is neither a number of queries nor a share below 1"),
-        ("tolerance", math.inf, "is neither a number of queries nor a share below 1"),
-        ("tolerance", 10**400, "is neither a number of queries nor a share below 1"),
-        ("tolerance", 1.5, "is 1.5: from 1 on it counts queries and must be whole"),
+        ("tolerance", "two", "is 'two'" + SHARE),
+        ("tolerance", -1, "is -1" + SHARE),
+        ("tolerance", True, "is True" + SHARE),
+        ("tolerance", math.nan, "is nan" + SHARE),
+        ("tolerance", math.inf, "is inf" + SHARE),
+        ("tolerance", 10**400, "is 100000000000000000...0000000000000000000" + SHARE),
+        ("tolerance", 1.5, "is 1.5" + SHARE),
         ("fail-on", "never", "is 'never'; known: any, regression, significant-regression"),
-        ("device", "", "is not a text"),
+        ("device", "", "is '': a text is needed"),
         ("precision", "int8", "is 'int8'; known: fp32, bf16, fp16"),
-        ("batch-size", 0, "is not a positive whole number"),
-        ("batch-size", 2.5, "is not a positive whole number"),
-        ("batch-size", True, "is not a positive whole number"),
+        ("batch-size", 0, "is 0: a positive whole number is needed"),
+        ("batch-size", 2.5, "is 2.5: a positive whole number is needed"),
+        ("batch-size", True, "is True: a positive whole number is needed"),
         ("map", 1, "is 1: a map has 2 to 64 places per side, or 0 for none"),
         ("map", 65, "is 65: a map has 2 to 64 places"),
         ("map", True, "is True: a map has 2 to 64 places"),
         ("map", 8.5, "is 8.5: a map has 2 to 64 places"),
-        ("map-ratios", "some", "is not a list of numbers; or say all"),
+        ("map-ratios", "some", NUMBERS + "'some'; or say all"),
         ("map-ratios", [0.25, 1.0], "holds 1.0, outside [0, 1)"),
         ("map-ratios", [0.0, 0.25], "holds 0, which blocks nothing"),
     ],
 )
 def test_faults_of_settings(name: str, value: Any, words: str) -> None:
-    in_suite = fault({**SUITE, name: value})
-    assert f"team.toml: {name} {words}" in in_suite
+    assert f"team.toml: {name} {words}" in fault({**SUITE, name: value})
     on_command_line = fault(**{name: value})
     assert f"--occlusion-{name} {words}" in on_command_line
     assert "nothing was run" in on_command_line
 
 
+NAME = "a name of letters, digits, - and _ is needed"
+
+
 @pytest.mark.parametrize(
     ("suite", "words"),
     [
-        ({"models": MODELS}, "suite is ''; a name of letters, digits, - and _"),
-        ({"models": MODELS, "suite": "a.b"}, "suite is 'a.b'"),
-        ({"models": MODELS, "suite": "../x"}, "suite is '../x'"),
-        ({"models": MODELS, "suite": 3}, "suite is 3"),
+        ({"models": MODELS}, f"suite is '': {NAME}"),
+        ({"models": MODELS, "suite": "a.b"}, f"suite is 'a.b': {NAME}"),
+        ({"models": MODELS, "suite": "../x"}, f"suite is '../x': {NAME}"),
+        ({"models": MODELS, "suite": 3}, f"suite is 3: {NAME}"),
         ({"suite": "t"}, "no models; give each a table [models.NAME]"),
         ({"suite": "t", "models": {}}, "no models"),
         ({"suite": "t", "models": [1]}, "no models"),
-        ({"suite": "t", "models": {"a": 3}}, "models.a is not a table"),
-        ({**SUITE, "ratio": [0.1]}, "unknown setting 'ratio'"),
-        ({**SUITE, "tolerances": 3}, "tolerances is not a table of cell patterns"),
-        ({**SUITE, "tolerances": {"*": "x"}}, "tolerances.* is neither a number of queries"),
+        ({"suite": "t", "models": {"a": 3}}, "models.a is not a table: 3"),
+        ({**SUITE, "ratio": [0.1]}, "unknown setting 'ratio'; known: ratios, ks, severities"),
+        ({**SUITE, "tolerances": 3}, "tolerances is not a table: 3"),
+        ({**SUITE, "tolerances": {"*": "x"}}, f"tolerances.* is 'x'{SHARE}"),
+        ({**SUITE, "claims": {"worst": "supported"}}, "unknown claim 'worst'; known: best, second"),
+        ({**SUITE, "text_rule": "full", "text-rule": "full"}, "text-rule is given twice, with -"),
     ],
 )
 def test_faults_of_suites(suite: dict[str, Any], words: str) -> None:
@@ -391,12 +392,14 @@ def test_faults_of_suites(suite: dict[str, Any], words: str) -> None:
         ("a", {"family": None}, "family is None; known: clip"),
         ("a", {"family": ["clip"]}, "family is ['clip']; known: clip"),
         ("a", {"checkpoint": ""}, "no checkpoint"),
-        ("a", {"checkpoint": 3}, "checkpoint is not a text"),
-        ("a", {"tokenizer": ["x"]}, "tokenizer is not a text"),
-        ("a", {"precision": "int8"}, "precision is 'int8'"),
-        ("a", {"tolerance": -1}, "tolerance is neither a number of queries nor"),
-        ("a", {"tolerance": 1.5}, "tolerance is 1.5: from 1 on"),
-        ("a", {"precision": {}}, "precision is not a text"),
+        ("a", {"checkpoint": 3}, "checkpoint is 3: a text is needed"),
+        ("a", {"tokenizer": ["x"]}, "tokenizer is ['x']: a text is needed"),
+        ("a", {"precision": "int8"}, "precision is 'int8'; known: fp32, bf16, fp16"),
+        ("a", {"precision": {}}, "precision is {}; known: fp32, bf16, fp16"),
+        ("a", {"role": "dog"}, "role is 'dog'; known: clip, cxr-repair, medclip, cxr-clip"),
+        ("a", {"tolerance": -1}, f"tolerance is -1{SHARE}"),
+        ("a", {"tolerance": 1.5}, f"tolerance is 1.5{SHARE}"),
+        ("a", {"a_b": 1, "a-b": 2}, "a-b is given twice, with - and with _"),
     ],
 )
 def test_faults_of_models(name: str, changes: dict[str, Any], words: str) -> None:
@@ -404,6 +407,17 @@ def test_faults_of_models(name: str, changes: dict[str, Any], words: str) -> Non
     model = {key: value for key, value in model.items() if value is not None}
     text = fault({"suite": "team", "models": {name: model}})
     assert f"team.toml: models.{name}: {words}" in text
+
+
+def test_the_nearest_name_is_told_where_one_is_misspelt() -> None:
+    models = {"a": {"family": "cxrclip", "checkpoint": "a.pt", "role": "cxr-repare"}}
+    suite = {"suite": "t", "models": models, "sevreity": [1], "claims": {"fatest": "supportd"}}
+    text = fault(suite, fill="blck", occluders=["blok", "pixles"])
+    lines = [line for line in text.splitlines() if line.startswith("  - ")]
+    meant = [line.rpartition("did you mean ")[2].rstrip("?") for line in lines]
+    assert sorted(meant) == sorted(
+        ["cxr-clip", "cxr-repair", "severities", "flattest", "supported", "black", "block, pixels"]
+    )
 
 
 def test_unknown_models_on_the_command_line() -> None:
@@ -465,15 +479,14 @@ def test_files_that_are_not_toml(tmp_path: Path, content: bytes, reason: str) ->
     assert caught.value.remedy
 
 
-def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"), [("none.toml", "no suite file {path}"), (".", "{path}: cannot be read")]
+)
+def test_a_missing_file_and_a_folder(name: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(OcclusionError) as caught:
-        read_suite(tmp_path / "none.toml")
-    assert f"no suite file {tmp_path / 'none.toml'}" in str(caught.value)
+        read_suite(tmp_path / name)
+    assert words.format(path=tmp_path / name) in str(caught.value)
     assert ".toml file" in caught.value.remedy
-    with pytest.raises(OcclusionError) as caught:
-        read_suite(tmp_path)
-    assert f"{tmp_path}: cannot be read" in str(caught.value)
-    assert caught.value.remedy
 
 
 @pytest.mark.parametrize("content", ["tool = 3", "[tool]\nocclusion = 'x'", "tool = [1]"])
@@ -488,17 +501,27 @@ def test_a_table_that_is_no_table(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "items"),
+    ("name", "text", "value"),
     [
-        ("0,0.25", float, [0.0, 0.25]),
-        (" 5, 10 ", int, [5, 10]),
-        ("block", str, ["block"]),
-        ("5,x,", int, [5, "x", ""]),
-        ("0.5", int, ["0.5"]),
+        ("ratios", "0,0.25", [0.0, 0.25]),
+        ("ks", " 5, 10 ", [5, 10]),
+        ("occluders", "block", ["block"]),
+        ("ks", "5,x,", [5, "x", ""]),
+        ("seed", "0.5", ["0.5"]),
+        ("map-ratios", "0.5", [0.5]),
+        ("map-ratios", "all", ["all"]),
+        ("tolerance", "9", 9),
+        ("tolerance", "0.02", 0.02),
+        ("tolerance", "1,2", "1,2"),
+        ("batch-size", "many", "many"),
+        ("fill", "white", "white"),
     ],
 )
-def test_lists_of_the_command_line(text: str, kind: type, items: list[Any]) -> None:
-    assert parse_list(text, kind) == items
+def test_texts_of_the_command_line(name: str, text: str, value: Any) -> None:
+    parsed = SETTINGS[name].parse(text)
+    assert (parsed, type(parsed)) == (value, type(value))
+    if isinstance(value, list):
+        assert list(map(type, parsed)) == list(map(type, value))
 
 
 # Anything at all ---------------------------------------------------------------------------------

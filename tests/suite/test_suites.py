@@ -92,7 +92,7 @@ def test_a_folder_that_is_called_like_a_file(root: Path) -> None:
 def test_projects_that_do_not_use_us(root: Path, text: str | None) -> None:
     if text is not None:
         pyproject(root, text)
-    assert configured(root) is None
+    assert configured(root) == {}
 
 
 def test_a_whole_suite_in_pyproject(root: Path) -> None:
@@ -118,8 +118,18 @@ def test_pyproject_may_name_a_suite(root: Path) -> None:
     add_suite(root / "benchmarks" / "suites", "mine")
     pyproject(root, '[tool.occlusion]\nsuite = "mine"\n')
     assert find_suite(None, root).table["suite"] == "mine"
-    pyproject(root, '[tool.occlusion]\nsuite = "other"\n')
-    assert "unknown suite 'other'" in fault(None, root)
+    pyproject(root, '[tool.occlusion]\nsuite = "mien"\n')
+    assert "unknown suite 'mien'" in fault(None, root)
+    assert "did you mean mine?" in fault(None, root)
+
+
+def test_a_file_that_pyproject_names_lies_beside_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    add_suite(root, "mine")
+    pyproject(root, '[tool.occlusion]\nsuite = "mine.toml"\n')
+    assert find_suite(None, root).base == root
 
 
 def test_the_command_line_wins_over_pyproject(root: Path) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_occlusion.engine.results import CellResult
-from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.errors import OcclusionError, UnacceptedError
 from pytest_occlusion.gate.judging import Gate
 from pytest_occlusion.gate.provenance import Provenance
 from pytest_occlusion.gate.snapshots import (
@@ -24,7 +23,6 @@ from pytest_occlusion.gate.snapshots import (
 )
 from pytest_occlusion.gate.verdicts import (
     CHANGED,
-    NEW,
     SAME,
     WITHIN,
     CurveVerdict,
@@ -41,30 +39,18 @@ NAMED = 4
 """How many flipped queries of a kind a failure names."""
 
 
-class UnacceptedError(AssertionError):
-    """A result that its baseline does not allow; the message is meant to be read as it is."""
-
-
 @dataclass(frozen=True)
 class CellCheck:
-    """One cell under test.
-
-    Attributes:
-        cell: Which one.
-        gate: Where results and verdicts come from.
-        folder: Folder of the test module; baselines lie beside it.
-        matches: Compares plain data with the stored snapshot of a name (and records an update when
-            pytest was told to): syrupy's part.
-        updating: Whether ``--snapshot-update`` was given.
-        accept: The command that accepts this model's results.
-    """
+    """One cell under test."""
 
     cell: Cell
-    gate: Gate
-    folder: Path
+    gate: Gate  # where results and verdicts come from
+    folder: Path  # of the test module; baselines lie beside it
+    updating: bool  # whether ``--snapshot-update`` was given
+    accept: str  # the command that accepts this model's results
     matches: Callable[[dict[str, Any], str], bool]
-    updating: bool
-    accept: str
+    """Compares plain data with the stored snapshot of a name, and records an update when pytest was
+    told to: syrupy's part."""
 
     @cached_property
     def result(self) -> CellResult:
@@ -136,14 +122,11 @@ class CellCheck:
         )
         name = snapshot_index(settings.suite, self.cell.model, self.cell.id)
         if not self.matches(data, name):
-            text = explain(
-                self.result,
-                self.verdict,
-                self.provenance,
-                accept=self.accept,
-                flipped=self._flipped(),
+            flipped = self._flipped()
+            told = explain(
+                self.result, self.verdict, self.provenance, accept=self.accept, flipped=flipped
             )
-            raise UnacceptedError("\n".join(text))
+            raise UnacceptedError("\n".join(told))
 
     def _flipped(self) -> list[str]:
         """Names of some queries that flipped: opaque, unless the user asked for more."""
@@ -164,21 +147,13 @@ class CellCheck:
 
 @dataclass(frozen=True)
 class CurveCheck:
-    """One curve (model, direction, occluder) under test.
-
-    Attributes:
-        curve: Which one.
-        gate: Where results and verdicts come from.
-        folder: Folder of the test module; baselines lie beside it.
-        accept: The command that accepts this model's results.
-        updating: Whether ``--snapshot-update`` was given.
-    """
+    """One curve (model, direction, occluder) under test; its fields are those of a cell."""
 
     curve: Curve
     gate: Gate
     folder: Path
-    accept: str
     updating: bool
+    accept: str
 
     def results(self, k: int) -> list[CellResult]:
         """Results over the ratios, in ascending order."""
@@ -192,16 +167,13 @@ class CurveCheck:
         known = [baseline.calibrated for baseline in baselines if baseline is not None]
         limits = [limit for limit in known if limit is not None]
         calibrated = max(limits) if limits else None
+        patients = self.gate.session.patients(self.curve.direction)
         return judge_curve(
             results,
             baselines,
             tolerance=settings.tolerance_of(first.id, first.model, calibrated),
-            patients=self._patients(len(results[0].hit_queries)),
+            patients=np.tile(patients, len(results[0].hit_queries) // len(patients)),
         )
-
-    def _patients(self, queries: int) -> NDArray[np.int64]:
-        patients = self.gate.session.patients(self.curve.direction)
-        return np.tile(patients, queries // len(patients))
 
     def assert_accepted(self) -> None:
         """Fail when a whole curve has moved by more than its tolerance.
@@ -232,12 +204,7 @@ class CurveCheck:
 
 @dataclass(frozen=True)
 class ClaimCheck:
-    """One claim of the paper under test.
-
-    Attributes:
-        settings: The run's.
-        finding: What it came to.
-    """
+    """One claim of the paper under test, and what it came to."""
 
     settings: Settings
     finding: Finding
@@ -273,4 +240,4 @@ class ClaimCheck:
         raise UnacceptedError("\n".join(lines))
 
 
-__all__ = ["NEW", "CellCheck", "ClaimCheck", "CurveCheck", "UnacceptedError"]
+__all__ = ["CellCheck", "ClaimCheck", "CurveCheck", "UnacceptedError"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from pytest_occlusion.hooks.options import settings_of
 
 if TYPE_CHECKING:
     from pytest_occlusion.reporting.record import Record
+    from pytest_occlusion.suite.settings import Settings
 
 MISSING = "occlusion: missing"
 """Begins the reason of a test that is skipped for want of a checkpoint or corpus."""
@@ -27,31 +27,25 @@ measured, and what of it syrupy was told to store."""
 
 
 class Collector:
-    """Gathers what tests send, in the process that reports.
-
-    Attributes:
-        config: pytest's.
-        records: Measured cells.
-        claims: Claims that were judged.
-        maps: Maps that were measured.
-        cells: Ids of cells whose tests were run or skipped.
-        judged: Those of them that a test passed or failed on.
-        stores: What was to be stored, and where.
-        unwritten: Ids of cells that were not stored all the same.
-        untimed: Tests that took no timing, by the reason.
-    """
+    """Gathers what tests send, in the process that reports."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Start with nothing."""
         self.config = config
-        self.records: list[Record] = []
+        self.module: Path | None = None  # one of those whose tests are ours
+        self.records: list[Record] = []  # measured cells
         self.claims: list[Record] = []
         self.maps: list[Record] = []
-        self.cells: set[str] = set()
-        self.judged: set[str] = set()
-        self.stores: list[Record] = []
-        self.unwritten: list[str] = []
-        self.untimed: dict[str, set[str]] = {}
+        self.cells: set[str] = set()  # ids of cells whose tests were run or skipped
+        self.judged: set[str] = set()  # those of them that a test passed or failed on
+        self.stores: list[Record] = []  # what was to be stored, and where
+        self.unwritten: list[str] = []  # ids of cells that were not stored all the same
+        self.untimed: dict[str, set[str]] = {}  # tests that took no timing, by the reason
+
+    @property
+    def settings(self) -> Settings:
+        """The run's; a controller of workers may learn only here which module they are for."""
+        return settings_of(self.config, self.module)
 
     def results(self) -> Record | None:
         """The results document, once there is anything to say."""
@@ -59,18 +53,13 @@ class Collector:
             return None
         from pytest_occlusion.reporting.record import document
 
-        settings = settings_of(self.config)
-        return document(
-            self.records,
-            self.claims,
-            self.maps,
-            suite=settings.suite,
-            protocol=settings.protocol(),
-        )
+        measured = self.records, self.claims, self.maps
+        settings = self.settings
+        return document(*measured, suite=settings.suite, protocol=settings.protocol())
 
     def notes(self) -> list[str]:
         """What is worth saying once, besides the numbers."""
-        settings = settings_of(self.config)
+        settings = self.settings
         notes = [note for record in self.records for note in record["damaged"]]
         if lacking := len(self.cells - self.judged):
             notes.append(
@@ -86,9 +75,8 @@ class Collector:
             notes.append("no map: no test that asks for occlusion_map was run, or none passed")
         return [*dict.fromkeys(notes), *self._untimed()]
 
-    def _untimed(self) -> Iterator[str]:
-        for reason, tests in self.untimed.items():
-            yield f"{len(tests)} timings were not taken: {reason}"
+    def _untimed(self) -> list[str]:
+        return [f"{len(t)} timings were not taken: {reason}" for reason, t in self.untimed.items()]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -97,9 +85,9 @@ class Collector:
         Taken off it: other readers (JUnit XML) would write whole records as text.
         """
         own: dict[str, Any] = {name: value for name, value in report.user_properties if name in OWN}
-        report.user_properties = [
-            (name, value) for name, value in report.user_properties if name not in OWN
-        ]
+        report.user_properties = [one for one in report.user_properties if one[0] not in OWN]
+        if own:
+            self.module = self.config.rootpath / report.nodeid.partition("::")[0]
         if report.skipped and isinstance(report.longrepr, tuple):
             _, marked, reason = report.longrepr[2].partition(UNTIMED)
             if marked:
@@ -126,7 +114,7 @@ class Collector:
         if results := self.results():
             from pytest_occlusion.reporting.files import write_results
 
-            write_results(settings_of(self.config).outputs, results)
+            write_results(self.settings.outputs, results)
 
     def _check_stored(self) -> None:
         """Look whether what was to be stored was: a worker that dies at the end fails no test."""
@@ -145,41 +133,30 @@ class Collector:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the degradation, and what regressed last."""
-        results = self.results()
-        if not results:
-            if said := list(self._without_cells()):
-                terminalreporter.section("occlusion")
-                for text, markup in said:
-                    terminalreporter.write_line(text, **markup)
-            return
-        from pytest_occlusion.reporting.terminal import summary
+        if lines := self._lines(terminalreporter._tw):
+            terminalreporter.section("occlusion")
+            for text, markup in lines:
+                terminalreporter.write_line(text, **markup)
 
-        encoding = getattr(terminalreporter._tw._file, "encoding", None) or "ascii"
-        lines = summary(
-            results,
-            width=terminalreporter._tw.fullwidth,
-            unicode=encoding.lower().startswith("utf"),
-            notes=self.notes(),
-            unwritten=self.unwritten,
-        )
-        terminalreporter.section("occlusion")
-        for line in lines:
-            terminalreporter.write_line(line.text, **dict(line.markup or {}))
+    def _lines(self, writer: Any) -> list[tuple[str, dict[str, bool]]]:
+        if results := self.results():
+            from pytest_occlusion.reporting.terminal import summary
 
-    def _without_cells(self) -> Iterator[tuple[str, dict[str, bool]]]:
-        """What there is to say of a run that measured no cell."""
+            encoding = getattr(writer._file, "encoding", None) or "ascii"
+            lines = summary(
+                results,
+                width=writer.fullwidth,
+                unicode=encoding.lower().startswith("utf"),
+                notes=self.notes(),
+                unwritten=self.unwritten,
+            )
+            return [(line.text, dict(line.markup or {})) for line in lines]
+        untimed = [(note, {"yellow": True}) for note in self._untimed()]
         if self.cells:
-            yield (
-                f"no cell was executed: {len(self.cells)} were skipped, or failed before they were "
-                "measured",
-                {"red": True},
-            )
-        elif self.maps or self.claims:
+            many = f"{len(self.cells)} were skipped, or failed before they were measured"
+            return [(f"no cell was executed: {many}", {"red": True}), *untimed]
+        if self.maps or self.claims:
             what = "maps were measured" if self.maps else "claims were judged"
-            yield (
-                f"{what}, but no cell: result files and summary need cells too, which the store "
-                "makes quick",
-                {"yellow": True},
-            )
-        for note in self._untimed():
-            yield note, {"yellow": True}
+            needed = "result files and summary need cells too, which the store makes quick"
+            return [(f"{what}, but no cell: {needed}", {"yellow": True}), *untimed]
+        return untimed

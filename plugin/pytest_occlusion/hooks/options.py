@@ -1,90 +1,66 @@
-"""Options: what the command line offers, and the settings that a run is given by it."""
+"""Options: what the command line offers, and the settings that a run is given by it.
+
+Read at the start of every run of pytest: it imports the light table of settings and nothing else.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_occlusion.suite.table import SETTINGS, parse_list
+
 if TYPE_CHECKING:
     from pytest_occlusion.suite.settings import Settings
 
 SETTINGS_KEY: pytest.StashKey[Settings] = pytest.StashKey()
-
-# (setting, type of a comma-separated list's items or None, help)
-SETTING_OPTIONS: tuple[tuple[str, type | None, str], ...] = (
-    ("ratios", float, "blocked shares in [0, 1), e.g. 0,0.25,0.5"),
-    ("ks", int, "list lengths of Recall@k, e.g. 5,10"),
-    ("severities", int, "of corruptions, 0 to 5, e.g. 0,3,5"),
-    (
-        "occluders",
-        str,
-        "block, patches, pixels, center, border; or corruptions: gaussian-noise, blur, "
-        "motion-blur, jpeg, contrast, brightness, down-sampling, rotation",
-    ),
-    ("fill", None, "black, white, mean or noise"),
-    ("seed", int, "mask seed; several are pooled, e.g. 0,1,2"),
-    ("corpus", None, "embedded, open-i[:ROOT], manifest:FILE, mimic-cxr:ROOT"),
-    ("candidates", None, "texts (distinct reports) or studies"),
-    ("text-rule", None, "findings+impression, longest, impression, findings or full"),
-    ("direction", None, "image-to-text or both"),
-    ("tolerance", None, "queries of a cell that may change, or a share of them below 1"),
-    ("fail-on", None, "any, regression or significant-regression"),
-    ("device", None, "auto, cpu, cuda or cuda:N"),
-    ("precision", None, "fp32, bf16 or fp16"),
-    ("batch-size", None, "radiographs per forward pass"),
-    (
-        "map",
-        None,
-        "slide a tile over N x N places: where does retrieval suffer? costs N^2 passes",
-    ),
-    ("map-ratios", float, "further tile sizes for the worst placement: blocked shares, or all"),
-)
+PROJECT_KEY: pytest.StashKey[tuple[Path | None, bool]] = pytest.StashKey()
+"""Folder whose ``pyproject.toml`` configures the run, and whether a test module has agreed."""
 
 OUTPUTS = ("json", "csv", "markdown", "html")
 """Kinds of result files, as their options are called."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "suite": {
+        "metavar": "NAME|FILE",
+        "help": "suite to run: a .toml file, or one by name (default: pyproject.toml, or embedded)",
+    },
+    "models": {"metavar": "LIST", "help": "only these models of the suite"},
+    **{name: {"metavar": "VALUE", "help": s.help} for name, s in SETTINGS.items() if s.help},
+    "store": {"metavar": "DIR", "help": "where embeddings and ranks are kept between runs"},
+    "no-store": {"action": "store_true", "help": "keep nothing, read nothing stored"},
+    "allow-missing": {
+        "action": "store_true",
+        "help": "skip models and corpora that are not on this machine instead of failing",
+    },
+    "calibrate": {
+        "metavar": "N",
+        "type": int,
+        "default": 0,
+        "help": "with --snapshot-update: repeat N times and store how far each cell moves by "
+        "itself",
+    },
+    "show-queries": {
+        "action": "store_true",
+        "help": "name the radiographs that flipped; what they are called may identify patients",
+    },
+    **{name: {"metavar": "PATH", "help": f"write results as {name}"} for name in OUTPUTS},
+}
+"""Options by their names after ``--occlusion-``."""
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Add the group ``occlusion``."""
     group = parser.getgroup("occlusion", "report retrieval from occluded radiographs")
-    group.addoption(
-        "--occlusion-suite",
-        metavar="NAME|FILE",
-        help="suite to run: a .toml file, or one by name (default: pyproject.toml, or embedded)",
-    )
-    group.addoption("--occlusion-models", metavar="LIST", help="only these models of the suite")
-    for name, _, text in SETTING_OPTIONS:
-        group.addoption(f"--occlusion-{name}", metavar="VALUE", help=text)
-    group.addoption(
-        "--occlusion-store", metavar="DIR", help="where embeddings and ranks are kept between runs"
-    )
-    group.addoption(
-        "--occlusion-no-store", action="store_true", help="keep nothing, read nothing stored"
-    )
-    group.addoption(
-        "--occlusion-allow-missing",
-        action="store_true",
-        help="skip models and corpora that are not on this machine instead of failing",
-    )
-    group.addoption(
-        "--occlusion-calibrate",
-        metavar="N",
-        type=int,
-        default=0,
-        help="with --snapshot-update: repeat N times and store how far each cell moves by itself",
-    )
-    group.addoption(
-        "--occlusion-show-queries",
-        action="store_true",
-        help="name the radiographs that flipped; what they are called may identify patients",
-    )
-    for name in OUTPUTS:
-        group.addoption(f"--occlusion-{name}", metavar="PATH", help=f"write results as {name}")
+    for name, given in OPTIONS.items():
+        group.addoption(f"--occlusion-{name}", **given)
 
 
 def option(config: pytest.Config, name: str) -> Any:
@@ -102,44 +78,91 @@ def is_updating(config: pytest.Config) -> bool:
     return bool(config.getoption("update_snapshots", False))
 
 
-def settings_of(config: pytest.Config) -> Settings:
+def in_use(config: pytest.Config) -> bool:
+    """Whether this run asks for occlusion at all; other projects must notice nothing of us."""
+    return any(option(config, name) for name in OPTIONS) or bool(_projects(config))
+
+
+def _projects(config: pytest.Config, places: Iterable[Path] | None = None) -> list[Path]:
+    """Folders whose ``pyproject.toml`` configures us, each the nearest above one of the places.
+
+    Without places, above what pytest was told to collect.
+    """
+    root, start = config.rootpath, config.invocation_params.dir
+    if places is None:
+        given = (os.path.normpath(start / arg.partition("::")[0]) for arg in config.args)
+        places = dict.fromkeys(map(Path, given))
+    configures = functools.cache(_configures)
+    found: dict[Path, None] = {}
+    for place in places:
+        above = (place, *place.parents)
+        inside = [one for one in above if one.is_relative_to(root) or one.is_relative_to(start)]
+        found |= dict.fromkeys(list(filter(configures, (*inside, root)))[:1])
+    return list(found)
+
+
+def _configures(folder: Path) -> bool:
+    # Looked for as bytes: other projects' runs should not even import our settings.
+    with contextlib.suppress(OSError, ValueError):
+        return b"tool.occlusion" in (folder / "pyproject.toml").read_bytes()
+    return False
+
+
+def settings_of(config: pytest.Config, module: Path | None = None) -> Settings:
     """The settings of this run, read at first use.
+
+    Args:
+        config: pytest's.
+        module: The test module that asks: what configures it has to configure the run.
 
     Raises:
         OcclusionError: The suite or the command line is at fault.
     """
-    if SETTINGS_KEY not in config.stash:
-        from pytest_occlusion.engine.store import default_root
-        from pytest_occlusion.suite.merge import build_settings, parse_list
-        from pytest_occlusion.suite.suites import find_suite
-
-        models = option(config, "models")
-        store = option(config, "store")
-        settings = build_settings(
-            find_suite(option(config, "suite"), config.rootpath),
-            command_line=_given(config),
-            selected=parse_list(models, str) if models else None,
-            store=None
-            if option(config, "no-store")
-            else Path(store).expanduser().absolute()
-            if store
-            else default_root(),
-            outputs={
-                name: Path(path).expanduser().absolute()
-                for name in OUTPUTS
-                if (path := option(config, name))
-            },
-            allow_missing=bool(option(config, "allow-missing")),
-        )
-        config.stash[SETTINGS_KEY] = replace(
-            settings,
-            calibrate=_calibrate(config),
-            show_queries=bool(option(config, "show-queries")),
-        )
-    return config.stash[SETTINGS_KEY]
+    stash = config.stash
+    if module is not None or PROJECT_KEY not in stash:
+        near = _projects(config, None if module is None else [module.parent])
+        found = near[0] if near else None
+        used, agreed = stash.get(PROJECT_KEY, (None, False))
+        if option(config, "suite") is None:
+            rivals = {used, found, *near} if used or agreed else {found, *near}
+            if len(rivals) > 1:
+                _refuse(config, rivals)
+            if found != used and SETTINGS_KEY in stash:  # until now nothing configured the run
+                del stash[SETTINGS_KEY]
+        told = "occlusion_args" in getattr(config, "workerinput", {})  # xdist's controller is sure
+        stash[PROJECT_KEY] = found, told or module is not None
+    if SETTINGS_KEY not in stash:
+        stash[SETTINGS_KEY] = _settings(config)
+    return stash[SETTINGS_KEY]
 
 
-def _calibrate(config: pytest.Config) -> int:
+def _refuse(config: pytest.Config, projects: Iterable[Path | None]) -> None:
+    from pytest_occlusion.errors import OcclusionError
+
+    none = f"nothing (no [tool.occlusion] up to {config.rootpath}: the embedded suite)"
+    said = sorted(str(folder / "pyproject.toml") if folder else none for folder in projects)
+    raise OcclusionError(
+        f"tests of this run are configured by {' and by '.join(said)}",
+        remedy="start pytest with the tests of one of them, as in: pytest FOLDER, or name the "
+        "suite of all with --occlusion-suite",
+    )
+
+
+def _settings(config: pytest.Config) -> Settings:
+    from pytest_occlusion.engine.store import default_root
+    from pytest_occlusion.suite.merge import build_settings
+    from pytest_occlusion.suite.suites import find_suite
+
+    suite, models, store = (option(config, name) for name in ("suite", "models", "store"))
+    given = {name: option(config, name) for name in SETTINGS if name in OPTIONS}
+    folder, _ = config.stash[PROJECT_KEY]
+    settings = build_settings(
+        find_suite(suite, config.rootpath if suite else folder or config.rootpath),
+        command_line={
+            name: SETTINGS[name].parse(text) for name, text in given.items() if text is not None
+        },
+        selected=parse_list(models, str) if models else None,
+    )
     runs = int(option(config, "calibrate"))
     if runs and not is_updating(config):
         raise pytest.UsageError(
@@ -149,45 +172,26 @@ def _calibrate(config: pytest.Config) -> int:
         raise pytest.UsageError(
             f"--occlusion-calibrate {runs}: a spread needs 2 runs or more\n  -> 6 is a good start"
         )
-    return runs
-
-
-def _given(config: pytest.Config) -> dict[str, Any]:
-    from pytest_occlusion.suite.merge import parse_list
-
-    given: dict[str, Any] = {}
-    for name, kind, _ in SETTING_OPTIONS:
-        text = option(config, name)
-        if text is None:
-            continue
-        if kind is not None:
-            given[name] = parse_list(text, kind)
-        elif name in ("tolerance", "batch-size", "map"):
-            value = parse_list(text, int)[0]
-            given[name] = parse_list(text, float)[0] if isinstance(value, str) else value
-        else:
-            given[name] = text
-    return given
-
-
-def in_use(config: pytest.Config) -> bool:
-    """Whether this run asks for occlusion at all; other projects must notice nothing of us."""
-    asked = ("suite", "models", "store", "no-store", "allow-missing", *OUTPUTS)
-    if any(option(config, name) for name in (*asked, *(name for name, _, _ in SETTING_OPTIONS))):
-        return True
-    # Looked for as bytes: other projects' runs should not even import our settings.
-    table = config.rootpath / "pyproject.toml"
-    return table.is_file() and b"tool.occlusion" in table.read_bytes()
+    kept = Path(store).expanduser().absolute() if store else default_root()
+    files = {name: path for name in OUTPUTS if (path := option(config, name))}
+    return replace(
+        settings,
+        store=None if option(config, "no-store") else kept,
+        outputs={name: Path(path).expanduser().absolute() for name, path in files.items()},
+        allow_missing=option(config, "allow-missing"),
+        calibrate=runs,
+        show_queries=option(config, "show-queries"),
+    )
 
 
 @contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """Turn our errors into pytest's usage errors: a message and exit status 4, no traceback."""
+def explained(become: Callable[[str], BaseException]) -> Iterator[None]:
+    """Turn our errors into one of pytest's that shows the message without a traceback."""
     try:
         yield
     except Exception as fault:
-        from pytest_occlusion.errors import OcclusionError
+        from pytest_occlusion.errors import OcclusionError, UnacceptedError
 
-        if isinstance(fault, OcclusionError):
-            raise pytest.UsageError(str(fault)) from None
+        if isinstance(fault, OcclusionError | UnacceptedError):
+            raise become(str(fault)) from None
         raise

@@ -7,7 +7,6 @@ are silently ignored (xdist issue 1386): the group is written where pytest no lo
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,28 +77,24 @@ class XdistHooks:
             return
         self.checked = True
         from pytest_occlusion.engine.session import Session
-
-        bracket = {nodeid: nodeid.rpartition("[")[2].rstrip("]") for nodeid in ids if "[" in nodeid}
-        model_of = {cell.id: cell.model for cell in cells(self.settings.grid)}
-        held = [nodeid for nodeid, inside in bracket.items() if inside in model_of]
-        models = {model_of[bracket[nodeid]] for nodeid in held}
-        if self.settings.map_grid:
-            models |= set(bracket.values()) & set(self.settings.grid.models)
-        if models:
-            try:
-                Session(self.settings).preflight(sorted(models))
-                if is_updating(node.config):
-                    self._check_folders(node.config.rootpath, held)
-            except OcclusionError as fault:
-                _expect_no_worker_reports(node.config)
-                pytest.exit(str(fault), returncode=pytest.ExitCode.USAGE_ERROR)
-
-    def _check_folders(self, root: Path, nodeids: list[str]) -> None:
-        """Look whether an update can store what it will measure."""
         from pytest_occlusion.gate.snapshots import check_folder
 
-        for folder in {(root / nodeid.partition("::")[0]).parent for nodeid in nodeids}:
-            check_folder(folder, self.settings.suite)
+        inside = {nodeid: nodeid.rpartition("[")[2].rstrip("]") for nodeid in ids if "[" in nodeid}
+        model_of = {cell.id: cell.model for cell in cells(self.settings.grid)}
+        held = [nodeid for nodeid, name in inside.items() if name in model_of]
+        models = {model_of[inside[nodeid]] for nodeid in held}
+        if self.settings.map_grid:
+            models |= set(inside.values()) & set(self.settings.grid.models)
+        root = node.config.rootpath
+        try:
+            if models:
+                Session(self.settings).preflight(sorted(models))
+            if is_updating(node.config):
+                for folder in {(root / nodeid.partition("::")[0]).parent for nodeid in held}:
+                    check_folder(folder, self.settings.suite)
+        except OcclusionError as fault:
+            _expect_no_worker_reports(node.config)
+            pytest.exit(str(fault), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 def _expect_no_worker_reports(config: pytest.Config) -> None:

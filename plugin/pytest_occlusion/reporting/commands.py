@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.suite.validation import SETTINGS
+from pytest_occlusion.suite.table import SETTINGS, parse_list
 
 if TYPE_CHECKING:
     from pytest_occlusion.suite.settings import Settings
@@ -24,29 +26,50 @@ def inspect(options: argparse.Namespace) -> int:
 
 
 def corpus(options: argparse.Namespace) -> int:
-    """Count a corpus step by step."""
+    """Count a corpus step by step; with a suite, also the texts that its tokenizers truncate."""
     from pytest_occlusion.corpora import load_corpus
     from pytest_occlusion.corpora.summary import summary_lines, task_of
     from pytest_occlusion.engine.store import Store, default_root
+    from pytest_occlusion.suite.suites import DEFAULT
 
-    suite = _suite_of_corpus(options)
-    rule = suite.text_rule if suite else options.text_rule or SETTINGS["text-rule"].default
-    candidates = suite.candidates if suite else options.candidates or SETTINGS["candidates"].default
+    if options.suite is None and options.models:
+        raise OcclusionError("--models without --suite", remedy="name the suite of the models")
+    if options.suite is None and options.spec is None:
+        raise OcclusionError(
+            "neither a corpus nor a suite is named",
+            remedy="for example corpus manifest:reports.csv, or corpus --suite paper",
+        )
+    settings = _settings(
+        options.suite or DEFAULT,
+        options.models and parse_list(options.models, str),
+        {
+            "corpus": options.spec,
+            "split": options.split,
+            "text-rule": options.text_rule,
+            "candidates": options.candidates,
+        },
+    )
+    if options.suite and settings.corpus_missing:
+        names = ", ".join(f"${name}" for name in settings.corpus_missing)
+        raise OcclusionError(
+            f"the suite's corpus needs the environment variable {names}, which is not set",
+            remedy="export it, or name another corpus: corpus SPEC --suite SUITE",
+        )
+    rule, candidates = settings.text_rule, settings.candidates
     corpus = load_corpus(
-        suite.corpus if suite else options.spec,
-        base=suite.base if suite else None,
-        split=suite.split if suite else options.split or "",
+        settings.corpus,
+        base=settings.base,
+        split=settings.split,
         memory=Store(default_root()),
         contents=options.fingerprint,
         say=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
     )
     for line in summary_lines(corpus, text_rule=rule, candidates=candidates):
         print(line)  # noqa: T201
-    task = task_of(corpus, rule, candidates)
-    if suite and task:
+    if options.suite and (task := task_of(corpus, rule, candidates)):
         from pytest_occlusion.engine.truncation import count_truncated, truncation_lines
 
-        models = [suite.model(name) for name in suite.grid.models]
+        models = [settings.model(name) for name in settings.grid.models]
         print()  # noqa: T201
         for line in truncation_lines(count_truncated(task.texts, models)):
             print(line, flush=True)  # noqa: T201
@@ -55,38 +78,20 @@ def corpus(options: argparse.Namespace) -> int:
     return 0
 
 
-def _suite_of_corpus(options: argparse.Namespace) -> Settings | None:
-    """The suite whose texts are counted, with what the command line gives in place of its own."""
-    from pytest_occlusion.suite.merge import build_settings, parse_list
+def _settings(
+    suite: str | None, models: list[str] | None, given: Mapping[str, str | None]
+) -> Settings:
+    """A suite, with what the command line gives in place of its own."""
+    from pytest_occlusion.suite.merge import build_settings
     from pytest_occlusion.suite.suites import find_suite
 
-    if options.suite is None:
-        if options.models:
-            raise OcclusionError("--models without --suite", remedy="name the suite of the models")
-        if options.spec is None:
-            raise OcclusionError(
-                "neither a corpus nor a suite is named",
-                remedy="for example corpus manifest:reports.csv, or corpus --suite paper",
-            )
-        return None
-    given = {
-        "corpus": options.spec,
-        "split": options.split,
-        "text-rule": options.text_rule,
-        "candidates": options.candidates,
-    }
-    suite = build_settings(
-        find_suite(options.suite, Path.cwd()),
-        command_line={name: value for name, value in given.items() if value is not None},
-        selected=parse_list(options.models, str) if options.models else None,
+    return build_settings(
+        find_suite(suite, Path.cwd()),
+        command_line={
+            name: SETTINGS[name].parse(text) for name, text in given.items() if text is not None
+        },
+        selected=models or None,
     )
-    if suite.corpus_missing:
-        names = ", ".join(f"${name}" for name in suite.corpus_missing)
-        raise OcclusionError(
-            f"the suite's corpus needs the environment variable {names}, which is not set",
-            remedy="export it, or name another corpus: corpus SPEC --suite SUITE",
-        )
-    return suite
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -168,20 +173,13 @@ def gallery(options: argparse.Namespace) -> int:
     from pytest_occlusion.engine.store import default_root
     from pytest_occlusion.reporting.gallery import chosen_rows
     from pytest_occlusion.reporting.gallery import gallery as contact_sheet
-    from pytest_occlusion.suite.merge import build_settings, parse_list
-    from pytest_occlusion.suite.suites import find_suite
 
-    given: dict[str, object] = {"corpus": options.corpus} if options.corpus else {}
-    if options.occluders:
-        given["occluders"] = parse_list(options.occluders, str)
-    if options.ratios:
-        given["ratios"] = parse_list(options.ratios, float)
-    settings = build_settings(
-        find_suite(options.suite, Path.cwd()),
-        command_line=given,
-        selected=[options.model] if options.model else None,
-        store=default_root(),
+    settings = _settings(
+        options.suite,
+        options.model and [options.model],
+        {"corpus": options.corpus, "occluders": options.occluders, "ratios": options.ratios},
     )
+    settings = replace(settings, store=default_root())
     session = Session(settings, say=lambda line: None)
     rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
     picture = BytesIO()

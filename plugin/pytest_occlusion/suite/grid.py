@@ -31,16 +31,13 @@ class Curve:
 
     @property
     def id(self) -> str:
-        """Id of parametrized tests, e.g. ``clip-block``; reverse curves end in ``-t2i``."""
+        """Id of tests, e.g. ``clip-block``; reverse curves end in ``-t2i``."""
         return f"{self.model}-{self.occluder}{_suffix(self.direction)}"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One (model, direction, occluder, ratio, k).
-
-    For a corruption ``ratio`` is its severity over 5.
-    """
+    """One (model, direction, occluder, ratio, k); of a corruption the ratio is severity over 5."""
 
     model: str
     direction: str
@@ -50,10 +47,9 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Id of parametrized tests and snapshots, e.g. ``clip-block-r49-k005``.
+        """Id of tests and snapshots, e.g. ``clip-block-r49-k005``, ``clip-blur-s3-k005``.
 
-        A corruption has its severity in it: ``clip-blur-s3-k005``. No dots: syrupy splits names
-        there.
+        No dots: syrupy splits names there.
         """
         suffix = _suffix(self.direction)
         return f"{self.model}-{self.occluder}-{self.tag}-k{self.k:03d}{suffix}"
@@ -87,12 +83,7 @@ def cells(grid: Grid) -> list[Cell]:
 
 def curves(grid: Grid) -> list[Curve]:
     """All curves, in the order of their cells."""
-    return [
-        Curve(model, direction, occluder)
-        for model in grid.models
-        for direction in grid.directions
-        for occluder in grid.occluders
-    ]
+    return list(dict.fromkeys(cell.curve for cell in cells(grid)))
 
 
 def focus_k(ks: Sequence[int]) -> int:
@@ -103,8 +94,7 @@ def focus_k(ks: Sequence[int]) -> int:
 def takes_whole_models(grid: Grid, workers: int) -> bool:
     """Whether a worker takes whole models, or one (model, ratio) at a time.
 
-    One pass over the radiographs serves all ratios, so whole models are cheaper; but with more
-    workers than models some would idle.
+    One pass serves all ratios, so whole models are cheaper; but some workers might idle.
     """
     return workers <= len(grid.models)
 
@@ -112,26 +102,15 @@ def takes_whole_models(grid: Grid, workers: int) -> bool:
 def scope_of(nodeid: str, grid: Grid, workers: int) -> str:
     """The unit of work that a test belongs to: tests of one scope run on one worker.
 
-    Args:
-        nodeid: Any test's id.
-        grid: The cells of this run.
-        workers: Number of xdist workers.
-
-    Returns:
-        The model, or the model with its ratio; for a test of neither, the id itself.
+    The model, or the model with its ratio; for a test of neither, its own id.
     """
     bracket = re.search(r"\[([^\[\]]+)\]$", nodeid)
-    if bracket is None:
-        return nodeid
-    if bracket[1] in CLAIM_NAMES:
+    name = bracket[1] if bracket else ""
+    if name in CLAIM_NAMES:
         return "occlusion claims"  # they look at the same cells, which one worker looks up once
-    if bracket[1] in grid.models and takes_whole_models(grid, workers):
-        return f"occlusion {bracket[1]}"  # its encoder is open there
+    whole = takes_whole_models(grid, workers)
     for model in sorted(grid.models, key=len, reverse=True):
-        if not bracket[1].startswith(f"{model}-"):
-            continue
-        level = re.search(rf"-({LEVEL})-k\d+(?:-t2i)?$", bracket[1])
-        if level is None or takes_whole_models(grid, workers):
-            return f"occlusion {model}"
-        return f"occlusion {model} {level[1]}"
+        if name.startswith(f"{model}-") or (name == model and whole):  # its encoder is open there
+            level = None if whole else re.search(rf"-({LEVEL})-k\d+(?:-t2i)?$", name)
+            return f"occlusion {model} {level[1]}" if level else f"occlusion {model}"
     return nodeid

@@ -8,28 +8,95 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_occlusion.encoders import family_names
 from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.suite import table
 from pytest_occlusion.suite.settings import (
     CLAIM_NAMES,
-    DIRECTIONS,
     OUTCOMES,
-    PRECISIONS,
     ROLES,
     Grid,
     ModelSettings,
     Settings,
+    attribute,
 )
 from pytest_occlusion.suite.suites import Suite
-from pytest_occlusion.suite.validation import SETTINGS, check_tolerance
+from pytest_occlusion.suite.table import SETTINGS, Check
 
-MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_+-]*", re.IGNORECASE)
+NAME = re.compile(r"[a-z0-9][a-z0-9_+-]*", re.IGNORECASE)
+"""What suites and models may be called: their names stand in ids and are names of files."""
 
-MODEL_KEYS = ("family", "checkpoint", "tokenizer", "precision", "tolerance", "role")
+MODEL_KEYS: dict[str, Check] = {
+    "family": table.one_of(family_names),
+    "checkpoint": table.check_text,
+    "tokenizer": table.check_text,
+    "precision": table.one_of(lambda: table.PRECISIONS),
+    "tolerance": table.check_tolerance,
+    "role": table.one_of(lambda: ("", *ROLES)),
+}
+"""Settings of a model; whatever else its table holds is an option of the family."""
+
+SUITE_KEYS: dict[str, Check] = {
+    **{name: setting.check for name, setting in SETTINGS.items()},
+    "suite": table.needs(
+        "a name of letters, digits, - and _ is needed",
+        lambda name: isinstance(name, str) and NAME.fullmatch(name),
+    ),
+    **dict.fromkeys(("tolerances", "claims"), table.check_table),
+    "models": lambda models: None,  # see below: each fault is told with its model
+}
+"""What a suite may hold."""
+
+IN_GRID = ("direction", "occluders", "ratios", "ks", "severities")
+"""Settings that say which cells there are."""
+
+
+def build_settings(
+    suite: Suite, *, command_line: Mapping[str, Any], selected: Sequence[str] | None = None
+) -> Settings:
+    """Merge and check.
+
+    Args:
+        suite: As it was found.
+        command_line: Setting -> value for what the command line gave, parsed but unchecked.
+        selected: Models named on the command line; ``None`` means all.
+
+    Raises:
+        OcclusionError: All faults of the suite and the command line, listed.
+    """
+    faults: list[str] = []
+    origin = suite.origin
+    empty: dict[str, Any] = {"suite": "", "claims": {}, "tolerances": {}}
+    given = {**empty, **_hyphened(suite.table, origin, faults)}
+    if type(given.get("seed")) is int:
+        given["seed"] = [given["seed"]]
+    faults += _unknown("setting", given, SUITE_KEYS, origin)
+    faults += _wrong(given, SUITE_KEYS, f"{origin}: ")
+    faults += _wrong(command_line, SUITE_KEYS, "--occlusion-")
+    if isinstance(patterns := given["tolerances"], dict):
+        checks = dict.fromkeys(patterns, table.check_tolerance)
+        faults += _wrong(patterns, checks, f"{origin}: tolerances.")
+    if isinstance(claims := given["claims"], dict):
+        checks = dict.fromkeys(claims, table.one_of(lambda: OUTCOMES))
+        faults += _unknown("claim", claims, CLAIM_NAMES, origin)
+        faults += _wrong(claims, checks, f"{origin}: claims.")
+    models = _models(given.get("models"), origin, suite.base, faults)
+    there = [model.name for model in models]
+    if unknown := [one for one in selected or () if one not in there]:
+        faults.append(
+            f"--occlusion-models: unknown model {', '.join(unknown)}; the suite {given['suite']!r} "
+            f"has {', '.join(there) or 'none'}"
+        )
+    if faults:
+        raise OcclusionError(
+            f"the suite cannot be run as given:\n{listed(faults)}",
+            remedy="correct the file or the command line; nothing was run",
+        )
+    return _merge(suite, given, command_line, models, selected)
 
 
 def _hyphened(table: Mapping[str, Any], label: str, faults: list[str]) -> dict[str, Any]:
@@ -40,123 +107,36 @@ def _hyphened(table: Mapping[str, Any], label: str, faults: list[str]) -> dict[s
     return dict(zip(names, table.values(), strict=True))
 
 
-def build_settings(
-    suite: Suite,
-    *,
-    command_line: Mapping[str, Any],
-    selected: Sequence[str] | None = None,
-    store: Path | None = None,
-    outputs: Mapping[str, Path] | None = None,
-    allow_missing: bool = False,
-) -> Settings:
-    """Merge and check.
-
-    Args:
-        suite: As it was found.
-        command_line: Setting -> value for what the command line gave, parsed but unchecked.
-        selected: Models named on the command line; ``None`` means all.
-        store: Folder of the store, or ``None``.
-        outputs: Kind -> file to write.
-        allow_missing: Whether missing checkpoints and corpora are skipped instead of refused.
-
-    Raises:
-        OcclusionError: All faults of the suite and the command line, listed.
-    """
-    faults: list[str] = []
-    origin, base = suite.origin, suite.base
-    given = _hyphened(suite.table, origin, faults)
-    if isinstance(given.get("seed"), int) and not isinstance(given.get("seed"), bool):
-        given["seed"] = [given["seed"]]
-    known = {*SETTINGS, "suite", "models", "tolerances", "claims"}
-    faults += [f"{origin}: unknown setting {name!r}" for name in given if name not in known]
-    for name, setting in SETTINGS.items():
-        for source, values in ((origin, given), ("command line", command_line)):
-            if name in values and (wrong := setting.check(values[name])):
-                label = f"--occlusion-{name}" if source == "command line" else f"{origin}: {name}"
-                faults.append(f"{label} {wrong}")
-    name = given.get("suite", "")
-    if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
-        faults.append(f"{origin}: suite is {name!r}; a name of letters, digits, - and _ is needed")
-    faults += _tolerance_faults(given.get("tolerances", {}), origin)
-    faults += _claim_faults(given.get("claims", {}), origin)
-    models = _models(given.get("models"), origin, base, faults)
-    unknown = [one for one in selected or () if one not in {model.name for model in models}]
-    if unknown:
-        faults.append(
-            f"--occlusion-models: unknown model {', '.join(unknown)}; the suite {name!r} has "
-            f"{', '.join(model.name for model in models) or 'none'}"
-        )
-    if faults:
-        raise OcclusionError(
-            f"the suite cannot be run as given:\n{listed(faults)}",
-            remedy="correct the file or the command line; nothing was run",
-        )
-    settings = _merge(given, command_line, models, selected, origin, base)
-    return replace(settings, store=store, outputs=dict(outputs or {}), allow_missing=allow_missing)
+def _unknown(what: str, values: Iterable[str], known: Collection[str], origin: str) -> list[str]:
+    said = f"{origin}: unknown {what}"
+    return [f"{said} {name!r}; {table.known(known, name)}" for name in values if name not in known]
 
 
-def _tolerance_faults(table: object, origin: str) -> list[str]:
-    if not isinstance(table, dict):
-        return [f"{origin}: tolerances is not a table of cell patterns"]
-    return [
-        f"{origin}: tolerances.{pattern} {wrong}"
-        for pattern, value in table.items()
-        if (wrong := check_tolerance(value))
-    ]
-
-
-def _claim_faults(table: object, origin: str) -> list[str]:
-    if not isinstance(table, dict):
-        return [f"{origin}: claims is not a table of claims and outcomes"]
-    faults = [
-        f"{origin}: unknown claim {name!r}; known: {', '.join(CLAIM_NAMES)}"
-        for name in table
-        if name not in CLAIM_NAMES
-    ]
-    return faults + [
-        f"{origin}: claims.{name} is {value!r}; known: {', '.join(OUTCOMES)}"
-        for name, value in table.items()
-        if value not in OUTCOMES
-    ]
+def _wrong(values: Mapping[str, Any], checks: Mapping[str, Check], label: str) -> list[str]:
+    found = {name: checks[name](value) for name, value in values.items() if name in checks}
+    return [f"{label}{name} {wrong}" for name, wrong in found.items() if wrong]
 
 
 def _models(
     tables: object, origin: str, base: Path, faults: list[str]
 ) -> tuple[ModelSettings, ...]:
-    from pytest_occlusion.encoders import family_names
-
-    known = family_names()
-
     if not isinstance(tables, dict) or not tables:
         faults.append(f"{origin}: no models; give each a table [models.NAME]")
         return ()
     models = []
     for name, raw in tables.items():
         label = f"{origin}: models.{name}"
-        if not isinstance(raw, dict):
-            faults.append(f"{label} is not a table")
+        if wrong := table.check_table(raw):
+            faults.append(f"{label} {wrong}")
             continue
-        table = _hyphened(raw, label, faults)
-        if not MODEL_NAME.fullmatch(name):
+        own = {"family": None, **_hyphened(raw, label, faults)}
+        if not NAME.fullmatch(name):
             faults.append(f"{label}: a name holds letters, digits, -, + and _ only")
-        family = table.get("family")
-        if not isinstance(family, str) or family not in known:
-            faults.append(f"{label}: family is {family!r}; known: {', '.join(known)}")
-        faults += [
-            f"{label}: {key} is not a text"
-            for key in MODEL_KEYS
-            if key != "tolerance" and key in table and not isinstance(table[key], str)
-        ]
-        if table.get("precision") not in (None, *PRECISIONS):
-            faults.append(f"{label}: precision is {table['precision']!r}")
-        if table.get("role", "") not in ("", *ROLES):
-            faults.append(f"{label}: role is {table['role']!r}; known: {', '.join(ROLES)}")
-        if "tolerance" in table and (wrong := check_tolerance(table["tolerance"])):
-            faults.append(f"{label}: tolerance {wrong}")
+        faults += _wrong(own, MODEL_KEYS, f"{label}: ")
         places: dict[str, str] = {}
         missing: list[str] = []
         for key in ("checkpoint", "tokenizer"):
-            text, unset = _expand(str(table.get(key, "")))
+            text, unset = _expand(str(own.pop(key, "")))
             missing += unset
             try:
                 places[key] = _absolute(text, base) if text else ""
@@ -165,19 +145,9 @@ def _models(
                 faults.append(f"{label}: {key} cannot be a path ({reason})")
         if places.get("checkpoint") == "":
             faults.append(f"{label}: no checkpoint")
-        models.append(
-            ModelSettings(
-                name=name,
-                family=str(family),
-                checkpoint=places.get("checkpoint", ""),
-                tokenizer=places.get("tokenizer") or None,
-                precision=table.get("precision"),
-                tolerance=table.get("tolerance"),
-                options={key: value for key, value in table.items() if key not in MODEL_KEYS},
-                role=str(table.get("role", "")),
-                missing=tuple(missing),
-            )
-        )
+        keys = {key: own.pop(key) for key in MODEL_KEYS if key in own}
+        keys |= {key: place for key, place in places.items() if place}
+        models.append(ModelSettings(name=name, **keys, options=own, missing=tuple(missing)))
     return tuple(models)
 
 
@@ -192,95 +162,61 @@ def _absolute(place: str, base: Path) -> str:
     return str((base / path).resolve()) if looks_like_path else place
 
 
+def _expand(text: str) -> tuple[str, tuple[str, ...]]:
+    """Expand ``$NAME`` and ``${NAME}``; also give the names that are not set."""
+    names = re.findall(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", text)
+    return os.path.expandvars(text), tuple(name for name in names if name not in os.environ)
+
+
 def _merge(
+    suite: Suite,
     given: Mapping[str, Any],
     command_line: Mapping[str, Any],
     models: tuple[ModelSettings, ...],
     selected: Sequence[str] | None,
-    origin: str,
-    base: Path,
 ) -> Settings:
-    from_suite = {name: given.get(name, setting.default) for name, setting in SETTINGS.items()}
-    merged = {**from_suite, **command_line}
-    if _kind(merged["corpus"]) != _kind(from_suite["corpus"]) and "split" not in command_line:
+    of_suite = {name: given.get(name, setting.default) for name, setting in SETTINGS.items()}
+    merged = {**of_suite, **command_line}
+    kinds = {_expand(one["corpus"])[0].partition(":")[0] for one in (merged, of_suite)}
+    if len(kinds) > 1 and "split" not in command_line:
         merged["split"] = ""  # the suite's is a part of the suite's own corpus
     names = tuple(model.name for model in models)
-    suite_grid = Grid(
-        models=names,
-        directions=DIRECTIONS[from_suite["direction"]],
-        occluders=tuple(from_suite["occluders"]),
-        ratios=tuple(sorted(float(ratio) for ratio in from_suite["ratios"])),
-        ks=tuple(sorted(from_suite["ks"])),
-        severities=tuple(sorted(from_suite["severities"])),
-    )
-    grid = Grid(
-        models=tuple(name for name in names if selected is None or name in selected),
-        directions=DIRECTIONS[merged["direction"]],
-        occluders=tuple(merged["occluders"]),
-        ratios=tuple(sorted(float(ratio) for ratio in merged["ratios"])),
-        ks=tuple(sorted(merged["ks"])),
-        severities=tuple(sorted(merged["severities"])),
-    )
-    corpus, missing = _expand(merged["corpus"])
+    grid = _grid([name for name in names if selected is None or name in selected], merged)
+    if merged["map-ratios"] in ("all", ["all"]):
+        merged["map-ratios"] = [ratio for ratio in grid.ratios if ratio]
+    corpus, corpus_missing = _expand(merged["corpus"])
+    plain = {attribute(name): merged[name] for name in SETTINGS if name not in IN_GRID}
+    plain |= {
+        "corpus": corpus,
+        "seeds": tuple(merged["seed"]),
+        "tolerance": float(merged["tolerance"]),
+        "map_ratios": tuple(sorted(map(float, merged["map-ratios"]))),
+    }
     return Settings(
         suite=given["suite"],
-        origin=origin,
+        origin=suite.origin,
+        base=Path.cwd() if "corpus" in command_line else suite.base,
         models=models,
         grid=grid,
-        suite_grid=suite_grid,
-        corpus=corpus,
-        corpus_missing=missing,
-        base=Path.cwd() if "corpus" in command_line else base,
-        split=merged["split"],
-        text_rule=merged["text-rule"],
-        candidates=merged["candidates"],
-        fill=merged["fill"],
-        seeds=tuple(merged["seed"]),
-        tolerance=float(merged["tolerance"]),
-        tolerances=tuple((name, float(v)) for name, v in given.get("tolerances", {}).items()),
-        fail_on=merged["fail-on"],
-        device=merged["device"],
-        precision=merged["precision"],
-        batch_size=merged["batch-size"],
-        store=None,
+        suite_grid=_grid(names, of_suite),
+        corpus_missing=corpus_missing,
+        tolerances=tuple((name, float(v)) for name, v in given["tolerances"].items()),
+        claims=dict(given["claims"]),
         ad_hoc=tuple(
             name
             for name, setting in SETTINGS.items()
-            if setting.protocol and merged[name] != from_suite[name]
+            if setting.protocol and merged[name] != of_suite[name]
         ),
-        allow_missing=False,
-        outputs={},
-        claims=dict(given.get("claims", {})),
-        map_grid=merged["map"],
-        map_ratios=_map_ratios(merged["map-ratios"], grid),
+        **plain,
     )
 
 
-def _kind(corpus: str) -> str:
-    return _expand(corpus)[0].partition(":")[0]
-
-
-def _map_ratios(value: list[Any] | str, grid: Grid) -> tuple[float, ...]:
-    chosen = grid.ratios if value in ("all", ["all"]) else value
-    return tuple(sorted(float(ratio) for ratio in chosen if ratio))
-
-
-def _expand(text: str) -> tuple[str, tuple[str, ...]]:
-    """Expand ``$NAME`` and ``${NAME}``; also give the names that are not set."""
-    missing = tuple(
-        name
-        for name in re.findall(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", text)
-        if name not in os.environ
+def _grid(models: Sequence[str], values: Mapping[str, Any]) -> Grid:
+    return Grid(
+        models=tuple(models),
+        directions=table.DIRECTIONS[values["direction"]],
+        occluders=tuple(values["occluders"]),
+        ratios=tuple(sorted(map(float, values["ratios"]))),
+        ks=tuple(sorted(values["ks"])),
+        severities=tuple(sorted(values["severities"])),
     )
-    return os.path.expandvars(text), missing
-
-
-def parse_list(text: str, kind: type) -> list[Any]:
-    """Parse a comma-separated value; what cannot be parsed stays text for the check to refuse."""
-    items: list[Any] = []
-    for item in text.split(","):
-        try:
-            items.append(kind(item.strip()))
-        except ValueError:
-            items.append(item.strip())
-    return items

@@ -11,84 +11,66 @@ from typing import Any
 
 from pytest_occlusion.corpora.paths import expanded, is_file
 from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.suite.table import known
 
 DEFAULT = "embedded"
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite as it was found.
+    """A suite as it was found."""
 
-    Attributes:
-        table: Its settings, unchecked.
-        origin: What messages call it.
-        base: Folder its relative paths start from.
-    """
-
-    table: Mapping[str, Any]
-    origin: str
-    base: Path
+    table: Mapping[str, Any]  # its settings, unchecked
+    origin: str  # what messages call it
+    base: Path  # folder that its relative paths start from
 
 
 def find_suite(asked: str | None, root: Path) -> Suite:
-    """Find the suite to run.
+    """Find a suite by its ``.toml`` file, or by name in ``benchmarks/suites`` or among our own.
 
-    Args:
-        asked: ``--occlusion-suite``: a ``.toml`` file, or the name of a suite in
-            ``benchmarks/suites/`` or of one that comes with the tool. ``None``: what
-            ``[tool.occlusion]`` in the root's ``pyproject.toml`` says, or the embedded suite.
-        root: pytest's root folder.
+    ``None`` asks for what ``[tool.occlusion]`` in the root's ``pyproject.toml`` says, else for the
+    embedded suite.
 
     Raises:
         OcclusionError: There is no such suite; the known ones are listed.
     """
+    base = Path.cwd()
     if asked is None:
-        table = configured(root)
-        if table is not None and "models" in table:
-            named = {"suite": root.name, **table}
-            return Suite(named, "pyproject.toml [tool.occlusion]", root)
-        asked = str((table or {}).get("suite", DEFAULT))
-        if extra := sorted(set(table or {}) - {"suite"}):
+        table, base = configured(root), root
+        if "models" in table:
+            return Suite({"suite": root.name, **table}, "pyproject.toml [tool.occlusion]", root)
+        asked = str(table.pop("suite", DEFAULT))
+        if table:
             raise OcclusionError(
-                f"pyproject.toml [tool.occlusion] sets {', '.join(extra)} but has no models",
+                f"{root / 'pyproject.toml'} [tool.occlusion] sets {', '.join(sorted(table))} but "
+                "has no models",
                 remedy=f'either define a whole suite there, or only name one: suite = "{asked}"',
             )
     if asked.endswith(".toml"):
-        path = expanded(asked)
-        path = path if path.is_absolute() else Path.cwd() / path
+        path = base / expanded(asked)
         return Suite(read_suite(path), path.name, path.parent)
-    folders = [root / "benchmarks" / "suites", *_built_in()]
+    built_in = importlib.util.find_spec("pytest_occlusion_fixtures")
+    places = built_in.submodule_search_locations if built_in else None
+    folders = [root / "benchmarks" / "suites", *(Path(place) / "suites" for place in places or ())]
     for folder in folders:
         path = folder / f"{asked}.toml"
         if is_file(path):
             return Suite(read_suite(path), path.name, folder)
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
+    names = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
     raise OcclusionError(
-        f"unknown suite {asked!r}",
-        remedy=f"name one of {', '.join(known)}, or a .toml file of your own",
+        f"unknown suite {asked!r}; {known(names, asked)}",
+        remedy=f"name one of them, or a .toml file of your own; looked in {folders[0]}",
     )
 
 
-def configured(root: Path) -> dict[str, Any] | None:
-    """The table ``[tool.occlusion]`` of the root's ``pyproject.toml``, if there is one."""
+def configured(root: Path) -> dict[str, Any]:
+    """What ``[tool.occlusion]`` in a folder's ``pyproject.toml`` says, if anything."""
     path = root / "pyproject.toml"
-    if not path.is_file():
-        return None
-    return read_suite(path, table=("tool", "occlusion")) or None
-
-
-def _built_in() -> list[Path]:
-    spec = importlib.util.find_spec("pytest_occlusion_fixtures")
-    places = spec.submodule_search_locations if spec else None
-    return [Path(place) / "suites" for place in places or ()]
+    return read_suite(path, table=("tool", "occlusion")) if path.is_file() else {}
 
 
 def read_suite(path: Path, *, table: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read a suite's TOML table.
-
-    Args:
-        path: The file.
-        table: Where in the file the suite lies, e.g. ``("tool", "occlusion")``.
+    """Read the TOML of a suite, or of the table of a file that holds one.
 
     Raises:
         OcclusionError: A missing file or one that is not TOML.
