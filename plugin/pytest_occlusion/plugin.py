@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
@@ -89,13 +88,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take progress off the terminal and let go of what is open, however the run ended."""
+    """Let go of what is open, however the run ended."""
     if GATE_KEY in config.stash:
         config.stash[GATE_KEY].session.close()
-    if "pytest_occlusion.hooks.speaking" in sys.modules:  # else nothing was ever shown
-        from pytest_occlusion.hooks.speaking import end
-
-        end(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

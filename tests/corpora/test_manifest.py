@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from PIL import Image
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.manifest import load_manifest
-from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import OcclusionError
 
@@ -589,7 +587,8 @@ def test_a_second_run_reads_no_image(
 
 
 def test_long_reading_says_how_far_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_occlusion.corpora.contents.Progress", partial(Progress, every=0.0))
+    monkeypatch.setattr("pytest_occlusion.corpora.progress.FIRST", 0.0)
+    monkeypatch.setattr("pytest_occlusion.corpora.progress.EVERY", 0.0)
     lines: list[str] = []
     rows = [row("hush-image.png", "hush-study", "hush-report"), row("b.png", "s2")]
     load_corpus(f"manifest:{write_csv(folder, rows)}", say=lines.append)

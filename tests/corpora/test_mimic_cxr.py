@@ -8,7 +8,6 @@ import shutil
 import stat
 import sys
 import zipfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from pytest_occlusion.corpora import Corpus, contents, load_corpus, mimic_cxr
 from pytest_occlusion.corpora.contents import FileState, content_digests
 from pytest_occlusion.corpora.digests import file_digest
 from pytest_occlusion.corpora.images import ImageFault
-from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError
@@ -476,9 +474,8 @@ def test_fresh_files_are_not_remembered(tmp_path: Path) -> None:
 
 
 def test_long_reading_says_how_far_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hasty = partial(Progress, every=0.0)
-    monkeypatch.setattr(contents, "Progress", hasty)
-    monkeypatch.setattr("pytest_occlusion.corpora.mimic_reports.Progress", hasty)
+    monkeypatch.setattr("pytest_occlusion.corpora.progress.FIRST", 0.0)
+    monkeypatch.setattr("pytest_occlusion.corpora.progress.EVERY", 0.0)
     lines: list[str] = []
     load(root, say=lines.append)
     reports = [line for line in lines if " reports (" in line]

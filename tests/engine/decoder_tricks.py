@@ -123,6 +123,18 @@ def slow(log: str, level: int) -> Image.Image:
     return noted(log, level)
 
 
+def vast(log: str, level: int) -> Image.Image:
+    """The same, of a size that few are kept of."""
+    noted(log, level)
+    return Image.new("L", (8192, 4096))
+
+
+def without_torch() -> Image.Image:
+    """One grey level, unless the process holds more than it needs."""
+    assert not {"torch", "transformers", "pytest"} & set(sys.modules)
+    return grey(0)
+
+
 def fatal(log: str) -> Image.Image:
     """The same, and the decoder comes down."""
     noted(log, 0)

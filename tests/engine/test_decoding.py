@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +19,7 @@ from PIL import Image
 
 from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.encoders.base import CanvasRecipe
-from pytest_occlusion.engine import decoding
-from pytest_occlusion.engine.decoder import answered
-from pytest_occlusion.engine.decoding import TOGETHER, WORTHWHILE, Decoders
+from pytest_occlusion.engine.decoding import AHEAD, TOGETHER, WORTHWHILE, Decoders
 from tests.engine import decoder_tricks as tricks
 
 RECIPE = CanvasRecipe("toy", 1, tricks.SIZE, tricks.SIZE, tricks.shown)
@@ -35,8 +32,12 @@ def decoders() -> Iterator[Decoders]:
     made.close()
 
 
+def processes(decoders: Decoders) -> list[BaseProcess]:
+    return [worker.context.process for worker in decoders._workers]
+
+
 def radiograph(number: int, opens: Callable[[], Image.Image]) -> Radiograph:
-    return Radiograph(f"key-{number}", 0, "", f"c{number}", f"row {number}", opens)
+    return Radiograph(f"key-{opens!r}", 0, "", f"c{number}", f"row {number}", opens)
 
 
 def drawn(
@@ -57,9 +58,10 @@ def test_many_are_drawn_in_order(decoders: Decoders) -> None:
 
 
 def test_few_start_one_process(decoders: Decoders) -> None:
-    assert decoders.start(WORTHWHILE) == 1
-    assert decoders.start(100 * WORTHWHILE) == 2
-    assert len(decoders._processes) == 2
+    decoders.start(WORTHWHILE)
+    assert len(processes(decoders)) == 1
+    decoders.start(100 * WORTHWHILE)
+    assert len(processes(decoders)) == 2
 
 
 def test_faults_are_named_by_place_and_reason_alone(decoders: Decoders) -> None:
@@ -92,30 +94,22 @@ def test_an_end_that_no_radiograph_caused_costs_none(decoders: Decoders, tmp_pat
     assert canvases[:, 0, 0, 0].tolist() == [0, 1, 2, 9, 3, 4, 5, 6]
 
 
-LARGE = CanvasRecipe("large", 1, 400, 400, partial(tricks.enlarged, 400, b"x" * 300_000))
-"""Its requests and its canvases are larger than what a pipe holds."""
+def test_an_end_between_two_drawings_costs_none(decoders: Decoders) -> None:
+    assert drawn(decoders, partial(tricks.grey, 1))[1] == []
+    (process,) = processes(decoders)
+    process.kill()
+    canvases, faults = drawn(decoders, *(partial(tricks.grey, n) for n in range(TOGETHER)))
+    assert faults == []
+    assert canvases[:, 0, 0, 0].tolist() == list(range(TOGETHER))
 
 
 def test_large_canvases_and_large_recipes_do_not_wait_for_each_other(decoders: Decoders) -> None:
+    """Requests and canvases are larger than what a pipe holds; so is what is left at a crash."""
+    recipe = CanvasRecipe("large", 1, 400, 400, partial(tricks.enlarged, 400, b"x" * 300_000))
     opens = [partial(tricks.grey, n) for n in range(3 * TOGETHER)]
-    found: list[NDArray[np.uint8]] = []
-    thread = threading.Thread(
-        target=lambda: found.append(drawn(decoders, *opens, recipe=LARGE)[0]), daemon=True
-    )
-    thread.start()
-    thread.join(60)
-    assert found, "each side waits for the other to read"
-    assert found[0][:, 0, -1, -1].tolist() == list(range(len(opens)))
-
-
-def test_what_was_answered_before_a_crash_stands(decoders: Decoders, tmp_path: Path) -> None:
-    """Large canvases are sent before their message is done."""
-    log = tmp_path / "log"
-    opens = [partial(tricks.noted, str(log), n) for n in range(TOGETHER)]
-    canvases, faults = drawn(decoders, *opens[:6], tricks.exits, *opens[6:], recipe=LARGE)
-    assert faults == ["row 6: its decoder crashed (exit status 3)"]
-    assert np.delete(canvases, 6, axis=0)[:, 0, 0, 0].tolist() == list(range(TOGETHER))
-    assert log.stat().st_size < 2 * TOGETHER - 2, "not all of them were opened twice"
+    canvases, faults = drawn(decoders, *opens, tricks.exits, recipe=recipe)
+    assert faults == [f"row {3 * TOGETHER}: its decoder crashed (exit status 3)"]
+    assert canvases[:-1, 0, -1, -1].tolist() == list(range(len(opens)))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no alarms here")
@@ -128,7 +122,6 @@ def test_what_is_interrupted_leaves_no_answers_for_the_next(decoders: Decoders) 
     def interrupt(*_: object) -> None:
         raise Interrupted
 
-    decoders.most = 1
     opens = [partial(tricks.grey, n) for n in range(20)]
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
@@ -141,38 +134,12 @@ def test_what_is_interrupted_leaves_no_answers_for_the_next(decoders: Decoders) 
     assert canvases[:, 0, 0, 0].tolist() == list(range(100, 120))
 
 
-@pytest.mark.parametrize(("quick", "most"), [(60.0, TOGETHER), (0.0, 1)])
-def test_slow_ones_are_asked_for_one_by_one(
-    decoders: Decoders, quick: float, most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-    ask = decoding._ask
-
-    def counting(processes: Any, place: int, requests: Any) -> Any:
-        asked.append(len(requests))
-        return ask(processes, place, requests)
-
-    monkeypatch.setattr(decoding, "_ask", counting)
-    monkeypatch.setattr(decoding, "QUICK", quick)
-    canvases, _ = drawn(decoders, *(partial(tricks.grey, n) for n in range(30)))
-    assert canvases[:, 0, 0, 0].tolist() == list(range(30))
-    assert asked[0] == 1
-    assert set(asked[1:-1]) == {most}
-
-
 def test_other_errors_come_through(decoders: Decoders) -> None:
     with pytest.raises(KeyError, match="a bug"):
         drawn(decoders, tricks.wrong)
-    assert drawn(decoders, partial(tricks.grey, 1))[1] == []
-
-
-def test_errors_that_cannot_be_made_again_do_not_put_answers_out_of_step(
-    decoders: Decoders,
-) -> None:
-    opens = [partial(tricks.grey, n) for n in range(5)]
     with pytest.raises(RuntimeError, match=r"a decoder raised Picky\('one and two'\)"):
-        drawn(decoders, opens[0], tricks.picky, *opens[1:])
-    assert drawn(decoders, *opens)[0][:, 0, 0, 0].tolist() == list(range(5))
+        drawn(decoders, tricks.picky)
+    assert drawn(decoders, partial(tricks.grey, 1))[1] == []
 
 
 def test_what_decoders_print_goes_nowhere(
@@ -219,94 +186,64 @@ def test_what_is_opened_ahead_is_not_opened_again(decoders: Decoders, tmp_path: 
     assert log.stat().st_size == len(opens) + 3, "and it is kept no longer"
 
 
-def test_drawing_does_not_wait_for_what_is_opened_ahead(decoders: Decoders, tmp_path: Path) -> None:
+@pytest.mark.parametrize("then", ["drawing", "closing"])
+def test_nothing_waits_for_what_is_opened_ahead(
+    decoders: Decoders, tmp_path: Path, then: str
+) -> None:
     log = tmp_path / "log"
     ahead(decoders, *(partial(tricks.slow, str(log), n) for n in range(2000)))
     wait_for(log.exists)
-    assert drawn(decoders, partial(tricks.grey, 7))[1] == []
+    if then == "drawing":
+        assert drawn(decoders, partial(tricks.grey, 7))[1] == []
+    else:
+        decoders.close()
     assert log.stat().st_size < 1000
+    time.sleep(4 * TOGETHER * 0.01)
     before = log.stat().st_size
     time.sleep(0.1)
     assert log.stat().st_size == before, "it went on in the background"
 
 
-def test_asking_ahead_twice_is_asking_once(decoders: Decoders, tmp_path: Path) -> None:
-    """Two threads that talk to one process would take each other's answers."""
+def test_no_more_is_opened_ahead_than_memory_is_given(decoders: Decoders, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    opens = [partial(tricks.slow, str(log), n) for n in range(100)]
-    for _ in range(3):
-        ahead(decoders, *opens)
-    assert len(decoders._ahead.threads) == 2
-    canvases, faults = drawn(decoders, *opens)
-    assert faults == []
-    assert canvases[:, 0, 0, 0].tolist() == list(range(100))
-    assert log.stat().st_size == 100
-
-
-def test_no_more_is_opened_ahead_than_memory_is_given(
-    decoders: Decoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoding, "AHEAD_BYTES", 5 * tricks.SIZE**2)
-    log = tmp_path / "log"
-    ahead(decoders, *(partial(tricks.noted, str(log), n) for n in range(100)))
-    for thread in decoders._ahead.threads:
-        thread.join(60)
-    assert log.stat().st_size == 2 * 5
+    ahead(decoders, *(partial(tricks.vast, str(log), n) for n in range(100)))
+    for future in decoders._ahead:
+        future.result(60)
+    assert log.stat().st_size == 2 * 4
+    ahead(decoders, *(partial(tricks.vast, str(log), n) for n in range(3 * AHEAD)))
+    assert len(decoders._ahead) * TOGETHER < 2 * AHEAD
 
 
 def test_faults_ahead_are_told_of_when_it_is_their_turn(decoders: Decoders, tmp_path: Path) -> None:
     log = tmp_path / "log"
     opens: list[Callable[[], Image.Image]] = [partial(tricks.grey, n) for n in range(70)]
-    mixed: list[Callable[[], Image.Image]] = [
-        *opens[:33],
-        partial(tricks.fatal, str(log)),
-        tricks.faulty,
-        *opens[33:],
-    ]
+    fatal = partial(tricks.fatal, str(log))
+    mixed: list[Callable[[], Image.Image]] = [*opens[:33], fatal, tricks.faulty, *opens[33:]]
     ahead(decoders, *mixed)
     wait_for(log.exists)
-    for thread in decoders._ahead.threads:
-        thread.join(60)
     canvases, faults = drawn(decoders, *mixed)
     assert faults == ["row 33: its decoder was killed (SIGSEGV)", "row 34: damaged"]
     assert np.delete(canvases, (33, 34), axis=0)[:, 0, 0, 0].tolist() == list(range(70))
 
 
-def test_closing_ends_what_is_opened_ahead(decoders: Decoders, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    ahead(decoders, *(partial(tricks.slow, str(log), n) for n in range(2000)))
-    wait_for(log.exists)
-    threads = list(decoders._ahead.threads)
-    decoders.close()
-    assert log.stat().st_size < 1000
-    assert len(threads) == 2
-    assert not any(thread.is_alive() for thread in threads)
-
-
-def test_functions_that_cannot_travel_are_not_opened_ahead(decoders: Decoders) -> None:
-    ahead(decoders, lambda: tricks.grey(1))
-    assert decoders._processes == []
-
-
 def test_functions_that_cannot_travel_are_called_here(decoders: Decoders) -> None:
+    ahead(decoders, lambda: tricks.grey(1))
     canvases, faults = drawn(decoders, lambda: tricks.grey(5), tricks.faulty)
     assert (canvases[0] == 5).all()
     assert faults == ["row 1: damaged"]
-    assert decoders._processes == []
+    assert processes(decoders) == []
 
 
 def test_functions_that_do_not_arrive_are_called_here(
     decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As those of an interactive session: they can be named here and not found there."""
-    decoders.start(1)
-    monkeypatch.setattr(tricks, "only_here", partial(tricks.grey, 3), raising=False)
 
     def only_here() -> Image.Image:
         return tricks.grey(3)
 
     only_here.__module__, only_here.__qualname__ = tricks.__name__, "only_here"
-    monkeypatch.setattr(tricks, "only_here", only_here)
+    monkeypatch.setattr(tricks, "only_here", only_here, raising=False)
     canvases, faults = drawn(decoders, only_here)
     assert faults == []
     assert (canvases == 3).all()
@@ -315,32 +252,53 @@ def test_functions_that_do_not_arrive_are_called_here(
 def test_closing_ends_the_processes_and_the_next_use_starts_new_ones() -> None:
     decoders = Decoders(most=2)
     decoders.start(100 * WORTHWHILE)
-    first = list(decoders._processes)
+    first = processes(decoders)
     decoders.close()
-    assert all(process is not None and process.returncode == 0 for process in first)
+    assert not any(process.is_alive() for process in first)
     assert drawn(decoders, partial(tricks.grey, 1))[1] == []
-    last = decoders._processes[0]
+    (last,) = processes(decoders)
     del decoders
-    assert last is not None
-    assert last.returncode == 0, "letting go of them is enough"
+    assert not last.is_alive(), "letting go of them is enough"
+
+
+def test_a_script_is_not_run_again_in_its_decoders(tmp_path: Path) -> None:
+    """It might be one that runs pytest; and what it begins in the background ends with it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from functools import partial\n"
+        "from tests.engine.test_decoding import Decoders, ahead, drawn, tricks\n"
+        "print('once')\n"
+        "made = Decoders()\n"
+        "print(drawn(made, partial(tricks.grey, 1))[1])\n"
+        "ahead(made, *(partial(tricks.slow, 'log', n) for n in range(300)))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (found.stdout, found.stderr) == ("once\n[]\n", "")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks processes up in /proc")
-def test_none_outlives_a_run_that_is_killed() -> None:
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_none_outlives_a_run_that_is_ended(end: signal.Signals) -> None:
     code = (
-        "from pytest_occlusion.engine.decoding import Decoders; import os, time\n"
+        "from pytest_occlusion.engine.decoding import Decoders; import time\n"
         "made = Decoders(most=2); made.start(1000)\n"
-        "print(*(p.pid for p in made._processes), flush=True); time.sleep(600)"
+        "print(*(one.context.process.pid for one in made._workers), flush=True); time.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as run:
         assert run.stdout is not None
         pids = [int(word) for word in run.stdout.readline().split()]
         assert len(pids) == 2
-        assert all(Path(f"/proc/{pid}").exists() for pid in pids)
-        run.kill()
-    for pid in pids:
-        while _runs(pid):  # it ends once its input does
-            time.sleep(0.02)
+        wait_for(lambda: all(_runs(pid) for pid in pids))
+        run.send_signal(end)
+    wait_for(lambda: not any(_runs(pid) for pid in pids))
 
 
 def _runs(pid: int) -> bool:
@@ -352,23 +310,13 @@ def _runs(pid: int) -> bool:
 
 
 def test_interrupts_are_the_runs_own_affair(decoders: Decoders) -> None:
-    decoders.start(1)
     assert drawn(decoders, partial(tricks.grey, 1))[1] == []
-    process = decoders._processes[0]
-    assert process is not None
-    process.send_signal(2)
+    (process,) = processes(decoders)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
     assert drawn(decoders, partial(tricks.grey, 2))[1] == []
-    assert decoders._processes[0] is process
-    assert os.getpid() != process.pid
+    assert processes(decoders) == [process]
 
 
-def test_answers_that_cannot_be_pickled() -> None:
-    class Odd(Exception):
-        pass
-
-    def odd() -> Image.Image:
-        raise Odd
-
-    kind, value = answered(odd, tricks.shown)
-    assert kind == "error"
-    assert isinstance(value, Odd)
+def test_decoders_do_without_torch(decoders: Decoders) -> None:
+    assert drawn(decoders, tricks.without_torch)[1] == []

@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_occlusion.engine.parallel import batch_map, batch_threads, threaded_map, usable_cores
+from pytest_occlusion.engine.parallel import batch_map, batch_threads, usable_cores
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(0, 4), st.none() | st.integers(0, 5))
 def test_equals_map(items: list[int], threads: int, ahead: int | None) -> None:
-    found = threaded_map(lambda item: item * 2, items, threads=threads, ahead=ahead)
+    found = batch_map(lambda item: item * 2, items, threads=threads, ahead=ahead)
     assert list(found) == [item * 2 for item in items]
 
 
@@ -30,7 +30,7 @@ def test_no_more_items_are_taken_than_may_wait(threads: int, ahead: int) -> None
             taken.append(item)
             yield item
 
-    found = threaded_map(lambda item: item, items(), threads=threads, ahead=ahead)
+    found = batch_map(lambda item: item, items(), threads=threads, ahead=ahead)
     for count, item in enumerate(found, start=1):
         assert item == count - 1
         assert len(taken) <= count - 1 + threads + ahead
@@ -52,7 +52,7 @@ def test_items_are_taken_here_while_a_thread_works() -> None:
         assert reading.wait(30)
         return item
 
-    assert list(threaded_map(work, items(), threads=1, ahead=1)) == [0, 1]
+    assert list(batch_map(work, items(), threads=1, ahead=1)) == [0, 1]
     assert readers == {threading.current_thread().name}
 
 
@@ -67,11 +67,11 @@ def test_results_come_in_order_however_long_each_takes() -> None:
             second.set()
         return item
 
-    assert list(threaded_map(work, range(5), threads=2)) == [0, 1, 2, 3, 4]
+    assert list(batch_map(work, range(5), threads=2)) == [0, 1, 2, 3, 4]
 
 
 def test_one_thread_means_this_thread() -> None:
-    names = threaded_map(lambda _: threading.current_thread().name, range(3), threads=1)
+    names = batch_map(lambda _: threading.current_thread().name, range(3), threads=1)
     assert set(names) == {threading.current_thread().name}
 
 
@@ -85,7 +85,7 @@ def test_the_first_fault_is_raised_and_the_rest_is_dropped(threads: int) -> None
             raise ValueError(f"item {item}")
         return item
 
-    found = threaded_map(work, range(1000), threads=threads)
+    found = batch_map(work, range(1000), threads=threads)
     assert [next(found) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="item 3"):
         next(found)
@@ -111,7 +111,7 @@ def test_an_abandoned_map_cancels_what_has_not_begun(monkeypatch: pytest.MonkeyP
         done.append(item)
         return item
 
-    found = threaded_map(work, range(50), threads=2)
+    found = batch_map(work, range(50), threads=2)
     assert next(found) == 0
     found.close()
     assert len(done) <= 3  # the first, and one that each thread had begun

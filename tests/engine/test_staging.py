@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_occlusion.engine.staging import stage_to
+from pytest_occlusion.engine.staging import Stage
 
 DEVICES = [
     "cpu",
@@ -25,8 +25,8 @@ def canvases(count: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.u
 def test_rows_are_those_of_the_host(device: str) -> None:
     shown = canvases(20, 0)
     shown.flags.writeable = False  # as the store gives them
-    staged = stage_to(torch.device(device)).put(shown)
-    rows = staged.rows(3, 9)
+    stage = Stage(torch.device(device))
+    rows = stage.rows(stage.put(shown), 3, 9)
     assert rows.device.type == device
     np.testing.assert_array_equal(rows.cpu().numpy(), shown[3:9])
 
@@ -34,10 +34,10 @@ def test_rows_are_those_of_the_host(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_copies_do_not_overtake_the_work_on_those_before(device: str) -> None:
     """Memory of a copy may be used again only when the work that was queued on it has ended."""
-    stage = stage_to(torch.device(device))
+    stage = Stage(torch.device(device))
     found = []
     for seed in range(30):
-        rows = stage.put(canvases(64, seed)).rows(0, 64).float()
+        rows = stage.rows(stage.put(canvases(64, seed)), 0, 64).float()
         for _ in range(20):
             rows = rows + 1
         found.append(rows.sum(dtype=torch.float64))

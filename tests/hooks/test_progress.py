@@ -1,95 +1,96 @@
-"""The progress line, on a clock that the test turns."""
+"""The progress line and the bar, on a clock that the test turns."""
 
 from __future__ import annotations
 
+import io
+import time
+from contextlib import nullcontext, suppress
+
 import pytest
 
-from pytest_occlusion.corpora.progress import QUIET_SECONDS, Progress, duration
-from pytest_occlusion.engine.parallel import threaded_map
+from pytest_occlusion.corpora.progress import EVERY, FIRST, Progress, Terminal
+from pytest_occlusion.engine.parallel import batch_map
 
 
 class Clock:
     """Seconds that pass only when told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
-def start(total: int = 100) -> tuple[Progress, Clock, list[str]]:
-    clock, lines = Clock(), list[str]()
-    return Progress("clip", total, "radiographs", lines.append, clock=clock), clock, lines
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
-def test_short_work_is_silent() -> None:
-    progress, clock, lines = start()
-    for _ in range(10):
-        clock.now += 0.4
-        progress.add(10)
+def test_short_work_is_silent(clock: Clock) -> None:
+    lines: list[str] = []
+    with Progress("clip", 100, "texts", lines.append) as progress:
+        for _ in range(10):
+            clock.now += 0.4
+            progress.add(10)
     assert progress.done == 100
     assert lines == []
 
 
-def test_one_line_every_few_seconds() -> None:
-    progress, clock, lines = start()
-    for _ in range(20):
-        clock.now += 1
-        progress.add(5)
-    assert len(lines) == 20 / QUIET_SECONDS
-    assert lines[0] == "clip: 25 of 100 radiographs (25 %), 5/s, 15 s left"
-    assert lines[1] == "clip: 50 of 100 radiographs (50 %), 5/s, 10 s left"
-    assert lines[-1] == "clip: 100 of 100 radiographs (100 %), 5/s, 0 s left"
+def test_a_line_now_and_then(clock: Clock) -> None:
+    lines: list[str] = []
+    with Progress("clip", 20_000, "radiographs", lines.append) as progress:
+        clock.now += FIRST
+        progress.add(1000)
+        for _ in range(90):
+            clock.now += 1
+            progress.add(200)
+        assert len(lines) == 1 + 90 / EVERY
+        clock.now += 600
+        progress.add(500)
+        progress.add(500)
+    assert lines[0] == "clip: 1,000 of 20,000 radiographs (5 %), 200.00 radiographs/s, 01:35 left"
+    assert len(lines) == 5, "a pause makes one line, not many"
+    assert " 19,500 of 20,000 radiographs (98 %), " in lines[-1]
 
 
-def test_a_pause_makes_one_line_not_many() -> None:
-    progress, clock, lines = start()
-    clock.now += 600
-    progress.add(1)
-    progress.add(1)
-    assert len(lines) == 1
-
-
-def test_numbers_have_thousands_separators() -> None:
-    progress, clock, lines = start(20_000)
-    clock.now += 8
-    progress.add(16_000)
-    assert lines == ["clip: 16,000 of 20,000 radiographs (80 %), 2,000/s, 2 s left"]
-
-
-def test_nothing_done_yet_has_no_estimate() -> None:
-    progress, clock, lines = start()
-    clock.now += 6
-    progress.add(0)
-    assert lines == ["clip: 0 of 100 radiographs (0 %), 0/s, unknown time left"]
-
-
-def test_no_work_and_no_time_divide_by_nothing() -> None:
-    progress, _, _ = start(0)
-    assert "(100 %)" in progress.line(0.0)
-    assert "unknown time" in progress.line(0.0)
+def test_nothing_done_yet_has_no_estimate(clock: Clock) -> None:
+    lines: list[str] = []
+    with Progress("clip", 100, "texts", lines.append) as progress:
+        clock.now += 6
+        progress.add(0)
+    assert lines == ["clip: 0 of 100 texts (0 %), ? texts/s, ? left"]
 
 
 def test_no_item_is_lost_between_threads() -> None:
-    progress, _, _ = start(4000)
-    list(threaded_map(progress.add, [1] * 4000, threads=4))
+    progress = Progress("clip", 4000, "texts", print)
+    list(batch_map(progress.add, [1] * 4000, threads=4))
     assert progress.done == 4000
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (95, "1 min 35 s"),
-        (3599.4, "59 min 59 s"),
-        (3599.6, "1 h 0 min"),
-        (7322, "2 h 2 min"),
-        (90_000, "25 h 0 min"),
-        (float("inf"), "unknown time"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+@pytest.mark.parametrize("columns", [30, 60, 80, 300])
+def test_a_bar_draws_over_itself_and_is_gone_at_the_end(
+    clock: Clock, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    file = io.StringIO()
+    terminal = Terminal(lambda: nullcontext(file))
+    with suppress(KeyError), Progress("clip: encoding", 10, "texts", terminal) as progress:
+        for _ in range(8):
+            clock.now += 0.1
+            progress.add(1)
+        raise KeyError
+    terminal("calibration 1 of 2")
+    start, *bars, end = file.getvalue().split("\r\x1b[K")
+    assert start == ""
+    assert len(bars) == 4
+    assert end == "calibration 1 of 2\n"
+    assert all(len(bar) < columns for bar in bars)
+    if columns >= 60:
+        assert all(bar.startswith("clip: encoding ") for bar in bars)
+        assert bars[-1].endswith(" 80 %, 10.00 texts/s, 00:00 left")
+
+
+def test_quick_work_leaves_nothing_on_the_terminal(clock: Clock) -> None:
+    file = io.StringIO()
+    with Progress("clip", 10, "texts", Terminal(lambda: nullcontext(file))) as progress:
+        progress.add(10)
+    assert file.getvalue() == ""

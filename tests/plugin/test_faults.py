@@ -160,3 +160,30 @@ def test_an_unset_variable_in_a_path(project: Project) -> None:
     suite = project.path / "suite.toml"
     suite.write_text(suite.read_text().replace("good.safetensors", "$NO_SUCH_VARIABLE/x"))
     refused(project, says=["good: the environment variable $NO_SUCH_VARIABLE is not set"])
+
+
+READ_ONLY = """
+import errno, os, sys
+
+def refuse(event, args):
+    writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    changes = event in ("os.remove", "os.rename", "os.link", "os.mkdir")
+    if (writes or changes) and os.path.abspath(str(args[0])).startswith(STORE):
+        if event != "os.mkdir" or not os.path.isdir(args[0]):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), args[0])
+
+STORE = os.path.abspath("store")
+sys.addaudithook(refuse)
+"""
+
+
+def test_a_store_that_cannot_be_written_serves_what_it_has(project: Project) -> None:
+    """Images that are new to it, as those of a fresh checkout, are read and not remembered."""
+    project.accept()
+    (project.path / "read_only.py").write_text(READ_ONLY)
+    args = ("-p", "read_only", "--occlusion-store", "store", "-W", "error")
+    done = project.pytester.runpytest_subprocess(*args)
+    done.assert_outcomes(passed=18)
+    project.checkpoint("good", noise=3.0)
+    done = project.pytester.runpytest_subprocess(*args)
+    assert "cannot write to the store" in done.stdout.str(), "what it has not is refused"

@@ -276,7 +276,7 @@ def test_a_run_leaves_nothing_open(project: Project, monkeypatch: pytest.MonkeyP
 
     def counting(self: Decoders) -> None:
         close(self)
-        closed.append(len(self._processes))
+        closed.append(len(self._workers))
 
     monkeypatch.setattr(Decoders, "close", counting)
     project.run()

@@ -6,6 +6,7 @@ holds no names: a file is known by a keyed hash of its path, size and time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -159,29 +160,38 @@ def content_digests(
         For each file its SHA-256 (hex), or why it cannot be read.
     """
     if memory is None or memory.root is None:
-        return list(_read(root, files, _progress(len(files), say)))
+        with _progress(len(files), say) as progress:
+            return _read(root, files, progress)
     place = str(root.resolve())
     key = settings_digest([KIND, place])
     secret = read_key(memory.root)
     stamps = [_stamp(place, file, secret) for file in files]
-    with memory.lock(key):
+    with contextlib.ExitStack() as held:
+        remembers = True
+        try:
+            held.enter_context(memory.lock(key))
+        except OcclusionError:
+            if not memory.root.is_dir():
+                raise
+            remembers = False  # on a read-only disk; what is there may be all that is needed
         known = _known(memory.read(KIND, key))
         new = [at for at, stamp in enumerate(stamps) if stamp not in known]
         faults: dict[int, OSError] = {}
         passing: dict[int, bytes] = {}
-        progress = _progress(len(new), say)
-        for start in range(0, len(new), BATCH):
-            places = new[start : start + BATCH]
-            settled = time.time_ns() - int(SETTLED * 1e9)
-            read = _read(root, [files[at] for at in places], progress)
-            for at, found in zip(places, read, strict=True):
-                if isinstance(found, OSError):
-                    faults[at] = found
-                elif files[at].changed > settled:
-                    passing[at] = bytes.fromhex(found)
-                else:
-                    known[stamps[at]] = bytes.fromhex(found)
-            memory.write(KIND, key, _arrays(known))
+        with _progress(len(new), say) as progress:
+            for start in range(0, len(new), BATCH):
+                places = new[start : start + BATCH]
+                settled = time.time_ns() - int(SETTLED * 1e9)
+                read = _read(root, [files[at] for at in places], progress)
+                for at, found in zip(places, read, strict=True):
+                    if isinstance(found, OSError):
+                        faults[at] = found
+                    elif files[at].changed > settled:
+                        passing[at] = bytes.fromhex(found)
+                    else:
+                        known[stamps[at]] = bytes.fromhex(found)
+                if remembers:
+                    memory.write(KIND, key, _arrays(known))
     return [
         faults[at] if at in faults else (passing.get(at) or known[stamp]).hex()
         for at, stamp in enumerate(stamps)

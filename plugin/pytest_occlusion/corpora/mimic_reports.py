@@ -49,7 +49,7 @@ def read_reports(
     headless = 0
     studies = {row.study: row for row in reversed(rows)}.values()
     progress = Progress("corpus: reading", len(studies), "reports", say or (lambda _: None))
-    with _ReportSource(choice, rows) as read:
+    with progress, _ReportSource(choice, rows) as read:
         for row in studies:
             progress.add(1)
             try:

@@ -20,21 +20,27 @@ KEY_BYTES = 32
 
 
 def read_key(root: Path | None) -> bytes:
-    """The key of a store folder, made at first use; a passing one where there is no store.
+    """The key of a store folder, made at first use.
+
+    A passing one where there is no store, or one on a read-only disk that has none.
 
     Raises:
-        OcclusionError: The folder cannot be written or read.
+        OcclusionError: The folder cannot be made.
     """
     if root is None:
         return secrets.token_bytes(KEY_BYTES)
     try:
         return _kept_key(root)
     except OSError as fault:
+        if root.is_dir():
+            return secrets.token_bytes(KEY_BYTES)
         raise unwritable(root, fault) from fault
 
 
 def _kept_key(root: Path) -> bytes:
     path = root / KEY_FILE
+    if path.exists():  # perhaps in a store that cannot be written
+        return path.read_bytes()
     with contextlib.suppress(FileExistsError):
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = path.with_name(f".{KEY_FILE}.{os.getpid()}")

@@ -1,144 +1,96 @@
-"""How far long work is: counted here, shown by whatever display it is given."""
+"""How far long work is: a bar on a terminal, a line now and then anywhere else."""
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TextIO
 
-QUIET_SECONDS = 5.0
-"""Work that ends sooner prints nothing; longer work prints a line this often."""
+FIRST, EVERY = 5.0, 30.0
+"""Work that ends before the first of these seconds prints no line; longer work one this often."""
+
+REDRAW = 0.2
+"""Seconds between two drawings of a bar."""
+
+BAR = "{desc} {bar} {percentage:3.0f} %, {rate_noinv_fmt}, {remaining} left"
+LINE = "{desc}: {n:,} of {total:,}{unit} ({percentage:.0f} %), {rate_noinv_fmt}, {remaining} left"
 
 
 @dataclass(frozen=True)
-class Update:
-    """How far one job is.
+class Terminal:
+    """Shows lines, and a bar that draws over itself.
 
     Attributes:
-        label: What is being done.
-        done: Items that are finished.
-        total: Items to do.
-        unit: What an item is called.
-        seconds: Since the job began.
+        opened: Gives the file to write to, with the cursor at the beginning of a line.
     """
 
-    label: str
-    done: int
-    total: int
-    unit: str
-    seconds: float
-
-    @property
-    def share(self) -> float:
-        """Share that is done, in [0, 1]."""
-        return self.done / self.total if self.total else 1.0
-
-    @property
-    def rate(self) -> float:
-        """Items per second."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def left(self) -> str:
-        """Time left, for people."""
-        rate = self.rate
-        return duration((self.total - self.done) / rate if rate > 0 else float("inf"))
-
-    @property
-    def line(self) -> str:
-        """Everything in one line of a log."""
-        return (
-            f"{self.label}: {self.done:,} of {self.total:,} {self.unit} "
-            f"({100 * self.share:.0f} %), {self.rate:,.0f}/s, {self.left} left"
-        )
-
-
-@runtime_checkable
-class Display(Protocol):
-    """Something that shows updates, and whole lines when it is called."""
-
-    @property
-    def every(self) -> float:
-        """Seconds between the updates that it wants."""
-
-    @property
-    def live(self) -> bool:
-        """Whether it draws over itself, and so has to be told of the end."""
+    opened: Callable[[], AbstractContextManager[TextIO]]
 
     def __call__(self, line: str) -> None:
         """Show a line for good."""
+        with self.opened() as file:
+            file.write(f"{line}\n")
+            file.flush()
 
-    def show(self, update: Update) -> None:
-        """Show how far a job is; from any thread."""
+    def draw(self, text: Callable[[int], str]) -> None:
+        """Show, until the next call, what a text for so many columns says."""
+        with self.opened() as file:  # else the width is not that of the terminal
+            file.write(f"\r\x1b[K{text(shutil.get_terminal_size().columns - 1)}")
+            file.flush()
 
 
 @dataclass
 class Progress:
-    """Counts finished items of one job and reports now and then.
+    """Counts finished items of one job; a context, at whose end nothing of a bar is left.
 
     Attributes:
         label: What is being done.
         total: Items to do.
         unit: What an item is called.
-        write: Where lines go, or a display.
-        every: Seconds between lines, and before the first; a display has its own.
-        clock: Seconds since anywhere.
+        say: Where lines go; a :class:`Terminal` is drawn a bar.
+        done: Items that are finished.
     """
 
     label: str
     total: int
     unit: str
-    write: Callable[[str], None]
-    every: float = QUIET_SECONDS
-    clock: Callable[[], float] = time.monotonic
+    say: Callable[[str], None]
     done: int = 0
-    _start: float = field(default=0.0, init=False)
-    _last: float = field(default=0.0, init=False)
-    _display: Display | None = field(default=None, init=False)
+    _start: float = field(default_factory=lambda: time.monotonic(), init=False)
+    _told: float | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def __post_init__(self) -> None:
-        """Start the clock."""
-        self._start = self._last = self.clock()
-        if isinstance(self.write, Display):
-            self._display = self.write
-            self.every = self.write.every
+    def __enter__(self) -> Progress:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        if self._told is not None and isinstance(self.say, Terminal):
+            self.say.draw(lambda _: "")
 
     def add(self, items: int) -> None:
-        """Report finished items; safe from several threads."""
+        """Count finished items; safe from several threads."""
+        # Locked to the end: two threads that suspend pytest's capture at once would each resume it
+        # under the other.
         with self._lock:
             self.done += items
-            now = self.clock()
-            ended = self._display is not None and self._display.live and self.done >= self.total
-            if now - self._last < self.every and not ended:
-                return
-            self._last = now
-            update = self.update(now - self._start)
-            # Still locked: two threads that suspend pytest's capture at once would each resume it
-            # under the other, and an older update could be drawn over the last one.
-            if self._display is None:
-                self.write(update.line)
-            else:
-                self._display.show(update)
+            seconds = time.monotonic() - self._start
+            if isinstance(self.say, Terminal):
+                if seconds - (self._told or 0.0) >= REDRAW:
+                    self._told = seconds
+                    self.say.draw(lambda width: self._text(BAR, seconds, width))
+            elif seconds >= (FIRST if self._told is None else self._told + EVERY):
+                self._told = seconds
+                self.say(self._text(LINE, seconds))
 
-    def update(self, seconds: float) -> Update:
-        """How far the job is after so many seconds."""
-        return Update(self.label, self.done, self.total, self.unit, seconds)
+    def _text(self, form: str, seconds: float, width: int | None = None) -> str:
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
-    def line(self, seconds: float) -> str:
-        """The line after so many seconds."""
-        return self.update(seconds).line
-
-
-def duration(seconds: float) -> str:
-    """``95`` -> ``1 min 35 s``."""
-    if seconds == float("inf"):
-        return "unknown time"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        counted = self.done, self.total, seconds, width
+        unit = f" {self.unit}"
+        return str(tqdm.format_meter(*counted, prefix=self.label, unit=unit, bar_format=form))

@@ -1,8 +1,7 @@
 """Canvases drawn in processes of their own: on all cores, and safe from a decoder that crashes.
 
-A process is sent a few pickled radiographs at a time over its standard input and answers over its
-standard output. It ends when its input does, so none outlives the run, however that ended. What a
-decoder prints goes nowhere: it may name a file.
+Each process is an executor of one worker, not one of several in a pool: so it is known which
+radiographs ended it, and a process that remembers what it has drawn is asked for it again.
 """
 
 from __future__ import annotations
@@ -11,71 +10,43 @@ import contextlib
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
-import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import cycle
+from multiprocessing import parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.base import Radiograph
-from pytest_occlusion.engine.decoder import STRANGE, Answer, Request, answered
-from pytest_occlusion.engine.parallel import threaded_map, usable_cores
-from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.corpora.images import ImageFault
+from pytest_occlusion.engine.parallel import usable_cores
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pytest_occlusion.encoders.base import CanvasRecipe
 
 WORTHWHILE = 32
 """Radiographs for which one more process pays: it takes about as long to start."""
 
-SERVE = "from pytest_occlusion.engine.decoder import serve; serve()"
-
 TOGETHER = 8
 """Radiographs that a process is asked for at a time: waking it takes longer than a small canvas."""
 
-QUICK = 0.02
-"""Seconds for one radiograph above which they are asked for one by one: progress does not wait."""
+AHEAD, AHEAD_PIXELS = 2048, 2**27
+"""Most radiographs that are opened ahead, and most pixels of them that one process keeps."""
 
-AHEAD_BYTES = 256 * 2**20
-"""Most that one process keeps of radiographs that were opened ahead."""
+UNPICKLABLE = (pickle.PicklingError, AttributeError, TypeError)
+"""What pickle raises for functions inside functions: only this process can call them."""
 
-Processes = list[subprocess.Popen[bytes] | None]
-
-
-@dataclass
-class _Ahead:
-    """The threads that ask for radiographs to be opened ahead, one per process."""
-
-    threads: list[threading.Thread] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def begin(self, processes: Processes, place: int, requests: Sequence[Request]) -> None:
-        """Ask the process at a place for one after another."""
-
-        def ask() -> None:
-            for request in requests:
-                if self.stop.is_set():
-                    return
-                ((kind, value),) = _ask(processes, place, [request])
-                if kind == "strange" or (kind == "kept" and value >= AHEAD_BYTES):
-                    return
-
-        self.threads.append(threading.Thread(target=ask, daemon=True))
-        self.threads[-1].start()
-
-    def end(self) -> None:
-        """Wait for what has been asked for; ask for no more."""
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
-        self.threads.clear()
-        self.stop.clear()
+Draw = Callable[[Any], NDArray[np.uint8]]
+Answer = NDArray[np.uint8] | Exception
 
 
 @dataclass
@@ -87,50 +58,33 @@ class Decoders:
     """
 
     most: int = field(default_factory=usable_cores)
-    _processes: Processes = field(default_factory=list)
-    _ahead: _Ahead = field(default_factory=_Ahead)
+    _workers: list[_Worker] = field(default_factory=list)
+    _ahead: list[Future[Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """See that no process is left when the run lets go of this."""
-        weakref.finalize(self, _stop_all, self._processes, self._ahead)
+        weakref.finalize(self, _end, self._workers)
 
     def close(self) -> None:
         """End the processes; the next use starts new ones."""
-        _stop_all(self._processes, self._ahead)
+        _end(self._workers)
 
-    def start(self, radiographs: int) -> int:
-        """Start as many as pay, without waiting for them; gives their number."""
+    def start(self, radiographs: int) -> None:
+        """Start as many as pay, without waiting for them."""
         wanted = max(1, min(self.most, radiographs // WORTHWHILE))
-        while len(self._processes) < wanted:
-            self._processes.append(_started())
-        return wanted
+        while len(self._workers) < wanted:
+            self._workers.append(_Worker())
 
     def open_ahead(self, batches: Sequence[Sequence[Radiograph]]) -> None:
-        """Have radiographs decoded while it is not known yet what is to be drawn of them.
-
-        That goes on in the background until the first of them are drawn, or the processes hold
-        :data:`AHEAD_BYTES` each. Faults are told of when they are drawn.
+        """Have radiographs opened in the background, until it is known what to draw of them.
 
         Args:
-            batches: The radiographs as they will be given to :meth:`draw`, call by call.
+            batches: As they will be given to :meth:`draw`, call by call; that tells of faults.
         """
-        if self._ahead.threads:  # asked before, for a model that could not be opened
-            return
-        try:
-            requests: list[list[Request]] = [
-                [(pickle.dumps(one.open), None) for one in radiographs] for radiographs in batches
-            ]
-        except (pickle.PicklingError, AttributeError, TypeError):
-            return
-        counts = [self.start(len(radiographs)) for radiographs in batches]
-        for place in range(max(counts, default=0)):
-            own = [
-                request
-                for some, count in zip(requests, counts, strict=True)
-                if place < count
-                for request in some[place::count]
-            ]
-            self._ahead.begin(self._processes, place, own)
+        with contextlib.suppress(*UNPICKLABLE):
+            for radiographs in batches:
+                if len(self._ahead) * TOGETHER < AHEAD:
+                    self._ahead += [future for *_, future in self._ask(_keep, radiographs)]
 
     def draw(
         self,
@@ -151,133 +105,152 @@ class Decoders:
         Raises:
             Exception: Whatever else a corpus or recipe raised.
         """
-        import numpy as np
-
         shape = (len(radiographs), recipe.channels, recipe.height, recipe.width)
-        canvases = np.zeros(shape, dtype=np.uint8)
+        canvases, faults = np.zeros(shape, dtype=np.uint8), []
+        with contextlib.closing(self._answers(radiographs, recipe.draw)) as answers:
+            for at, (one, answer) in enumerate(zip(radiographs, answers, strict=True)):
+                if isinstance(answer, ImageFault):
+                    faults.append(f"{one.where}: {answer.reason}")
+                elif isinstance(answer, Exception):
+                    raise answer
+                else:
+                    canvases[at] = answer
+                done(1)
+        return canvases, faults
+
+    def _answers(
+        self, radiographs: Sequence[Radiograph], draw: Draw
+    ) -> Generator[Answer, None, None]:
+        while self._ahead:
+            self._ahead.pop().cancel()
         try:
-            shown = pickle.dumps(recipe.draw)
-            requests: list[Request] = [(pickle.dumps(one.open), shown) for one in radiographs]
-        except (pickle.PicklingError, AttributeError, TypeError):
-            requests = []  # functions inside functions: only this process can call them
-        self._ahead.end()
-        answers: list[Answer | None] = [None] * len(radiographs)
+            asked = self._ask(_drawn, radiographs, draw)
+        except UNPICKLABLE:
+            yield from (_answer(one, draw) for one in radiographs)
+            return
+        try:
+            for some, worker, future in asked:
+                try:
+                    found = future.result()
+                except BrokenProcessPool:
+                    found = [worker.alone(one, draw) for one in some]
+                yield from found or (_answer(one, draw) for one in some)
+        finally:
+            for *_, future in asked:
+                future.cancel()
 
-        def take(share: int) -> None:
-            # A fixed share: a process that keeps what it has drawn is asked for it again.
-            own = range(share, len(radiographs), count)
-            size = 1
-            while own:
-                some, own = own[:size], own[size:]
-                start = time.perf_counter()
-                found = [STRANGE] * len(some)
-                if requests:
-                    found = _ask(self._processes, share, [requests[at] for at in some])
-                for at, (kind, value) in zip(some, found, strict=True):
-                    if kind == "strange":
-                        kind, value = answered(radiographs[at].open, recipe.draw)
-                    if kind == "error":
-                        raise value
-                    if kind == "canvas":
-                        canvases[at] = value
-                    else:
-                        answers[at] = kind, value
-                    done(1)
-                seconds = time.perf_counter() - start
-                size = TOGETHER if seconds < QUICK * len(some) else 1
-
-        count = self.start(len(radiographs)) if requests else usable_cores()
-        for _ in threaded_map(take, range(count), threads=count):
-            pass
-        faults = zip(radiographs, answers, strict=True)
-        told = [f"{one.where}: {answer[1]}" for one, answer in faults if answer is not None]
-        return canvases, told
+    def _ask(
+        self,
+        function: Callable[[bytes], Any],
+        radiographs: Sequence[Radiograph],
+        draw: Draw | None = None,
+    ) -> list[tuple[Sequence[Radiograph], _Worker, Future[Any]]]:
+        """Ask for radiographs, some at a time: which they are, who is asked, and what will come."""
+        pieces = [radiographs[at : at + TOGETHER] for at in range(0, len(radiographs), TOGETHER)]
+        packed = [pickle.dumps((some, draw)) for some in pieces]
+        self.start(len(radiographs))
+        asked = zip(pieces, packed, cycle(self._workers), strict=False)
+        return [(some, worker, worker.submit(function, sent)) for some, sent, worker in asked]
 
 
-def _ask(processes: Processes, place: int, requests: Sequence[Request]) -> list[Answer]:
-    """The answers of the process at a place, in order.
+class _Worker:
+    """A process, and the one that takes its place should it end."""
 
-    When it crashes a new one takes its place, and is asked for what is left one by one: so it is
-    known which radiograph it was.
-    """
-    process = processes[place] or _started()
-    processes[place] = process
-    assert process.stdin is not None
-    assert process.stdout is not None
-    answers: list[Answer] = []
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self.context = _Context()
+        self.pool = ProcessPoolExecutor(1, mp_context=self.context, initializer=_set_up)
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            self.pool.submit(int)  # starts the process, and does not wait for it
+        finally:  # multiprocessing would run the user's script in it, which may be one of pytest
+            sys.modules["__main__"] = main
+
+    def submit(self, function: Callable[[bytes], Any], packed: bytes) -> Future[Any]:
+        try:
+            return self.pool.submit(function, packed)
+        except BrokenProcessPool:
+            self._begin()
+            return self.pool.submit(function, packed)
+
+    def alone(self, one: Radiograph, draw: Draw) -> Answer:
+        """Ask for one radiograph; it is at fault if it ends two processes, and no other is."""
+        for _ in range(2):
+            with contextlib.suppress(BrokenProcessPool):
+                found: list[Answer] = self.submit(_drawn, pickle.dumps(([one], draw))).result()
+                return found[0]
+        self.pool.shutdown()
+        code = self.context.process.exitcode or 0
+        names = {one.value: one.name for one in signal.Signals}
+        end = f"crashed (exit status {code})" if code >= 0 else f"was killed ({names.get(-code)})"
+        return ImageFault("", reason=f"its decoder {end}")
+
+
+class _Context(SpawnContext):
+    """Knows the process that it made."""
+
+    process: SpawnProcess
+
+    def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        self.process = SpawnProcess(*args, **options)
+        return self.process
+
+
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.context.process.join(timeout=5)
+        worker.context.process.kill()  # in the middle of an image that nobody waits for
+        worker.pool.shutdown()
+    workers.clear()
+
+
+# In a decoding process ---------------------------------------------------------------------------
+
+_kept: dict[str, Any] = {}
+"""Pictures that were opened ahead by their radiographs' keys, each until it is drawn."""
+
+
+def _set_up() -> None:
+    """Print nothing, as it may name a file; leave Ctrl-C to the run; end when that has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - os.devnull is no path on Windows
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+
+    def follow(run: Any) -> None:
+        run.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, args=[parent_process()], daemon=True).start()
+
+
+def _keep(packed: bytes) -> None:
+    for one in pickle.loads(packed)[0]:  # noqa: S301 - from who started this
+        if sum(picture.width * picture.height for picture in _kept.values()) < AHEAD_PIXELS:
+            with contextlib.suppress(Exception):  # told of when it is to be drawn
+                _kept[one.key] = one.open()
+
+
+def _drawn(packed: bytes) -> list[Answer]:
+    """Nothing for functions that are not found here, as those of an interactive session."""
     try:
-        process.stdin.write(pickle.dumps(requests))
-        process.stdin.flush()
-        for _ in requests:
-            answers.append(pickle.load(process.stdout))  # noqa: S301 - from our own process
-    except (OSError, EOFError, pickle.UnpicklingError):
-        processes[place] = None
-        end = _end(process)
-        if len(requests) == 1:
-            return [("fault", f"its decoder {end}")]
-        for request in requests[len(answers) :]:
-            answers += _ask(processes, place, [request])
-    except BaseException:  # what is still in the pipe would be taken for the next answers
-        processes[place] = None
-        process.kill()
-        _stop(process)
-        raise
-    return answers
+        radiographs, draw = pickle.loads(packed)  # noqa: S301 - from who started this
+    except Exception:
+        return []
+    return [_answer(one, draw) for one in radiographs]
 
 
-def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionError:
-    """The error to raise for what :meth:`Decoders.draw` found.
-
-    Args:
-        corpus: Name of the corpus.
-        faults: A line for each radiograph, at least one.
-        remedy: What the user can do.
-    """
-    return OcclusionError(
-        f"{len(faults)} radiographs of the corpus {corpus!r} cannot be used:\n{listed(faults)}",
-        remedy=remedy,
-    )
-
-
-def _started() -> subprocess.Popen[bytes]:
-    """A decoding process that can import what this one can."""
-    return subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
-        [sys.executable, "-P", "-c", SERVE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> str:
-    """How a process ended, in words."""
-    _stop(process)
-    code = process.returncode
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"was killed ({signal.Signals(-code).name})"
-    return f"crashed (exit status {code})"
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
+def _answer(one: Radiograph, draw: Draw) -> Answer:
     try:
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:  # in the middle of an image that nobody waits for
-        process.kill()
-        process.wait()
-
-
-def _stop_all(processes: Processes, ahead: _Ahead) -> None:
-    ahead.end()
-    for process in filter(None, processes):
-        assert process.stdin is not None
-        with contextlib.suppress(OSError):
-            process.stdin.close()  # all at once; then wait for each
-    for process in filter(None, processes):
-        _stop(process)
-    processes.clear()
+        return draw(_kept.pop(one.key, None) or one.open())
+    except Exception as fault:
+        try:
+            pickle.loads(pickle.dumps(fault))  # noqa: S301 - our own
+        except Exception:  # it may hold anything, and be made of anything
+            return RuntimeError(f"a decoder raised {fault!r}")
+        return fault

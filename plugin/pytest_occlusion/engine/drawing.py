@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.progress import Progress
-from pytest_occlusion.engine.decoding import unusable
 from pytest_occlusion.engine.job import ENGINE, Job
+from pytest_occlusion.engine.store import Entry
+from pytest_occlusion.errors import OcclusionError, listed
 
 if TYPE_CHECKING:
     from pytest_occlusion.encoders.base import CanvasRecipe
@@ -49,24 +50,24 @@ def draw_shards(job: Job, recipe: CanvasRecipe) -> list[Shard]:
     Raises:
         OcclusionError: Radiographs that cannot be decoded, all at once.
     """
-    radiographs = job.radiographs
-    progress = Progress(f"{job.label}: decoding", len(radiographs), "radiographs", job.say)
+    radiographs, store = job.radiographs, job.store
     faults: list[str] = []
     shards: list[Shard] = []
-    for some in in_shards(radiographs):
-        key = _canvas_key(recipe, some)
-        canvases: Callable[[], NDArray[np.uint8]] = partial(_read, job, recipe, some, key)
-        with job.store.lock(key):
-            if job.store.has("canvases", key):
-                progress.add(len(some))
-            else:
-                drawn, unread = job.decoders.draw(recipe, some, progress.add)
-                faults += unread
-                if job.store.root is None:
-                    canvases = _giving(drawn)
-                elif not faults:
-                    job.store.write("canvases", key, {"canvases": drawn})
-        shards.append(Shard(some, canvases))
+    with Progress(f"{job.label}: decoding", len(radiographs), "radiographs", job.say) as progress:
+        for some in in_shards(radiographs):
+            key = _canvas_key(recipe, some)
+            canvases: Callable[[], NDArray[np.uint8]] = partial(_stored, job, recipe, some, key)
+            with store.lock(key):
+                if store.has("canvases", key):
+                    progress.add(len(some))
+                else:
+                    drawn, unread = job.decoders.draw(recipe, some, progress.add)
+                    faults += unread
+                    if store.root is None:
+                        canvases = partial(np.asarray, drawn)
+                    elif not faults:
+                        store.write("canvases", key, {"canvases": drawn})
+            shards.append(Shard(some, canvases))
     _refuse(job, faults)
     return shards
 
@@ -82,33 +83,36 @@ def canvas_shards(job: Job) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint
     """
     first = 0
     for shard in draw_shards(job, job.encoder().canvas):
-        last = first + len(shard.radiographs)
-        yield np.arange(first, last), shard.canvases()
-        first = last
+        yield np.arange(first, first + len(shard.radiographs)), shard.canvases()
+        first += len(shard.radiographs)
 
 
-def _giving(canvases: NDArray[np.uint8]) -> Callable[[], NDArray[np.uint8]]:
-    return lambda: canvases
-
-
-def _read(
+def _stored(
     job: Job, recipe: CanvasRecipe, radiographs: Sequence[Radiograph], key: str
 ) -> NDArray[np.uint8]:
-    """Stored canvases; drawn again should they have been lost or damaged meanwhile."""
-    kept = job.store.read("canvases", key)
-    if kept is not None:
-        stored: NDArray[np.uint8] = kept.arrays["canvases"]
-        return stored
-    canvases, faults = job.decoders.draw(recipe, radiographs, lambda count: None)
-    _refuse(job, faults)
-    job.store.write("canvases", key, {"canvases": canvases})
-    return canvases
+    """Canvases that the store has; drawn again should they have been lost or damaged meanwhile."""
+
+    def again() -> Entry:
+        drawn, faults = job.decoders.draw(recipe, radiographs, lambda count: None)
+        _refuse(job, faults)
+        return Entry({"canvases": drawn}, {})
+
+    stored: NDArray[np.uint8] = job.store.kept("canvases", key, again).arrays["canvases"]
+    return stored
 
 
 def _refuse(job: Job, faults: Sequence[str]) -> None:
     if faults:
         remedy = "fetch these files again or leave them out; nothing was encoded"
         raise unusable(job.corpus.name, faults, remedy=remedy)
+
+
+def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionError:
+    """The error to raise for faults of radiographs, at least one, that were found in drawing."""
+    return OcclusionError(
+        f"{len(faults)} radiographs of the corpus {corpus!r} cannot be used:\n{listed(faults)}",
+        remedy=remedy,
+    )
 
 
 def _canvas_key(recipe: CanvasRecipe, radiographs: Sequence[Radiograph]) -> str:

@@ -8,24 +8,24 @@ are read ahead of it and finished embeddings written behind it, so that neither 
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.engine.drawing import Shard
 from pytest_occlusion.engine.job import ENGINE, Condition, Job
-from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.parallel import batch_map
-from pytest_occlusion.engine.staging import Staged, stage_to
+from pytest_occlusion.engine.staging import Stage, Staged
+from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
@@ -42,52 +42,58 @@ def embed_texts(job: Job, encoder: Encoder, threads: int) -> tuple[torch.Tensor,
     import torch
 
     texts = job.task.texts
-    key = settings_digest([ENGINE, job.record.key, settings_digest(list(texts))])
-    with job.store.lock(key):
-        kept = job.store.read("texts", key)
-        if kept is None:
-            start = time.perf_counter()
-            progress = Progress(f"{job.label}: encoding", len(texts), "texts", job.say)
-            # A batch is padded to its longest text.
-            order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
 
-            def embed(at: int) -> tuple[torch.Tensor, list[int]]:
-                some = [texts[place] for place in order[at : at + job.batch_size]]
-                found = encoder.embed_texts(some), encoder.count_tokens(some)
-                progress.add(len(some))
-                return found
+    def embed_all() -> Entry:
+        start = time.perf_counter()
+        # A batch is padded to its longest text.
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
 
-            # The longest first: the last batch is waited for by all threads.
-            starts = range(0, len(texts), job.batch_size)[::-1]
+        def embed(at: int) -> tuple[torch.Tensor, list[int]]:
+            some = [texts[place] for place in order[at : at + job.batch_size]]
+            found = encoder.embed_texts(some), encoder.count_tokens(some)
+            progress.add(len(some))
+            return found
+
+        # The longest first: the last batch is waited for by all threads.
+        starts = range(0, len(texts), job.batch_size)[::-1]
+        with Progress(f"{job.label}: encoding", len(texts), "texts", job.say) as progress:
             pieces, counts = zip(*batch_map(embed, starts, threads=threads), strict=True)
-            embeddings = torch.cat(pieces[::-1])[torch.tensor(order).argsort().to(encoder.device)]
-            lengths = [length for some in counts for length in some]
-            fields = {
-                "truncated": sum(length > encoder.token_limit for length in lengths),
-                "texts": len(texts),
-                "text_seconds": time.perf_counter() - start,
-            }
-            job.store.write("texts", key, {"embeddings": embeddings.cpu().numpy()}, fields)
-            return embeddings, fields
+        embeddings = torch.cat(pieces[::-1]).cpu()[torch.tensor(order).argsort()]
+        lengths = [length for some in counts for length in some]
+        fields = {
+            "truncated": sum(length > encoder.token_limit for length in lengths),
+            "texts": len(texts),
+            "text_seconds": time.perf_counter() - start,
+        }
+        return Entry({"embeddings": embeddings.numpy()}, fields)
+
+    key = settings_digest([ENGINE, job.record.key, settings_digest(list(texts))])
+    kept = job.store.kept("texts", key, embed_all)
     embeddings = torch.from_numpy(np.array(kept.arrays["embeddings"])).to(encoder.device)
     return embeddings, dict(kept.fields)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """The conditions of one shard that the store does not have.
+class _Piece:
+    """Work for one thread: rows of a shard, from the first up to the last, under some conditions.
 
-    Attributes:
-        shard: Radiographs and canvases.
-        done: Embeddings ``[n, D]`` that it has; the others are added.
-        keys: Where the store has embeddings, or will have them.
-        pieces: What is left to do: (first row, last row, conditions).
+    The results of all pieces with the same rows are what the store keeps together.
     """
+
+    shard: Shard
+    first: int
+    last: int
+    conditions: Sequence[Condition]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One shard: the embeddings ``[n, D]`` that the store has or had, their keys, what is to do."""
 
     shard: Shard
     done: dict[Condition, torch.Tensor]
     keys: Mapping[Condition, str]
-    pieces: Sequence[tuple[int, int, Sequence[Condition]]]
+    pieces: Sequence[_Piece]
 
 
 @dataclass
@@ -118,44 +124,44 @@ def embed_images(
     import torch
 
     total = sum(len(shard.radiographs) for shard in shards) * len(conditions)
-    progress = Progress(f"{job.label}: encoding", total, "occluded radiographs", job.say)
-    parts = _parts(job, encoder, shards, conditions, threads, progress)
-    left = [part for part in parts if part.pieces]
-    effort, stage = _Effort(job.batch_size), stage_to(encoder.device)
-
-    def pieces() -> Iterator[_Piece]:
-        for part in left:
-            staged = stage.put(part.shard.canvases())
-            for first, last, some in part.pieces:
-                yield _Piece(staged, part.shard.radiographs, first, last, some)
-
-    def embed(piece: _Piece) -> list[torch.Tensor]:
-        start = time.perf_counter()
-        found = _embed(encoder, piece, effort, progress)
-        stage.finish()
-        effort.busy.append(time.perf_counter() - start)
-        return found
-
-    start = time.perf_counter()
-    # On one thread of a CPU nothing can be done meanwhile.
-    ahead = threads if threads > 1 or encoder.device.type != "cpu" else None
+    effort, stage = _Effort(job.batch_size), Stage(encoder.device)
+    what = f"{job.label}: encoding", total, "occluded radiographs", job.say
     encoded = 0
-    with closing(batch_map(embed, pieces(), threads=threads, ahead=ahead)) as results:
-        for part in left:
-            rows: dict[Condition, list[torch.Tensor]] = {}
-            found = islice(results, len(part.pieces))
-            for (_, _, some), embedded in zip(part.pieces, found, strict=True):
-                for condition, embeddings in zip(some, embedded, strict=True):
-                    rows.setdefault(condition, []).append(embeddings)
-            for condition, several in rows.items():
-                part.done[condition] = torch.cat(several)
-                array = part.done[condition].cpu().numpy()
-                job.store.write("embeddings", part.keys[condition], {"embeddings": array})
-            encoded += len(part.shard.radiographs) * len(rows)
+    with Progress(*what) as progress:
+        parts = _parts(job, encoder, shards, conditions, threads, progress)
+
+        def pieces() -> Iterator[tuple[_Piece, Staged]]:
+            for part in parts:
+                if part.pieces:
+                    staged = stage.put(part.shard.canvases())
+                    yield from ((piece, staged) for piece in part.pieces)
+
+        def embed(work: tuple[_Piece, Staged]) -> list[torch.Tensor]:
+            start = time.perf_counter()
+            found = _embed(encoder, *work, stage, effort, progress)
+            stage.finish()
+            effort.busy.append(time.perf_counter() - start)
+            return found
+
+        start = time.perf_counter()
+        # On one thread of a CPU nothing can be done meanwhile.
+        ahead = threads if threads > 1 or encoder.device.type != "cpu" else None
+        with closing(batch_map(embed, pieces(), threads=threads, ahead=ahead)) as results:
+            for part in parts:
+                rows: dict[Condition, list[torch.Tensor]] = {}
+                found = islice(results, len(part.pieces))
+                for piece, embedded in zip(part.pieces, found, strict=True):
+                    for condition, embeddings in zip(piece.conditions, embedded, strict=True):
+                        rows.setdefault(condition, []).append(embeddings)
+                for condition, several in rows.items():
+                    part.done[condition] = torch.cat(several)
+                    array = part.done[condition].cpu().numpy()
+                    job.store.write("embeddings", part.keys[condition], {"embeddings": array})
+                encoded += len(part.shard.radiographs) * len(rows)
     seconds = sum(effort.busy) / max(1, threads)
     fields = {
         "encode_seconds": seconds,
-        "wait_seconds": max(0.0, time.perf_counter() - start - seconds) if left else 0.0,
+        "wait_seconds": max(0.0, time.perf_counter() - start - seconds) if encoded else 0.0,
         "encoded_images": encoded,
         "images_per_second": encoded / seconds if seconds else None,
         "batch_size": effort.batch_size,
@@ -180,7 +186,8 @@ def _parts(
     for shard in shards:
         count = len(shard.radiographs)
         done: dict[Condition, torch.Tensor] = {}
-        keys = _embedding_keys(job.record, conditions, shard.radiographs)
+        shown = settings_digest([[one.key, one.content] for one in shard.radiographs])
+        keys = {c: settings_digest([ENGINE, job.record.key, c.key, shown]) for c in conditions}
         for condition, key in keys.items():
             kept = job.store.read("embeddings", key)
             if kept is not None:
@@ -191,7 +198,7 @@ def _parts(
         groups = 1 if threads == 1 else math.ceil(EVEN * threads / later)
         share = max(1, math.ceil(len(missing) / groups))
         pieces = [
-            (first, min(first + size, count), missing[at : at + share])
+            _Piece(shard, first, min(first + size, count), missing[at : at + share])
             for at in range(0, len(missing), share)
             for first in range(0, count, size)
         ]
@@ -200,31 +207,13 @@ def _parts(
     return parts
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Work for one thread: some rows of a shard under some conditions.
-
-    Attributes:
-        staged: Canvases of the shard.
-        radiographs: Of the shard.
-        first: First row.
-        last: Row after the last.
-        conditions: How they are shown.
-    """
-
-    staged: Staged
-    radiographs: Sequence[Radiograph]
-    first: int
-    last: int
-    conditions: Sequence[Condition]
-
-    def rows(self, first: int, last: int) -> _Piece:
-        """The same conditions for some of its rows."""
-        return _Piece(self.staged, self.radiographs, first, last, self.conditions)
-
-
 def _embed(
-    encoder: Encoder, piece: _Piece, effort: _Effort, progress: Progress
+    encoder: Encoder,
+    piece: _Piece,
+    staged: Staged,
+    stage: Stage,
+    effort: _Effort,
+    progress: Progress,
 ) -> list[torch.Tensor]:
     """Embeddings of a piece, one tensor per condition; in halves where memory runs out."""
     import torch
@@ -232,16 +221,22 @@ def _embed(
     count = piece.last - piece.first
     if count > effort.batch_size:
         starts = range(piece.first, piece.last, effort.batch_size)
-        smaller = [piece.rows(at, min(at + effort.batch_size, piece.last)) for at in starts]
-        embedded = [_embed(encoder, one, effort, progress) for one in smaller]
+        ends = [*starts[1:], piece.last]
+        embedded = [
+            _embed(encoder, replace(piece, first=a, last=b), staged, stage, effort, progress)
+            for a, b in zip(starts, ends, strict=True)
+        ]
         return [torch.cat(several) for several in zip(*embedded, strict=True)]
     results: list[torch.Tensor] = []
     try:
-        for embeddings in _embed_batch(encoder, piece):
+        canvases = stage.rows(staged, piece.first, piece.last)
+        for embeddings in _embed_batch(encoder, piece, canvases):
             results.append(embeddings)
             progress.add(count)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
-        if not _is_out_of_memory(fault):
+        # CPU allocators raise a plain RuntimeError.
+        plain = not isinstance(fault, (torch.OutOfMemoryError, MemoryError))
+        if plain and not re.search("out of memory|can't allocate memory", str(fault)):
             raise
         if count == 1:
             raise OcclusionError(
@@ -254,50 +249,24 @@ def _embed(
         return results
     if encoder.device.type == "cuda":  # pragma: no cover - needs a GPU
         torch.cuda.empty_cache()
-    return _embed(encoder, piece, effort, progress)
+    return _embed(encoder, piece, staged, stage, effort, progress)
 
 
-def _embed_batch(encoder: Encoder, piece: _Piece) -> Iterator[torch.Tensor]:
-    """Embeddings of one batch under each condition, in order."""
+def _embed_batch(encoder: Encoder, piece: _Piece, batch: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Embeddings of one batch of canvases under each condition, in order."""
     from pytest_occlusion.occlusion import Prepared, prepare
 
-    batch = piece.staged.rows(piece.first, piece.last).to(encoder.device, non_blocking=True)
-    keys = [radiograph.key for radiograph in piece.radiographs[piece.first : piece.last]]
+    keys = [radiograph.key for radiograph in piece.shard.radiographs[piece.first : piece.last]]
     prepared: dict[tuple[str, str, int], Prepared] = {}
     left = Counter((one.occluder, one.fill, one.seed) for one in piece.conditions if one.ratio)
     for condition in piece.conditions:
         canvas = batch
         if condition.ratio:
-            how = (condition.occluder, condition.fill, condition.seed)
+            how = name, fill, seed = condition.occluder, condition.fill, condition.seed
             if how not in prepared:
-                prepared[how] = prepare(
-                    batch,
-                    name=condition.occluder,
-                    fill=condition.fill,
-                    keys=keys,
-                    seed=condition.seed,
-                )
+                prepared[how] = prepare(batch, name=name, fill=fill, keys=keys, seed=seed)
             canvas = prepared[how].at(condition.ratio)
             left[how] -= 1
             if not left[how]:  # a map has hundreds of occluders, each with noise of its own
                 del prepared[how]
         yield encoder.embed_canvases(canvas)
-
-
-def _is_out_of_memory(fault: Exception) -> bool:
-    import torch
-
-    if isinstance(fault, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(fault)  # CPU allocators raise a plain RuntimeError
-    return "out of memory" in text or "can't allocate memory" in text
-
-
-def _embedding_keys(
-    record: ModelRecord, conditions: Sequence[Condition], radiographs: Sequence[Radiograph]
-) -> dict[Condition, str]:
-    shown = settings_digest([[radiograph.key, radiograph.content] for radiograph in radiographs])
-    return {
-        condition: settings_digest([ENGINE, record.key, condition.key, shown])
-        for condition in conditions
-    }

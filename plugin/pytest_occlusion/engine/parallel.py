@@ -30,15 +30,14 @@ def usable_cores() -> int:
     return max(1, available // max(1, workers))
 
 
-def threaded_map(
+def batch_map(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
     threads: int,
     ahead: int | None = None,
-    initializer: Callable[[], object] | None = None,
 ) -> Generator[Result, None, None]:
-    """``map`` over a thread pool, in order; the first exception ends it and is raised.
+    """``map`` over threads inside :func:`batch_threads`, in order; the first exception ends it.
 
     Args:
         function: What to call.
@@ -46,12 +45,16 @@ def threaded_map(
         threads: Calls at a time. With one, and no ``ahead``, the calling thread does them itself.
         ahead: Calls that may be waiting beside those under way; items are taken as places fall
             free, so that they may be large. ``None`` for all at once.
-        initializer: Called by each new thread before its first item.
     """
+    import torch
+
     if threads <= 1 and ahead is None:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(max(1, threads), initializer=initializer) as pool:
+    # A new thread of Python does not know the number that torch was told: until something in it
+    # asks torch for that number, matrix products are split over all cores. Then the same picture in
+    # the same batch size could get two embeddings, apart in their last bits.
+    with ThreadPoolExecutor(max(1, threads), initializer=torch.get_num_threads) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
@@ -60,38 +63,17 @@ def threaded_map(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        except BaseException:
+        finally:
             for future in waiting:
                 future.cancel()
-            raise
-
-
-def batch_map(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    threads: int,
-    ahead: int | None = None,
-) -> Generator[Result, None, None]:
-    """:func:`threaded_map` for work in torch, inside :func:`batch_threads`.
-
-    A new thread of Python does not know the number that torch was told: until something in it asks
-    torch for that number, matrix products are split over all cores. Then the same picture in the
-    same batch size could get two embeddings, apart in their last bits.
-    """
-    import torch
-
-    return threaded_map(
-        function, items, threads=threads, ahead=ahead, initializer=torch.get_num_threads
-    )
 
 
 @contextlib.contextmanager
 def batch_threads(device: torch.device) -> Iterator[int]:
     """Set torch up for batches side by side; gives the number of threads to run them on.
 
-    Run them with :func:`batch_map`. On a GPU the number is one: the device itself works in
-    parallel. The previous number of torch threads is restored at the end.
+    On a GPU that is one: the device itself works in parallel. The previous number of torch threads
+    is restored at the end.
     """
     import torch
 

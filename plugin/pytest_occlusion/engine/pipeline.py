@@ -20,7 +20,6 @@ from pytest_occlusion.engine.drawing import draw_shards
 from pytest_occlusion.engine.embedding import embed_images, embed_texts
 from pytest_occlusion.engine.job import ENGINE, Condition, Job, Measured, Want
 from pytest_occlusion.engine.parallel import batch_map, batch_threads
-from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import level_sentence
 from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
@@ -28,6 +27,9 @@ from pytest_occlusion.suite.grid import REVERSE
 
 if TYPE_CHECKING:
     import torch
+
+RANKS = ("above", "tied", "tied_positives", "positives")
+"""Arrays of ranks that the store keeps."""
 
 
 def measure(job: Job) -> dict[Want, Measured]:
@@ -39,21 +41,23 @@ def measure(job: Job) -> dict[Want, Measured]:
     """
     wants = [(condition, way) for condition in job.conditions for way in job.directions]
     keys = {want: _ranks_key(job, *want) for want in wants}
-    found = {want: kept for want in wants if (kept := _kept(job, keys[want], want))}
-    if len(found) == len(wants):
-        return found
-    with contextlib.ExitStack() as locks:
-        # In one order for every worker, or two of them could wait for each other.
-        for key in sorted({keys[want] for want in wants if want not in found}):
-            locks.enter_context(job.store.lock(key))
+    found: dict[Want, Measured] = {}
+
+    def missing() -> list[Want]:
         for want in wants:
             if want not in found and (kept := _kept(job, keys[want], want)):
                 found[want] = kept
-        missing = [want for want in wants if want not in found]
-        if missing:
-            for want, measured in _compute(job, missing):
-                found[want] = measured
-                _write_ranks(job.store, keys[want], measured)
+        return [want for want in wants if want not in found]
+
+    if left := missing():
+        with contextlib.ExitStack() as locks:
+            # In one order for every worker, or two of them could wait for each other.
+            for key in sorted({keys[want] for want in left}):
+                locks.enter_context(job.store.lock(key))
+            if left := missing():
+                for want, measured in _compute(job, left):
+                    found[want] = measured
+                    _keep(job, keys[want], measured)
     return found
 
 
@@ -98,12 +102,11 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
                 where = f"model {job.label} at {level}"
                 raise OcclusionError(f"{where}: {fault.problem}", remedy=fault.remedy) from fault
             seconds = time.perf_counter() - start
-            area = achieved_area(
-                condition.occluder, condition.ratio, encoder.canvas.height, encoder.canvas.width
-            )
+            shape = encoder.canvas.height, encoder.canvas.width
+            area = achieved_area(condition.occluder, condition.ratio, *shape)
             own = {"rank_seconds": seconds, "achieved": area}
             similarity = None
-            if job.similarity and direction != REVERSE:
+            if _asks_similarity(job, want):
                 positives = candidates[torch.from_numpy(job.task.radiograph_group)]
                 similarity = (queries * positives).sum(dim=1).float().cpu().numpy()
             return want, Measured(ranks, {**fields, **own}, fresh=True, similarity=similarity)
@@ -114,52 +117,36 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
 def _device_name(device: torch.device) -> str:
     import torch
 
-    if device.type == "cuda":  # pragma: no cover - needs a GPU
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return device.type
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return f"cuda ({name})" if name else device.type
 
 
 def _ranks_key(job: Job, condition: Condition, direction: str) -> str:
-    return settings_digest(
-        [
-            ENGINE,
-            job.record.key,
-            condition.shown.key,
-            direction,
-            job.corpus.fingerprint,
-            job.task.digest,
-        ]
-    )
+    what = [condition.shown.key, direction, job.corpus.fingerprint, job.task.digest]
+    return settings_digest([ENGINE, job.record.key, *what])
 
 
 def _kept(job: Job, key: str, want: Want) -> Measured | None:
     """What the store has, if that is all that the job asks for."""
-    found = _read_ranks(job.store, key)
-    asked = job.similarity and want[1] != REVERSE
-    return None if found and asked and found.similarity is None else found
-
-
-def _read_ranks(store: Store, key: str) -> Measured | None:
-    entry = store.read("ranks", key)
+    entry = job.store.read("ranks", key)
     if entry is None:
         return None
+    similarity = entry.arrays.get("similarity")
+    if similarity is None and _asks_similarity(job, want):
+        return None
     fields = dict(entry.fields)
-    ranks = Ranks(
-        **{
-            name: entry.arrays[name].astype(np.int64)
-            for name in ("above", "tied", "tied_positives", "positives")
-        },
-        candidates=fields.pop("candidates"),
-    )
-    return Measured(ranks, fields, fresh=False, similarity=entry.arrays.get("similarity"))
+    arrays = {name: entry.arrays[name].astype(np.int64) for name in RANKS}
+    ranks = Ranks(**arrays, candidates=fields.pop("candidates"))
+    return Measured(ranks, fields, fresh=False, similarity=similarity)
 
 
-def _write_ranks(store: Store, key: str, measured: Measured) -> None:
-    ranks = measured.ranks
-    arrays = {
-        name: getattr(ranks, name).astype(np.int32)
-        for name in ("above", "tied", "tied_positives", "positives")
-    }
+def _asks_similarity(job: Job, want: Want) -> bool:
+    return job.similarity and want[1] != REVERSE
+
+
+def _keep(job: Job, key: str, measured: Measured) -> None:
+    arrays = {name: getattr(measured.ranks, name).astype(np.int32) for name in RANKS}
     if measured.similarity is not None:
         arrays["similarity"] = measured.similarity
-    store.write("ranks", key, arrays, {**measured.fields, "candidates": ranks.candidates})
+    fields = {**measured.fields, "candidates": measured.ranks.candidates}
+    job.store.write("ranks", key, arrays, fields)

@@ -10,12 +10,7 @@ from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.task import Task
 from pytest_occlusion.engine.job import Measured
-from pytest_occlusion.retrieval.intervals import (
-    Resamples,
-    draw_resamples,
-    interval,
-    resampled_means,
-)
+from pytest_occlusion.retrieval.intervals import Resamples, interval, resampled_means
 from pytest_occlusion.retrieval.recall import (
     FloatArray,
     chance_recall,
@@ -60,12 +55,6 @@ class CellResult:
     hit_queries: NDArray[np.bool_]
 
 
-def task_resamples(task: Task, direction: str) -> Resamples:
-    """Resamples of the patients behind the queries of one direction."""
-    patients = task.candidate_patient if direction == REVERSE else task.radiograph_patient
-    return draw_resamples(patients)
-
-
 def cell_results(
     cells: Sequence[Cell], measured: Sequence[Measured], task: Task, resamples: Resamples
 ) -> list[CellResult]:
@@ -75,7 +64,7 @@ def cell_results(
         cells: Cells of one (model, direction, occluder, ratio).
         measured: Ranks of that condition, one per mask seed; their queries are pooled.
         task: What was retrieved from what.
-        resamples: From :func:`task_resamples` for the same direction.
+        resamples: Of the patients behind the queries.
     """
     direction = cells[0].direction
     groups = np.arange(len(task.candidate_text)) if direction == REVERSE else task.radiograph_group
@@ -116,7 +105,7 @@ def sampled_recall(measured: Sequence[Measured], k: int, resamples: Resamples) -
     Args:
         measured: Ranks of one condition, one per mask seed.
         k: Cut-off.
-        resamples: From :func:`task_resamples`.
+        resamples: Of the patients behind the queries.
     """
     by_query = np.mean([hit_probability(one.ranks, k) for one in measured], axis=0)
     return np.concatenate([[by_query.mean()], resampled_means(resamples, by_query)])

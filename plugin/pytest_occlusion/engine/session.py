@@ -7,12 +7,11 @@ selected cells of that model need, and the others look it up.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.opaque import opaque_name, read_key
@@ -22,15 +21,10 @@ from pytest_occlusion.engine.drawing import in_shards
 from pytest_occlusion.engine.job import Condition, Job, Measured
 from pytest_occlusion.engine.models import ModelRecord, check_model, known_record, open_encoder
 from pytest_occlusion.engine.pipeline import measure
-from pytest_occlusion.engine.results import (
-    CellResult,
-    cell_results,
-    sampled_recall,
-    task_resamples,
-)
+from pytest_occlusion.engine.results import CellResult, cell_results, sampled_recall
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError, listed
-from pytest_occlusion.retrieval.intervals import Resamples
+from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples
 from pytest_occlusion.retrieval.recall import FloatArray
 from pytest_occlusion.suite.grid import REVERSE, Cell, Curve, takes_whole_models
 from pytest_occlusion.suite.settings import Settings
@@ -103,11 +97,8 @@ class Session:
     @cached_property
     def task(self) -> Task:
         """What is retrieved from what."""
-        return build_task(
-            self.corpus,
-            text_rule=self.settings.text_rule,
-            candidates=self.settings.candidates,
-        )
+        rule, candidates = self.settings.text_rule, self.settings.candidates
+        return build_task(self.corpus, text_rule=rule, candidates=candidates)
 
     def preflight(self, models: Sequence[str]) -> dict[str, str]:
         """Find what can be found wrong before anything takes long.
@@ -122,17 +113,15 @@ class Session:
             OcclusionError: Faults of the corpus, or of models and ks, listed.
         """
         allowed = self.settings.allow_missing
-        found = {name: check_model(self.settings.model(name)) for name in models}
-        absent = {
-            name: f"{fault.problem} ({fault.remedy})"
-            for name, fault in found.items()
-            if allowed and isinstance(fault, MissingError)
-        }
-        faults = [
-            f"{fault.problem} ({fault.remedy})"
-            for name, fault in found.items()
-            if fault and name not in absent
-        ]
+        absent: dict[str, str] = {}
+        faults: list[str] = []
+        for name in models:
+            if fault := check_model(self.settings.model(name)):
+                told = f"{fault.problem} ({fault.remedy})"
+                if allowed and isinstance(fault, MissingError):
+                    absent[name] = told
+                else:
+                    faults.append(told)
         if faults:
             raise OcclusionError(
                 f"{len(faults)} of {len(models)} models cannot be loaded:\n{listed(faults)}",
@@ -141,29 +130,23 @@ class Session:
             )
         try:
             self._check_ks()
-        except MissingError as fault:
+        except MissingError as missing:
             if not allowed:
                 raise
-            return dict.fromkeys(models, f"{fault.problem} ({fault.remedy})")
+            return dict.fromkeys(models, f"{missing.problem} ({missing.remedy})")
         return absent
 
     def _check_ks(self) -> None:
-        candidates = len(self.task.candidate_text)
-        images = len(self.task.radiographs)
-        faults = [
-            f"k = {k}: there are only {count} {what}"
-            for way, count, what in (
-                ("image-to-text", candidates, "candidate texts"),
-                ("text-to-image", images, "candidate radiographs"),
-            )
-            if way in self.settings.grid.directions
-            for k in self.settings.grid.ks
-            if k > count
-        ]
+        texts, images = len(self.task.candidate_text), len(self.task.radiographs)
+        faults: list[str] = []
+        for way in self.settings.grid.directions:
+            count, what = (images, "radiographs") if way == REVERSE else (texts, "texts")
+            large = [k for k in self.settings.grid.ks if k > count]
+            faults += [f"k = {k}: there are only {count} candidate {what}" for k in large]
         if faults:
             raise OcclusionError(
                 f"the corpus {self.corpus.name!r} is too small for this suite:\n{listed(faults)}",
-                remedy=f"choose ks up to {candidates} with --occlusion-ks, or a larger corpus",
+                remedy=f"choose ks up to {texts} with --occlusion-ks, or a larger corpus",
             )
 
     def result(self, cell: Cell) -> CellResult:
@@ -189,7 +172,7 @@ class Session:
         """Recall of the whole sample, then of every resample: float64 ``[1 + B]``."""
         if cell not in self._sampled:  # several claims look at the same cells
             self.result(cell)
-            patients = self._patients_of(cell.direction)
+            patients = self.resamples(cell.direction)
             self._sampled[cell] = sampled_recall(self.measured(cell), cell.k, patients)
         return self._sampled[cell]
 
@@ -224,13 +207,12 @@ class Session:
             self._open = (model, encoder)
         return self._open[1]
 
-    def patients(self, direction: str) -> NDArray[np.int64]:
-        """int64 ``[N]``: the patient behind each query of one direction."""
-        return self._patients_of(direction).cluster
-
-    def _patients_of(self, direction: str) -> Resamples:
+    def resamples(self, direction: str) -> Resamples:
+        """Resamples of the patients behind the queries of one direction."""
         if direction not in self._resamples:
-            self._resamples[direction] = task_resamples(self.task, direction)
+            task, back = self.task, direction == REVERSE
+            patients = task.candidate_patient if back else task.radiograph_patient
+            self._resamples[direction] = draw_resamples(patients)
         return self._resamples[direction]
 
     def query_name(self, cell: Cell, place: int) -> str:
@@ -298,46 +280,34 @@ class Session:
             raise
 
     def _measure_cells(self, cells: Sequence[Cell]) -> None:
-        for (condition, direction), measured in measure(self.job_for(cells)).items():
-            self._measured[cells[0].model, condition, direction] = measured
-        self._summarise(cells)
-
-    def job_for(self, cells: Sequence[Cell]) -> Job:
-        """What has to be measured for cells of one model."""
-        return replace(
-            self.job_of(cells[0].model),
-            conditions=list(dict.fromkeys(c for one in cells for c in self.conditions(one))),
-            directions=list(dict.fromkeys(one.direction for one in cells)),
-        )
+        model = cells[0].model
+        for (condition, direction), measured in measure(self.job_of(model, cells)).items():
+            self._measured[model, condition, direction] = measured
+        groups: dict[tuple[Curve, float], list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault((cell.curve, cell.ratio), []).append(cell)
+        for group in groups.values():
+            ranks, resamples = self.measured(group[0]), self.resamples(group[0].direction)
+            for result in cell_results(group, ranks, self.task, resamples):
+                self._results[result.cell] = result
 
     def close(self) -> None:
         """Let go of processes and weights; what was measured stays known."""
         self.decoders.close()
         self._open = None
 
-    def job_of(self, model: str) -> Job:
-        """A model's job, so far without anything to measure."""
+    def job_of(self, model: str, cells: Sequence[Cell] = ()) -> Job:
+        """A model's job: what has to be measured for some of its cells."""
         return Job(
             label=model,
             record=self.record(model),
             encoder=lambda: self.encoder(model),
             corpus=self.corpus,
             task=self.task,
-            conditions=(),
-            directions=(),
+            conditions=list(dict.fromkeys(c for one in cells for c in self.conditions(one))),
+            directions=list(dict.fromkeys(one.direction for one in cells)),
             store=self.store,
             batch_size=self.settings.batch_size,
             say=self.say,
             decoders=self.decoders,
         )
-
-    def _summarise(self, cells: Sequence[Cell]) -> None:
-        """Results of all cells whose ranks have just come."""
-        groups: dict[tuple[Curve, float], list[Cell]] = {}
-        for cell in cells:
-            groups.setdefault((cell.curve, cell.ratio), []).append(cell)
-        for group in groups.values():
-            measured = self.measured(group[0])
-            resamples = self._patients_of(group[0].direction)
-            for result in cell_results(group, measured, self.task, resamples):
-                self._results[result.cell] = result

@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,18 +70,17 @@ class Store:
 
     def any(self, kind: str) -> bool:
         """Whether there is an entry of this kind."""
-        folder = None if self.root is None else self.root / f"v{SCHEMA}" / kind
-        return folder is not None and folder.exists() and next(folder.iterdir(), None) is not None
+        return self.root is not None and any((self.root / f"v{SCHEMA}" / kind).glob("*"))
 
     def read(self, kind: str, key: str) -> Entry | None:
         """The entry, verified; ``None`` when it is absent or was damaged (then it is removed)."""
         if self.root is None:
             return None
         path = self.path(kind, key)
+        if not path.exists():
+            return None
         try:
             return _load(path)
-        except FileNotFoundError:
-            return None
         except Exception as fault:  # whatever a damaged file makes the reader raise
             reason = f"{kind} entry {key[:12]} was damaged ({type(fault).__name__}) and is rebuilt"
             self.damaged.append(reason)
@@ -104,12 +103,30 @@ class Store:
         """
         if self.root is None:
             return
+        import numpy as np
+        from safetensors.numpy import save
+
         path = self.path(kind, key)
+        text = json.dumps(dict(fields or {}), sort_keys=True)
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        payload = save(contiguous, {"fields": text, "sha256": _checksum(contiguous, text)})
         try:
             _make_private(self.root, path.parent)
-            _save(path, arrays, dict(fields or {}))
+            # Should the machine lose power, the checksum tells what never reached the disk.
+            write_atomically(path, payload, mode=0o600, durable=False)
         except OSError as fault:
             raise unwritable(self.root, fault) from fault
+
+    def kept(self, kind: str, key: str, make: Callable[[], Entry]) -> Entry:
+        """The entry; made, by one process only, where there is none."""
+        entry = self.read(kind, key)
+        if entry is None:  # a lock has to be written, and there may be no need to
+            with self.lock(key):
+                entry = self.read(kind, key)
+                if entry is None:
+                    entry = make()
+                    self.write(kind, key, entry.arrays, entry.fields)
+        return entry
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -163,17 +180,6 @@ def _checksum(arrays: Mapping[str, NDArray[Any]], fields: str) -> str:
     return digest.hexdigest()
 
 
-def _save(path: Path, arrays: Mapping[str, NDArray[Any]], fields: dict[str, Any]) -> None:
-    import numpy as np
-    from safetensors.numpy import save
-
-    text = json.dumps(fields, sort_keys=True)
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    payload = save(contiguous, {"fields": text, "sha256": _checksum(contiguous, text)})
-    # Should the machine lose power, the checksum tells what never reached the disk.
-    write_atomically(path, payload, mode=0o600, durable=False)
-
-
 def write_atomically(
     path: Path, payload: bytes, *, mode: int = 0o666, durable: bool = True
 ) -> None:
@@ -204,8 +210,6 @@ def write_atomically(
 def _load(path: Path) -> Entry:
     from safetensors import safe_open
 
-    if not path.exists():
-        raise FileNotFoundError(path)
     with safe_open(path, framework="np") as file:
         metadata = file.metadata() or {}
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

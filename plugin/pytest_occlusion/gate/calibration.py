@@ -24,7 +24,7 @@ from pytest_occlusion.suite.grid import Cell
 
 def calibrated_hits(session: Session, cells: Sequence[Cell]) -> dict[Cell, list[int]]:
     """The hits of cells of one model that are measured together, in every calibration run."""
-    settings, job = session.settings, session.job_for(cells)
+    settings, job = session.settings, session.job_of(cells[0].model, cells)
     devices = [str(resolve_device(name)) for name in (settings.device, "auto")]
     found: dict[Cell, list[int]] = {cell: [] for cell in cells}
     for number in range(settings.calibrate):

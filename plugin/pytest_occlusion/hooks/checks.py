@@ -167,7 +167,7 @@ class CurveCheck:
         known = [baseline.calibrated for baseline in baselines if baseline is not None]
         limits = [limit for limit in known if limit is not None]
         calibrated = max(limits) if limits else None
-        patients = self.gate.session.patients(self.curve.direction)
+        patients = self.gate.session.resamples(self.curve.direction).cluster
         return judge_curve(
             results,
             baselines,

@@ -19,11 +19,11 @@ MISSING = "occlusion: missing"
 UNTIMED = "occlusion: not timed: "
 """Begins the reason of a timing that is skipped; the rest of it is said in the summary."""
 
-CELL, RECORD, CLAIM, MAP, STORES = OWN = tuple(
-    f"pytest_occlusion.{name}" for name in ("cell", "record", "claim", "map", "stores")
+CELL, RECORD, CLAIM, MAP, STORES, SAID = OWN = tuple(
+    f"pytest_occlusion.{name}" for name in ("cell", "record", "claim", "map", "stores", "said")
 )
 """Properties of a test that are meant for the summary: the id of its cell, records of what was
-measured, and what of it syrupy was told to store."""
+measured, what of it syrupy was told to store, and a line of a worker to show at once."""
 
 
 class Collector:
@@ -88,6 +88,10 @@ class Collector:
         report.user_properties = [one for one in report.user_properties if one[0] not in OWN]
         if own:
             self.module = self.config.rootpath / report.nodeid.partition("::")[0]
+        if SAID in own:
+            from pytest_occlusion.hooks.speaking import speaker
+
+            speaker(self.config)(own[SAID])
         if report.skipped and isinstance(report.longrepr, tuple):
             _, marked, reason = report.longrepr[2].partition(UNTIMED)
             if marked:

@@ -15,7 +15,6 @@ from xdist.workermanage import parse_tx_spec_config
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.hooks.options import is_updating
-from pytest_occlusion.hooks.speaking import end, watch_workers
 from pytest_occlusion.suite.grid import cells, scope_of
 from pytest_occlusion.suite.settings import Grid, Settings
 
@@ -62,14 +61,8 @@ class XdistHooks:
         return ModelScheduling(config, log, self.settings.grid)
 
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell workers how the user called pytest, for failures, and where progress goes."""
+        """Tell workers how the user called pytest, for failures."""
         node.workerinput["occlusion_args"] = [str(a) for a in node.config.invocation_params.args]
-        watch_workers(node.config, node.workerinput)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Take progress off the terminal before the summary."""
-        end(session.config)
 
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """Check data and checkpoints once, here: in workers a fault would repeat for every cell."""
@@ -78,6 +71,7 @@ class XdistHooks:
         self.checked = True
         from pytest_occlusion.engine.session import Session
         from pytest_occlusion.gate.snapshots import check_folder
+        from pytest_occlusion.hooks.speaking import speaker
 
         inside = {nodeid: nodeid.rpartition("[")[2].rstrip("]") for nodeid in ids if "[" in nodeid}
         model_of = {cell.id: cell.model for cell in cells(self.settings.grid)}
@@ -88,7 +82,7 @@ class XdistHooks:
         root = node.config.rootpath
         try:
             if models:
-                Session(self.settings).preflight(sorted(models))
+                Session(self.settings, say=speaker(node.config)).preflight(sorted(models))
             if is_updating(node.config):
                 for folder in {(root / nodeid.partition("::")[0]).parent for nodeid in held}:
                     check_folder(folder, self.settings.suite)

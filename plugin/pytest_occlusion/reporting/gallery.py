@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.base import Radiograph
-from pytest_occlusion.engine.decoding import unusable
+from pytest_occlusion.engine.drawing import unusable
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import level_text
