@@ -20,8 +20,7 @@ from pytest_occlusion.engine.session import Session
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS, corrupt, occlude
 from pytest_occlusion.occlusion.levels import level_text
-from pytest_occlusion.reporting.contact_sheet import CAPTION, draw_sheet
-from pytest_occlusion.reporting.gallery import SIDE, gallery
+from pytest_occlusion.reporting.gallery import CAPTION, SIDE, draw_sheet, gallery
 from pytest_occlusion.suite.merge import build_settings
 from pytest_occlusion.suite.suites import find_suite
 from tests.engine import decoder_tricks

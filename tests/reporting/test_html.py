@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import json
 import os
@@ -10,19 +9,16 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.reporting import html, views
-from pytest_occlusion.reporting.files import as_html, headline
-from pytest_occlusion.reporting.maps import png_of
-from pytest_occlusion.reporting.page.tables import HEAT
+from pytest_occlusion.reporting.files import as_html
+from pytest_occlusion.reporting.page import HEAT
 from tests.plugin.conftest import Project, project, workers  # noqa: F401 - a fixture
 from tests.reporting.fabricated import map_record, results
 
@@ -97,7 +93,7 @@ def test_every_section_is_there(page: Page, document: dict[str, Any]) -> None:
     assert len(set(ids)) == len(ids)
     assert {f"#{name}" for name in sections} <= set(targets)
     assert all(str(target)[1:] in ids for target in targets)
-    assert headline(document) in page.words
+    assert views.headline(document) in page.words
 
 
 def test_every_recall_is_in_a_table(page: Page, document: dict[str, Any]) -> None:
@@ -358,7 +354,7 @@ def test_a_model_without_any_hit_and_odd_cells() -> None:
 def test_the_pareto_front_leaves_out_who_sees_nothing() -> None:
     document = results(20, occluders=("block",))
     condition = views.conditions(document["cells"])[0]
-    standing = {one.model: one for one in views.standings(document, condition, 10)}
+    standing = {one.model: one for one in views.standings(document, condition)}
     assert not standing["clip"].clears
     assert not standing["clip"].front
     front = [one for one in standing.values() if one.front]
@@ -417,14 +413,6 @@ def test_every_loss_of_a_map_is_in_a_table(mapped: dict[str, Any]) -> None:
     assert len(text) < 1_200_000
 
 
-def test_the_mean_radiograph_is_a_png_of_its_grey_levels(mapped: dict[str, Any]) -> None:
-    picture = mapped["maps"][0]["views"][0]["picture"]
-    with Image.open(BytesIO(png_of(picture))) as found:
-        assert found.mode == "L"
-        assert found.size == (picture["width"], picture["height"])
-        assert found.tobytes() == base64.b64decode(picture["grey"])
-
-
 def test_a_map_of_nothing_and_of_help_only() -> None:
     document = results(1, occluders=("block",), ks=(5, 10), maps=1)
     losses = document["maps"][0]["views"][0]["losses"]
@@ -445,7 +433,7 @@ def test_through_pytest(project: Project, parallel: tuple[str, ...]) -> None:  #
     page = Page(text)
     written = json.loads((project.path / "r.json").read_text())
     assert page.document() == written
-    assert headline(written) in page.words
+    assert views.headline(written) in page.words
     digests = written["models"]["good"]["weights"], written["baselines"]
     assert digests[0][:8] in page.words
     assert re.search(rf"weights [0-9a-f]{{8}} \u2192 {digests[0][:8]}", page.words)

@@ -70,7 +70,7 @@ def test_html(blurred: dict[str, Any], mixed: dict[str, Any]) -> None:
     visible = page.partition("<body>")[2].partition('<script type="application/json"')[0]
     for words in (">blocked, %", ">blocked<", "blocked share"):
         assert words not in visible, words
-    assert visible.count(">severity, 0 to 5<") == 2 * 2  # a chart per k and condition
+    assert visible.count(">severity, 0 to 5<") == 2 * 2 + 2 * 2  # a chart per k, one per model
     assert visible.count('<th scope="col" class="n">severity</th>') == 2 * 2
     assert "6 severities" in visible
     assert "<dt>severities</dt><dd>0, 1, 2, 3, 4, 5</dd>" in visible

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.engine.store import write_atomically
-from pytest_occlusion.gate.verdicts import CHANGED, IMPROVED, NEW, REGRESSED
+from pytest_occlusion.gate.verdicts import IMPROVED, REGRESSED
 from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, is_corruption, level_text
-from pytest_occlusion.reporting.views import baseline_recall, curve_groups, ks_of
+from pytest_occlusion.reporting.views import baseline_recall, curve_groups, headline, ks_of
 
 Results = Mapping[str, Any]
 
@@ -41,21 +41,6 @@ def as_csv(results: Results) -> str:
         own = {"ratio": ""} if is_corruption(cell["occluder"]) else {}
         writer.writerow({"suite": results["suite"], **cell, **own})
     return text.getvalue()
-
-
-def headline(results: Results) -> str:
-    """One sentence: how many cells, and what became of them."""
-    cells = results["cells"]
-    counts = {kind: sum(cell["verdict"] == kind for cell in cells) for kind in (*CHANGED, NEW)}
-    if counts[REGRESSED]:
-        state = f"{counts[REGRESSED]} of {len(cells)} cells regressed"
-    elif counts[IMPROVED]:
-        state = f"{counts[IMPROVED]} of {len(cells)} cells improved beyond the tolerance"
-    elif counts[NEW]:
-        state = f"{counts[NEW]} of {len(cells)} cells have no baseline"
-    else:
-        state = f"all {len(cells)} cells hold"
-    return f"Occlusion suite {results['suite']}: {state}"
 
 
 def as_markdown(results: Results) -> str:

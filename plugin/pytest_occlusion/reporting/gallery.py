@@ -1,4 +1,4 @@
-"""The gallery: what an encoder was shown, every occluder at every level, as one picture.
+"""The gallery: what an encoder was shown, every occluder at every level, as one contact sheet.
 
 It shows radiographs of the corpus. Nothing makes it unless it is asked for by name, it is part of
 no results document, and it names no radiograph.
@@ -7,28 +7,25 @@ no results document, and it names no radiograph.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.engine.drawing import unusable
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import level_text
-from pytest_occlusion.reporting.contact_sheet import Tile, draw_sheet
-
-if TYPE_CHECKING:
-    import torch
-    from PIL import Image
-
-COUNT = 2
-"""Radiographs on a sheet, where nobody says."""
 
 SIDE = 160
 """Side of a tile in pixels."""
+
+CAPTION = 14
+"""Pixels above a tile for its caption."""
+
+Tile = tuple[str, NDArray[np.uint8]]
+"""A caption, and grey levels uint8 ``[H, W]``."""
 
 
 def chosen_rows(session: Session, keys: Sequence[str], *, count: int, seed: int) -> list[int]:
@@ -71,57 +68,53 @@ def gallery(session: Session, model: str, rows: Sequence[int]) -> Image.Image:
         OcclusionError: The model cannot be opened, or radiographs cannot be decoded (all of them,
             listed).
     """
-    grid = session.settings.grid
-    radiographs = session.corpus.chosen(rows)
-    columns = max(len(grid.levels(occluder)) for occluder in grid.occluders)
-    tiles: list[Tile] = []
-    canvases = _canvases(session, model, radiographs)
-    for number, (radiograph, canvas) in enumerate(zip(radiographs, canvases, strict=True), 1):
-        for occluder in grid.occluders:
-            row = _row(session, canvas, radiograph.key, occluder)
-            tiles += [(f"{number} {occluder} {level}", shown) for level, shown in row]
-            # There need not be as many severities as ratios; each row starts on the left.
-            tiles += [("", np.zeros((1, 1), np.uint8))] * (columns - len(row))
-    return draw_sheet(tiles, columns=columns, side=SIDE)
-
-
-def _canvases(session: Session, model: str, radiographs: Sequence[Radiograph]) -> NDArray[np.uint8]:
-    """What the model is shown with nothing blocked: uint8 ``[N, C, H, W]``."""
+    grid, radiographs = session.settings.grid, session.corpus.chosen(rows)
     recipe = session.encoder(model).canvas
     canvases, faults = session.decoders.draw(recipe, radiographs, lambda count: None)
     if faults:
-        raise unusable(
-            session.corpus.name, faults, remedy="fetch these files again, or choose others"
-        )
-    return canvases
+        remedy = "fetch these files again, or choose others"
+        raise unusable(session.corpus.name, faults, remedy=remedy)
+    columns = max(len(grid.levels(occluder)) for occluder in grid.occluders)
+    tiles: list[Tile] = []
+    for number, (radiograph, canvas) in enumerate(zip(radiographs, canvases, strict=True), 1):
+        for occluder in grid.occluders:
+            row = [
+                (f"{number} {occluder} {level}", shown)
+                for level, shown in _shown(session, canvas, radiograph.key, occluder)
+            ]
+            # There need not be as many severities as ratios; each row starts on the left.
+            tiles += [*row, *[("", np.zeros((1, 1), np.uint8))] * (columns - len(row))]
+    return draw_sheet(tiles, columns=columns, side=SIDE)
 
 
-def _row(session: Session, canvas: NDArray[np.uint8], key: str, occluder: str) -> list[Tile]:
-    """One canvas uint8 ``[C, H, W]`` at every level, as the pipeline would show it, in grey.
-
-    The captions are the levels.
-    """
+def _shown(session: Session, canvas: NDArray[np.uint8], key: str, occluder: str) -> Iterator[Tile]:
+    """One canvas uint8 ``[C, H, W]`` at every level: its name, and the mean of the channels."""
     import torch
 
     from pytest_occlusion.occlusion import prepare
 
-    settings = session.settings
-    prepared = prepare(
-        torch.from_numpy(canvas)[None],
-        name=occluder,
-        fill=settings.fill,
-        keys=[key],
-        seed=settings.seeds[0],
-    )
-    return [
-        (level_text(occluder, level), _grey(prepared.at(level)[0]))
-        for level in settings.grid.levels(occluder)
-    ]
+    settings, pixels = session.settings, torch.from_numpy(canvas)[None]
+    fill, seed = settings.fill, settings.seeds[0]
+    prepared = prepare(pixels, name=occluder, fill=fill, keys=[key], seed=seed)
+    for level in settings.grid.levels(occluder):
+        grey = prepared.at(level)[0].float().mean(dim=0).round().to(torch.uint8)
+        yield level_text(occluder, level), grey.numpy()
 
 
-def _grey(pixels: torch.Tensor) -> NDArray[np.uint8]:
-    """uint8 ``[C, H, W]`` -> uint8 ``[H, W]``, the mean of the channels."""
-    import torch
+def draw_sheet(tiles: Sequence[Tile], *, columns: int, side: int) -> Image.Image:
+    """Lay small pictures out row by row, each with its caption above it.
 
-    grey: NDArray[np.uint8] = pixels.float().mean(dim=0).round().to(torch.uint8).numpy()
-    return grey
+    Args:
+        tiles: From the top left.
+        columns: Tiles in a row.
+        side: Side of a tile on the sheet, in pixels.
+    """
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("L", (columns * side, rows * (side + CAPTION)))
+    draw = ImageDraw.Draw(sheet)
+    for number, (caption, pixels) in enumerate(tiles):
+        left, top = number % columns * side, number // columns * (side + CAPTION)
+        tile = Image.fromarray(pixels)
+        sheet.paste(tile.resize((side, side), Image.Resampling.BICUBIC), (left, top + CAPTION))
+        draw.text((left + 2, top + 1), caption, fill=255)
+    return sheet

@@ -11,11 +11,6 @@ from pytest_occlusion.occlusion.levels import axis_value, is_corruption, level_t
 Cell = Mapping[str, Any]
 
 
-def any_corrupted(cells: Iterable[Cell]) -> bool:
-    """Whether any cell is of a corruption."""
-    return any(is_corruption(cell["occluder"]) for cell in cells)
-
-
 def axis_words(occluder: str) -> str:
     """What its levels are, in a sentence."""
     return "severity" if is_corruption(occluder) else "blocked share"
@@ -29,34 +24,28 @@ def half_text(occluder: str, level: float | None) -> str:
     return f"severity {value:.1f}" if is_corruption(occluder) else f"{value:.0f} %"
 
 
-def measured(cells: Iterable[Cell]) -> dict[str, str]:
-    """``ratios`` and ``severities``, those that a run has, for lists of what was measured."""
+def levels_of(cells: Iterable[Cell]) -> dict[str, dict[float, str]]:
+    """``blocked share`` and ``severity``, those that a run has -> its levels and their texts."""
     found: dict[str, dict[float, str]] = {}
-    for cell in cells:
-        kind = "severities" if is_corruption(cell["occluder"]) else "ratios"
-        found.setdefault(kind, {})[cell["ratio"]] = level_text(cell["occluder"], cell["ratio"])
-    return {
-        kind: ", ".join(texts[level] for level in sorted(texts))
-        for kind, texts in sorted(found.items())
-    }
+    for cell in sorted(cells, key=lambda cell: float(cell["ratio"])):
+        texts = found.setdefault(axis_words(cell["occluder"]), {})
+        texts[cell["ratio"]] = level_text(cell["occluder"], cell["ratio"])
+    return dict(sorted(found.items()))
 
 
 def counted(cells: Iterable[Cell]) -> str:
     """How many blocked shares and severities: ``8 blocked shares, 6 severities``."""
-    found: dict[bool, set[float]] = {}
-    for cell in cells:
-        found.setdefault(is_corruption(cell["occluder"]), set()).add(cell["ratio"])
-    names = {False: ("blocked share", "blocked shares"), True: ("severity", "severities")}
+    plural = {"blocked share": "blocked shares", "severity": "severities"}
     return ", ".join(
-        f"{len(levels):,} {names[kind][len(levels) != 1]}" for kind, levels in sorted(found.items())
+        f"{len(texts):,} {name if len(texts) == 1 else plural[name]}"
+        for name, texts in levels_of(cells).items()
     )
 
 
 def choices(cells: Iterable[Cell]) -> list[tuple[str, str]]:
     """(value, text) for a filter by level; one level may be both a share and a severity."""
-    texts: dict[float, dict[str, None]] = {}
-    for cell in cells:
-        text = level_text(cell["occluder"], cell["ratio"])
-        text = f"severity {text}" if is_corruption(cell["occluder"]) else text
-        texts.setdefault(cell["ratio"], {})[text] = None
+    texts: dict[float, list[str]] = {}
+    for name, found in levels_of(cells).items():
+        for level, text in found.items():
+            texts.setdefault(level, []).append(f"severity {text}" if name == "severity" else text)
     return [(json.dumps(level), ", ".join(texts[level])) for level in sorted(texts)]

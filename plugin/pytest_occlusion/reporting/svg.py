@@ -1,46 +1,37 @@
-"""Charts as SVG text: the same document gives the same bytes, and nothing else is needed.
+"""The page's charts as SVG text: the same document gives the same bytes.
 
-Colours are classes (``s0`` ...), so that the page's light and dark themes reach into the charts;
-every series also has its own marker and dash, so that colour is never the only difference.
+Colours are classes (``s0`` ...), so that the page's light and dark themes reach into the charts.
+Drawn here and not by matplotlib, which takes 12 s and 1.4 MB for what are 0.1 s and 0.2 MB here,
+would have to be installed, and leaves nothing to point at, to hide or to darken.
 """
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from html import escape
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-Point = tuple[float, float]
+from markupsafe import Markup, escape
 
-COLOURS = 8
-"""Series colours in the style sheet; markers and dashes tell further series apart."""
+from pytest_occlusion.reporting.charts import COLOURS, DASHES, MARKERS, Line, Panel, Point
+from pytest_occlusion.reporting.views import Standing
 
-DASHES = ("", "6 3", "2 2")
-FONT = 11
-CHARACTER = 6.8
-"""Width of a character of labels, for keeping them apart."""
+if TYPE_CHECKING:
+    from pytest_occlusion.reporting.maps import Map, Place
+
+DASH_LENGTHS = (None, "6 3", "2 2")
+LINE_HEIGHT, CHARACTER = 11, 6.8
+"""Of labels, for keeping them apart."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A rectangle with axes: data coordinates to picture coordinates.
-
-    Attributes:
-        width: Of the picture.
-        height: Of the picture.
-        x: Range of the horizontal axis.
-        y: Range of the vertical axis.
-        left: Margin.
-        right: Margin.
-        top: Margin.
-        bottom: Margin.
-    """
+class Frame(NamedTuple):
+    """A picture with axes from 0 to ``x`` and ``y`` within its margins."""
 
     width: int
     height: int
-    x: Point
-    y: Point
+    x: float
+    y: float
     left: int = 42
     right: int = 12
     top: int = 10
@@ -48,49 +39,36 @@ class Frame:
 
     def place(self, point: Point) -> Point:
         """Where a point of the data lies in the picture."""
-        across = (point[0] - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
-        up = (point[1] - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
         return (
-            self.left + across * (self.width - self.left - self.right),
-            self.height - self.bottom - up * (self.height - self.top - self.bottom),
+            self.left + point[0] / self.x * (self.width - self.left - self.right),
+            self.height - self.bottom - point[1] / self.y * (self.height - self.top - self.bottom),
         )
 
+    def path(self, points: Sequence[Point]) -> str:
+        """A line through points of the data."""
+        return polyline([self.place(point) for point in points])
 
-@dataclass(frozen=True)
-class Series:
-    """One model's part of a chart.
 
-    Attributes:
-        number: Its place in the legend, which decides colour, marker and dash.
-        title: Shown when pointed at, and read aloud.
-        points: The curve, in percent.
-        band: Lower and upper ends over the same x.
-        ghost: The baseline's points.
-        model: Whether it is a model's, hidden and shown with the model.
-    """
-
-    number: int
-    title: str
-    points: Sequence[Point]
-    band: Sequence[tuple[float, float]] = field(default=())
-    ghost: Sequence[Point] = field(default=())
-    model: bool = True
+def element(tag: str, *inside: str, **attributes: float | str | None) -> Markup:
+    """An SVG element; ``_`` in names is read as ``-``, and what is ``None`` left out."""
+    said = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="'
+        f'{escape(value if isinstance(value, str) else number(value))}"'
+        for name, value in attributes.items()
+        if value is not None
+    )
+    content = "".join(map(escape, inside))
+    return Markup(f"<{tag}{said}>{content}</{tag}>" if content else f"<{tag}{said}/>")  # noqa: S704
 
 
 def number(value: float) -> str:
     """A coordinate: one digit after the point is a tenth of a pixel."""
-    text = f"{value:.1f}"
-    return text[:-2] if text.endswith(".0") else text
-
-
-def pair(point: Point) -> str:
-    """``x y`` of a path."""
-    return f"{number(point[0])} {number(point[1])}"
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def polyline(points: Sequence[Point]) -> str:
     """A path through picture coordinates."""
-    return "M" + "L".join(pair(point) for point in points)
+    return "M" + "L".join(f"{number(x)} {number(y)}" for x, y in points)
 
 
 def nice_top(value: float) -> float:
@@ -99,283 +77,250 @@ def nice_top(value: float) -> float:
     return float(next((step for step in steps if value <= step), math.ceil(value / 50) * 50))
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Four to six round numbers from low to high."""
-    span = (high - low) or 1
-    size = 10.0 ** math.floor(math.log10(span))
-    step = next(s * size for s in (0.1, 0.2, 0.25, 0.5, 1, 2, 5) if span / (s * size) <= 5.01)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 9) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+def ticks(high: float) -> list[float]:
+    """Four to six round numbers from 0 on."""
+    size = 10.0 ** math.floor(math.log10(high))
+    step = next(s * size for s in (0.1, 0.2, 0.25, 0.5, 1, 2, 5) if high / (s * size) <= 5.01)
+    return [round(i * step, 9) for i in range(math.floor(high / step + 1e-9) + 1)]
 
 
-def axes(frame: Frame, x_label: str, y_label: str, x_ticks: Sequence[float] = ()) -> str:
+def axes(frame: Frame, x_label: str, y_label: str) -> Markup:
     """Grid lines, ticks and names of both axes."""
-    parts = []
-    (left, bottom), (right, top) = (
-        frame.place((frame.x[0], frame.y[0])),
-        frame.place((frame.x[1], frame.y[1])),
-    )
-    lines, labels = [], []
-    for value in ticks(*frame.y):
-        y = frame.place((frame.x[0], value))[1]
-        lines.append(f"M{pair((left, y))}H{number(right)}")
-        labels.append(_text((left - 5, y + 4), f"{value:g}", "end"))
-    for value in x_ticks or ticks(*frame.x):
-        x = frame.place((value, frame.y[0]))[0]
-        lines.append(f"M{pair((x, bottom))}v4")
-        labels.append(_text((x, bottom + 15), f"{value:g}", "middle"))
-    parts.append(f'<path class="grid" d="{"".join(lines)}"/>')
-    parts += labels
-    middle = (left + right) / 2
-    parts.append(_text((middle, frame.height - 4), x_label, "middle"))
+    (left, bottom), (right, top) = frame.place((0, 0)), frame.place((frame.x, frame.y))
+    lines, labels = "", Markup()
+    for value in ticks(frame.y):
+        y = frame.place((0, value))[1]
+        lines += f"M{number(left)} {number(y)}H{number(right)}"
+        labels += _text(f"{value:g}", left - 5, y + 4, "end")
+    for value in ticks(frame.x):
+        x = frame.place((value, 0))[0]
+        lines += f"M{number(x)} {number(bottom)}v4"
+        labels += _text(f"{value:g}", x, bottom + 15, "middle")
+    labels += _text(x_label, (left + right) / 2, frame.height - 4, "middle")
     if y_label:
-        y = (top + bottom) / 2
-        parts.append(
-            f'<text x="11" y="{number(y)}" text-anchor="middle" '
-            f'transform="rotate(-90 11 {number(y)})">{escape(y_label)}</text>'
-        )
-    return "".join(parts)
+        turn = f"rotate(-90 11 {number((top + bottom) / 2)})"
+        labels += _text(y_label, 11, (top + bottom) / 2, "middle", transform=turn)
+    return element("path", class_="grid", d=lines) + labels
 
 
-def _text(at: Point, text: str, anchor: str = "start", css: str = "") -> str:
-    where = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    kind = f' class="{css}"' if css else ""
-    x, y = number(at[0]), number(at[1])
-    return f'<text x="{x}" y="{y}"{where}{kind}>{escape(text)}</text>'
+def _text(text: str, x: float, y: float, anchor: str | None = None, **more: str) -> Markup:
+    return element("text", text, x=x, y=y, text_anchor=anchor, **more)
 
 
-def _circle(at: Point, r: float) -> str:
-    n = number(r)
-    return f"M{pair((at[0] - r, at[1]))}a{n} {n} 0 1 0 {number(2 * r)} 0a{n} {n} 0 1 0 -{2 * r:g} 0"
+SHAPES: tuple[Sequence[Point], ...] = (
+    (),  # a circle
+    ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    ((0, -1.2), (1.2, 0.9), (-1.2, 0.9)),
+    ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
+    ((0, 1.2), (1.2, -0.9), (-1.2, -0.9)),
+)
+"""Corners of the markers, in radii."""
 
 
-def _square(at: Point, r: float) -> str:
-    s = number(1.8 * r)
-    return f"M{pair((at[0] - 0.9 * r, at[1] - 0.9 * r))}h{s}v{s}h-{s}z"
+def marker(place: int, at: Point, radius: float = 3) -> str:
+    """The path of the marker at a place of the legend."""
+    x, y = at
+    if shape := SHAPES[place % MARKERS]:
+        return polyline([(x + radius * dx, y + radius * dy) for dx, dy in shape]) + "z"
+    r, d = number(radius), number(2 * radius)
+    return f"M{number(x - radius)} {number(y)}a{r} {r} 0 1 0 {d} 0a{r} {r} 0 1 0 -{d} 0"
 
 
-def _triangle(at: Point, r: float) -> str:
-    return f"M{pair((at[0], at[1] - 1.2 * r))}l{pair((1.2 * r, 2.1 * r))}h-{number(2.4 * r)}z"
+def _line(place: int, path: str) -> Markup:
+    dash = DASH_LENGTHS[place // COLOURS % DASHES]
+    return element("path", class_="line", stroke_dasharray=dash, d=path)
 
 
-def _diamond(at: Point, r: float) -> str:
-    d = 1.3 * r
-    start, down, back = pair((at[0], at[1] - d)), pair((d, d)), pair((-d, d))
-    return f"M{start}l{down}l{back}l{pair((-d, -d))}z"
+def swatch(place: int) -> Markup:
+    """A piece of a line for legends."""
+    mark = element("path", class_="mark", d=marker(place, (15, 6), 3.4))
+    return _picture((30, 12), f"swatch s{place % COLOURS}", "", _line(place, "M0 6H30"), mark)
 
 
-def _wedge(at: Point, r: float) -> str:
-    return f"M{pair((at[0], at[1] + 1.2 * r))}l{pair((1.2 * r, -2.1 * r))}h-{number(2.4 * r)}z"
+def _picture(size: tuple[int, int], css: str, told: str, *inside: str) -> Markup:
+    """The whole SVG element, told to a screen reader or, without words, a mere ornament."""
+    width, height = size
+    how: dict[str, Any] = {"role": "img", "aria_label": told}
+    if not told:
+        how = {"width": width, "height": height, "aria_hidden": "true"}
+    return element("svg", *inside, class_=css, viewBox=f"0 0 {width} {height}", **how)
 
 
-MARKERS: tuple[Callable[[Point, float], str], ...] = (_circle, _square, _triangle, _diamond, _wedge)
-"""Five, so that with eight colours the pair repeats only after forty series."""
+def curves(panel: Panel) -> Markup:
+    """Curves with bands, the baseline behind and floors."""
+    values = [y for one in panel.lines for _, y in (*one.points, *one.accepted)]
+    values += [y for one in panel.lines for ends in one.band for y in ends]
+    top = nice_top(max([*values, *(value for _, value in panel.floors)]))
+    frame = Frame(380, 250, panel.x_end, top, right=56)
+    behind = [_group(panel, line, _behind(frame, line)) for line in panel.lines]
+    front = []
+    for line in panel.lines:
+        marks = "".join(marker(line.place, frame.place(point)) for point in line.points)
+        drawn = _line(line.place, frame.path(line.points))
+        told = element("title", f"{line.name}: {_told(panel, line)}")
+        front.append(_group(panel, line, told, drawn, element("path", class_="mark", d=marks)))
+    parts = (axes(frame, panel.x_label, panel.y_label), *_floors(frame, panel), *behind, *front)
+    return _picture(frame[:2], "chart", panel.told, *parts)
 
 
-def marker(number: int, at: Point, radius: float = 3) -> str:
-    """The path of a series' marker."""
-    return MARKERS[number % len(MARKERS)](at, radius)
+def _told(panel: Panel, line: Line) -> str:
+    return ", ".join(f"{y:.1f} % at {x:.4g}{panel.unit}" for x, y in line.points)
 
 
-def _dash(number: int) -> str:
-    dash = DASHES[number // COLOURS % len(DASHES)]
-    return f' stroke-dasharray="{dash}"' if dash else ""
-
-
-def swatch(number: int) -> str:
-    """A piece of a series' line for legends."""
-    return (
-        f'<svg class="swatch s{number % COLOURS}" viewBox="0 0 30 12" width="30" height="12" '
-        f'aria-hidden="true"><path class="line"{_dash(number)} d="M0 6H30"/>'
-        f'<path class="mark" d="{marker(number, (15, 6), 3.4)}"/></svg>'
-    )
-
-
-def picture(frame: Frame, title: str, body: str, css: str = "chart") -> str:
-    """The whole SVG element; its title is what a screen reader says."""
-    return (
-        f'<svg class="{css}" viewBox="0 0 {frame.width} {frame.height}" role="img" '
-        f'aria-label="{escape(title)}">{body}</svg>'
-    )
-
-
-def curve_chart(
-    title: str,
-    series: Sequence[Series],
-    *,
-    floors: Sequence[tuple[str, float]],
-    x_top: float,
-    x_label: str,
-    y_label: str,
-) -> str:
-    """Recall against the blocked share or the severity.
-
-    Args:
-        title: For screen readers.
-        series: A curve per model.
-        floors: (name, value) of horizontal lines: what a ranking without the image comes to.
-        x_top: Largest blocked share in percent, or largest severity.
-        x_label: Name of the horizontal axis.
-        y_label: Name of the vertical axis.
-    """
-    highest = [value for one in series for _, value in (*one.points, *one.band, *one.ghost)]
-    frame = Frame(
-        380, 250, (0, x_top), (0, nice_top(max([*highest, *(v for _, v in floors)]))), right=56
-    )
-    parts = [axes(frame, x_label, y_label)]
-    parts += _floors(frame, floors)
-    for one in series:
-        parts.append(_behind(frame, one))
-    for one in series:
-        parts.append(_front(frame, one))
-    return picture(frame, title, "".join(parts))
-
-
-def _floors(frame: Frame, floors: Sequence[tuple[str, float]]) -> list[str]:
+def _floors(frame: Frame, panel: Panel) -> list[Markup]:
     """Horizontal lines, named in the right margin, one name above the other."""
     parts, lowest = [], frame.height - frame.bottom + 4.0
-    for name, value in sorted(floors, key=lambda floor: floor[1]):
-        start, end = frame.place((frame.x[0], value)), frame.place((frame.x[1], value))
-        path = f"M{pair(start)}H{number(end[0])}"
-        parts.append(f'<path class="floor {escape(name)}" d="{path}"/>')
-        label = min(end[1] + 4, lowest)
-        lowest = label - FONT
-        parts.append(_text((end[0] + 4, label), name, css="floor-name"))
+    for name, value in sorted(panel.floors, key=lambda floor: floor[1]):
+        path, (right, y) = frame.path([(0, value), (frame.x, value)]), frame.place((frame.x, value))
+        parts.append(element("path", class_=f"floor {name}", d=path))
+        label = min(y + 4, lowest)
+        lowest = label - LINE_HEIGHT
+        parts.append(_text(name, right + 4, label, class_="floor-name"))
     return parts
 
 
-def _group(series: Series, body: str, *, told: bool) -> str:
-    title = f"<title>{escape(series.title)}</title>" if told else ""
-    place = series.number
-    link = f' data-m="{place}"' if series.model else ""
-    return f'<g class="s{place % COLOURS}"{link}>{title}{body}</g>' if body else ""
+def _group(panel: Panel, line: Line, *inside: Markup) -> Markup:
+    """Parts of one line, which the script hides and shows with its model."""
+    model = str(line.place) if panel.models else None
+    return element("g", *inside, class_=f"s{line.place % COLOURS}", data_m=model)
 
 
-def _behind(frame: Frame, series: Series) -> str:
-    body = ""
-    if series.band:
-        xs = [x for x, _ in series.points]
-        edges = [frame.place((x, high)) for x, (_, high) in zip(xs, series.band, strict=True)] + [
-            frame.place((x, low)) for x, (low, _) in zip(xs, series.band, strict=True)
-        ][::-1]
-        body += f'<path class="band" d="{polyline(edges)}z"/>'
-    if series.ghost:
-        ghost = polyline([frame.place(point) for point in series.ghost])
-        body += f'<path class="ghost" d="{ghost}"/>'
-    return _group(series, body, told=False)
+def _behind(frame: Frame, line: Line) -> Markup:
+    parts = Markup()
+    if line.band:
+        xs = [x for x, _ in line.points]
+        low, high = (list(zip(xs, ends, strict=True)) for ends in zip(*line.band, strict=True))
+        parts += element("path", class_="band", d=frame.path([*high, *low[::-1]]) + "z")
+    if line.accepted:
+        parts += element("path", class_="ghost", d=frame.path(line.accepted))
+    return parts
 
 
-def _front(frame: Frame, series: Series) -> str:
-    places = [frame.place(point) for point in series.points]
-    marks = "".join(marker(series.number, place) for place in places)
-    line = f'<path class="line"{_dash(series.number)} d="{polyline(places)}"/>'
-    return _group(series, f'{line}<path class="mark" d="{marks}"/>', told=True)
+def small_multiple(panel: Panel) -> Markup:
+    """Lines in one colour, each thicker than the one before."""
+    top = nice_top(max([100.0, *(y for line in panel.lines for _, y in line.points)]))
+    frame = Frame(230, 150, panel.x_end, top, left=32, bottom=32)
+    parts = [axes(frame, panel.x_label, "")]
+    for number, line in enumerate(panel.lines):
+        step = round(number * 5 / max(1, len(panel.lines) - 1))
+        told = element("title", f"{line.name}: {_told(panel, line)}")
+        path = element("path", class_="line", d=frame.path(line.points))
+        parts.append(element("g", told, path, class_=f"k{step}"))
+    return _picture(frame[:2], "chart small", panel.told, *parts)
 
 
-def retention_chart(
-    title: str, lines: Sequence[tuple[int, Sequence[Point]]], x_top: float, x_label: str
-) -> str:
-    """Share of recall that is left, a line per k; the outermost are named."""
-    top = max([100.0, *(value for _, points in lines for _, value in points)])
-    frame = Frame(230, 150, (0, x_top), (0, nice_top(top)), left=32, bottom=32)
-    parts = [axes(frame, x_label, "")]
-    last = max(1, len(lines) - 1)
-    for place, (k, points) in enumerate(lines):
-        step = round(place * 5 / last)
-        path = polyline([frame.place(point) for point in points])
-        parts.append(
-            f'<g class="k{step}"><title>R@{k}: '
-            f"{', '.join(f'{y:.0f} % at {x:g}' for x, y in points)}</title>"
-            f'<path class="line" d="{path}"/></g>'
-        )
-    return picture(frame, title, "".join(parts), "chart small")
-
-
-@dataclass(frozen=True)
-class Dot:
-    """A model in a scatter.
-
-    Attributes:
-        number: Its place in the legend.
-        label: Its name.
-        at: Accuracy and robustness, in percent.
-        hollow: Drawn open.
-    """
-
-    number: int
-    label: str
-    at: Point
-    hollow: bool
-
-
-def scatter(title: str, dots: Sequence[Dot], front: Sequence[Point]) -> str:
+def scatter(standing: Sequence[Standing], places: Mapping[str, int]) -> Markup:
     """Accuracy against robustness with the Pareto front as a stair."""
-    x_top = nice_top(max(dot.at[0] for dot in dots))
-    y_top = max(100.0, nice_top(max(dot.at[1] for dot in dots)))
-    frame = Frame(560, 340, (0, x_top), (0, y_top), right=20, top=16)
+    at = [(100 * one.accuracy, 100 * one.robustness) for one in standing]
+    x_top, y_top = (nice_top(max(values)) for values in zip(*at, strict=True))
+    frame = Frame(560, 340, x_top, max(100.0, y_top), right=20, top=16)
     parts = [axes(frame, "accuracy: recall with nothing blocked, %", "robustness: area, %")]
+    front = sorted({point for point, one in zip(at, standing, strict=True) if one.front})
     if front:
         stair = [(0.0, front[0][1])]
-        for place, point in enumerate(front):
-            stair.append(point)
-            below = front[place + 1][1] if place + 1 < len(front) else 0.0
-            stair.append((point[0], below))
-        parts.append(f'<path class="front" d="{polyline([frame.place(p) for p in stair])}"/>')
-    places = [frame.place(dot.at) for dot in dots]
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
-    for dot, spot in zip(dots, places, strict=True):
-        anchor, box = _label_place(spot, dot.label, taken, frame)
+        for (x, y), (_, below) in zip(front, (*front[1:], (0, 0)), strict=True):
+            stair += [(x, y), (x, below)]
+        parts.append(element("path", class_="front", d=frame.path(stair)))
+    spots = [frame.place(point) for point in at]
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
+    for one, (x, y), spot in zip(standing, at, spots, strict=True):
+        name, place, css = one.model, places[one.model], "mark" if one.clears else "mark hollow"
+        box = _label_box(spot, CHARACTER * len(name), taken, frame)
         taken.append(box)
-        hollow = " hollow" if dot.hollow else ""
-        told = f"{dot.label}: accuracy {dot.at[0]:.1f} %, robustness {dot.at[1]:.0f} %"
-        parts.append(
-            f'<g class="s{dot.number % COLOURS}" data-m="{dot.number}">'
-            f"<title>{escape(told)}</title>"
-            f'<path class="mark{hollow}" d="{marker(dot.number, spot, 4.5)}"/>'
-            f"{_text(anchor, dot.label, css='dot-name')}</g>"
+        inside = (
+            element("title", f"{name}: accuracy {x:.1f} %, robustness {y:.0f} %"),
+            element("path", class_=css, d=marker(place, spot, 4.5)),
+            _text(name, box[0], box[1] + 10, class_="dot-name"),
         )
-    return picture(frame, title, "".join(parts), "chart wide")
+        parts.append(element("g", *inside, class_=f"s{place % COLOURS}", data_m=str(place)))
+    told = f"Accuracy against robustness at R@{standing[0].k}"
+    return _picture(frame[:2], "chart wide", told, *parts)
 
 
 Box = tuple[float, float, float, float]
 
 
-def _label_place(at: Point, label: str, taken: Sequence[Box], frame: Frame) -> tuple[Point, Box]:
+def _label_box(at: Point, width: float, taken: Sequence[Box], frame: Frame) -> Box:
     """Where a label overlaps least: tried around its point, then further away."""
-    width = CHARACTER * len(label)
-    best: tuple[float, Point, Box] | None = None
-    for far in (0, 12, 24):
-        for dx, dy in ((8, 4), (-width - 8, 4), (-width / 2, -9 - far), (-width / 2, 17 + far)):
-            x, y = at[0] + dx, at[1] + dy + (far if dx in (8, -width - 8) else 0)
-            box = (x, y - 10, x + width, y + 2)
-            cost = float(far) + sum(_overlap(box, other) for other in taken)
-            cost += 1000 * (
-                max(0.0, box[2] - frame.width)
-                + max(0.0, frame.left - box[0])
-                + max(0.0, -box[1])
-                + max(0.0, box[3] - (frame.height - frame.bottom))
-            )
-            if best is None or cost < best[0] - 1e-9:
-                best = cost, (x, y), box
-    assert best is not None
-    return best[1], best[2]
+    ground = (frame.left, 0, frame.width, frame.height - frame.bottom)
+
+    def cost(far: float, box: Box) -> float:
+        outside = 12 * width - _overlap(box, ground)
+        return round(far + 100 * outside + sum(_overlap(box, other) for other in taken), 6)
+
+    tried = [
+        (far, (at[0] + dx, at[1] + dy - 10, at[0] + dx + width, at[1] + dy + 2))
+        for far in (0, 12, 24)
+        for dx in (8, -width - 8, -width / 2)
+        for dy in ((4 + far,) if dx != -width / 2 else (-9 - far, 17 + far))
+    ]
+    return min(tried, key=lambda one: cost(*one))[1]
 
 
 def _overlap(one: Box, other: Box) -> float:
     wide = min(one[2], other[2]) - max(one[0], other[0])
     high = min(one[3], other[3]) - max(one[1], other[1])
-    return wide * high if wide > 0 and high > 0 else 0.0
+    return max(0.0, wide) * max(0.0, high)
 
 
-def interval_bar(value: float, low: float, high: float, threshold: float, scale: Point) -> str:
+def interval_bar(estimate: Mapping[str, Any], scale: Point) -> Markup:
     """One estimate with its interval and what it is compared with; the numbers stand beside it."""
-    frame = Frame(160, 18, scale, (0, 1), left=4, right=4, top=0, bottom=0)
-    (x, _), (start, _), (end, _), (line, _) = (
-        frame.place((at, 0.5)) for at in (value, low, high, threshold)
+    span = (scale[1] - scale[0]) or 1
+    x, start, end, line = (
+        4 + 152 * (estimate[name] - scale[0]) / span
+        for name in ("value", "low", "high", "threshold")
     )
-    return (
-        f'<svg class="bar s0" viewBox="0 0 160 18" width="160" height="18" aria-hidden="true">'
-        f'<path class="threshold" d="M{number(line)} 0V18"/>'
-        f'<path class="line" d="M{number(start)} 9H{number(end)}"/>'
-        f'<path class="mark" d="{_circle((x, 9), 3.5)}"/></svg>'
+    paths = {
+        "threshold": f"M{number(line)} 0V18",
+        "line": f"M{number(start)} 9H{number(end)}",
+        "mark": marker(0, (x, 9), 3.5),
+    }
+    drawn = [element("path", class_=name, d=path) for name, path in paths.items()]
+    return _picture((160, 18), "bar s0", "", *drawn)
+
+
+SIDE, STEPS = 240, 8
+"""Of a map: its width in its own units, and the strengths of its two colours in the style sheet."""
+
+
+def heat_map(one: Map) -> Markup:
+    """The loss of every place over the mean radiograph, or over plain ground.
+
+    What the interval leaves certain has a dot and the place of the largest loss a frame, so that
+    nothing is told by colour alone.
+    """
+    picture, peak = one.picture, one.peak
+    height = round(SIDE * picture["height"] / picture["width"]) if picture else SIDE
+    across, down = SIDE / one.grid, height / one.grid
+    parts = [element("rect", class_="film", width=SIDE, height=height)]
+    if picture:
+        data = f"data:image/png;base64,{base64.b64encode(one.png).decode()}"
+        whole = {"width": SIDE, "height": height, "preserveAspectRatio": "none"}
+        parts.append(element("image", **whole, href=data))
+
+    def box(place: Place) -> dict[str, float]:
+        x, y = (place.column - 1) * across, (place.row - 1) * down
+        return {"x": x, "y": y, "width": across, "height": down}
+
+    for place in one.places:
+        inside = [
+            element("title", f"row {place.row}, column {place.column}: {one.told(place)}"),
+            element("rect", class_=_strength(place.value, one.top), **box(place)),
+        ]
+        if place.certain and one.grid <= 16:
+            cx, cy = (place.column - 0.5) * across, (place.row - 0.5) * down
+            inside.append(element("circle", class_="sure", cx=cx, cy=cy, r=1.6))
+        parts.append(element("g", *inside))
+    if peak.value > 0:
+        parts.append(element("rect", class_="peak", **box(peak)))
+    told = (
+        f"{one.title}, {one.model}, {one.view}: most at row {peak.row}, column {peak.column}, "
+        f"{one.told(peak)}; the numbers are in the table below"
     )
+    return _picture((SIDE, height), "map", told, *parts)
+
+
+def _strength(value: float, top: float) -> str:
+    """Class of a place: ``hot`` where blocking hurts, ``cold`` where it helps, by an eighth."""
+    step = min(STEPS, round(STEPS * abs(value) / top)) if top else 0
+    return f"{'hot' if value > 0 else 'cold'}{step}" if step else "none"

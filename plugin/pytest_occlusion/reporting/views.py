@@ -1,33 +1,32 @@
-"""What pages and figures draw, taken out of a results document: curves, fronts, what changed.
+"""What pages, figures and files say, taken out of a results document: who stands where, and why.
 
-Plain functions from the document to frozen records; nothing here knows how anything is drawn.
+Plain functions from the document to records; nothing here knows how anything is drawn.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from pytest_occlusion.gate.provenance import FIELDS, shown_change
+from pytest_occlusion.gate.verdicts import IMPROVED, NEW, REGRESSED
 from pytest_occlusion.suite import grid
 from pytest_occlusion.suite.grid import MAIN_OCCLUDER
 
 Results = Mapping[str, Any]
 Cell = Mapping[str, Any]
+Curves = Mapping[tuple[str, int], Sequence[Cell]]
 
 NO_IMAGE = ("near-chance", "image-blind")
 """Flags of a curve that starts no higher than a ranking that ignores the image."""
 
+DIRECTIONS = {"image-to-text": "image to report", "text-to-image": "report to image"}
 
-@dataclass(frozen=True)
-class Condition:
-    """What was done to the image and which way was asked.
 
-    Attributes:
-        direction: ``image-to-text`` or ``text-to-image``.
-        occluder: Its name.
-    """
+class Condition(NamedTuple):
+    """What was done to the image and which way was asked."""
 
     direction: str
     occluder: str
@@ -38,64 +37,40 @@ class Condition:
         return f"{self.occluder}, {DIRECTIONS.get(self.direction, self.direction)}"
 
 
-DIRECTIONS = {"image-to-text": "image to report", "text-to-image": "report to image"}
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Recall over the blocked share.
-
-    Attributes:
-        model: Its model.
-        k: Its k.
-        cells: Its cells by ascending ratio.
-    """
-
-    model: str
-    k: int
-    cells: tuple[Cell, ...]
-
-    @property
-    def ratios(self) -> list[float]:
-        """Blocked shares."""
-        return [cell["ratio"] for cell in self.cells]
-
-    @property
-    def recalls(self) -> list[float]:
-        """Recall at each."""
-        return [cell["recall"] for cell in self.cells]
-
-    @property
-    def baseline(self) -> list[tuple[float, float]]:
-        """(ratio, accepted recall) where there is a baseline."""
-        return [(c["ratio"], b) for c in self.cells if (b := baseline_recall(c)) is not None]
-
-    @property
-    def retention(self) -> list[tuple[float, float]]:
-        """(ratio, share of the recall at 0 % that is left); empty when that is 0 or unknown."""
-        first = self.cells[0]
-        if first["ratio"] != 0 or first["recall"] <= 0:
-            return []
-        return [(c["ratio"], c["recall"] / first["recall"]) for c in self.cells]
-
-
 @dataclass(frozen=True)
 class Standing:
     """One model under one condition at one k: how accurate, how robust.
 
     Attributes:
         model: Its model.
+        k: Its k.
         accuracy: Recall at 0 %.
         robustness: Area under retention: 1 loses nothing.
-        clears: Whether the interval at 0 % clears every ranking that ignores the image.
-        front: Whether no other model that clears it is at least as good in both and better in one.
+        half: Level at which half of the recall above chance is gone.
+        fit: R squared of a straight line.
+        flags: Of its curve.
+        front: Whether it clears a ranking that ignores the image, and no other model that does is
+            at least as good in both and better in one.
     """
 
     model: str
+    k: int
     accuracy: float
     robustness: float
-    clears: bool
-    front: bool
+    half: float | None
+    fit: float | None
+    flags: Sequence[str]
+    front: bool = False
+
+    @property
+    def clears(self) -> bool:
+        """Whether the interval at 0 % clears every ranking that ignores the image."""
+        return not set(self.flags) & set(NO_IMAGE)
+
+    def beats(self, other: Standing) -> bool:
+        """Whether it is at least as good in both, and better in one."""
+        one, two = (self.accuracy, self.robustness), (other.accuracy, other.robustness)
+        return one != two and one[0] >= two[0] and one[1] >= two[1]
 
 
 @dataclass(frozen=True)
@@ -113,8 +88,8 @@ class Change:
     model: str
     cells: int
     known: bool
-    changed: tuple[tuple[str, str, str], ...]
-    unchanged: tuple[str, ...]
+    changed: Sequence[tuple[str, str, str]]
+    unchanged: Sequence[str]
 
     @property
     def suggests(self) -> str:
@@ -122,6 +97,20 @@ class Change:
         if not self.known:
             return "not recorded"
         return ", ".join(name for name, _, _ in self.changed) or "nothing recorded"
+
+
+def headline(results: Results) -> str:
+    """One sentence: how many cells, and what became of them."""
+    verdicts = [cell["verdict"] for cell in results["cells"]]
+    state = f"all {len(verdicts)} cells hold"
+    for kind, text in (
+        (NEW, "have no baseline"),
+        (IMPROVED, "improved beyond the tolerance"),
+        (REGRESSED, "regressed"),
+    ):
+        if count := verdicts.count(kind):
+            state = f"{count} of {len(verdicts)} cells {text}"
+    return f"Occlusion suite {results['suite']}: {state}"
 
 
 def conditions(cells: Iterable[Cell]) -> list[Condition]:
@@ -132,16 +121,17 @@ def conditions(cells: Iterable[Cell]) -> list[Condition]:
 
 def of_condition(cells: Iterable[Cell], condition: Condition) -> list[Cell]:
     """The cells of one condition."""
-    return [
-        cell
-        for cell in cells
-        if (cell["direction"], cell["occluder"]) == (condition.direction, condition.occluder)
-    ]
+    return [cell for cell in cells if (cell["direction"], cell["occluder"]) == condition]
 
 
 def models_of(cells: Iterable[Cell]) -> list[str]:
     """Models in the order of the document."""
     return list(dict.fromkeys(cell["model"] for cell in cells))
+
+
+def legend(results: Results) -> dict[str, int]:
+    """Model -> its place in every legend of the document."""
+    return {name: place for place, name in enumerate(models_of(results["cells"]))}
 
 
 def ks_of(cells: Iterable[Cell]) -> list[int]:
@@ -154,15 +144,20 @@ def focus_k(cells: Iterable[Cell]) -> int:
     return grid.focus_k(ks_of(cells))
 
 
-def curves(cells: Iterable[Cell]) -> list[Curve]:
-    """The curves of one condition, by model and k."""
+def curves(cells: Iterable[Cell]) -> dict[tuple[str, int], list[Cell]]:
+    """(model, k) -> its cells of one condition by ascending level."""
     groups: dict[tuple[str, int], dict[float, Cell]] = {}
     for cell in cells:
         groups.setdefault((cell["model"], cell["k"]), {})[cell["ratio"]] = cell
-    return [
-        Curve(model, k, tuple(points[ratio] for ratio in sorted(points)))
-        for (model, k), points in groups.items()
-    ]
+    return {key: [points[ratio] for ratio in sorted(points)] for key, points in groups.items()}
+
+
+def retention(curve: Sequence[Cell]) -> list[tuple[float, float]]:
+    """(level, share of the recall at 0 % that is left); empty when that is 0 or unknown."""
+    first = curve[0]
+    if first["ratio"] != 0 or first["recall"] <= 0:
+        return []
+    return [(cell["ratio"], cell["recall"] / first["recall"]) for cell in curve]
 
 
 def curve_groups(cells: Iterable[Cell]) -> dict[tuple[str, str, str], list[Cell]]:
@@ -180,72 +175,37 @@ def baseline_recall(cell: Cell) -> float | None:
     return float(cell["baseline_hits"] / (cell["baseline_queries"] or cell["queries"]))
 
 
-def summaries(results: Results, condition: Condition, k: int) -> dict[str, Mapping[str, Any]]:
-    """Model -> the numbers of its curve."""
-    place = (condition.direction, condition.occluder, k)
-    return {
-        one["model"]: one
-        for one in results["curves"]
-        if (one["direction"], one["occluder"], one["k"]) == place
-    }
-
-
-def standings(results: Results, condition: Condition, k: int) -> list[Standing]:
-    """Accuracy against robustness of the models that have both."""
-    known = summaries(results, condition, k)
-    points: list[tuple[str, float, float, bool]] = []
-    for curve in curves(of_condition(results["cells"], condition)):
-        numbers = known.get(curve.model, {})
-        if curve.k == k and curve.retention and numbers.get("area") is not None:
-            clears = not set(numbers["flags"]) & set(NO_IMAGE)
-            points.append((curve.model, curve.recalls[0], float(numbers["area"]), clears))
-    rivals = [(x, y) for _, x, y, clears in points if clears]
+def standings(results: Results, condition: Condition) -> list[Standing]:
+    """Accuracy against robustness, at the k of pictures about one k, of models that have both."""
+    cells = of_condition(results["cells"], condition)
+    k, every = focus_k(cells), curves(cells)
+    found = []
+    for one in results["curves"]:
+        curve = every.get((one["model"], k), [])
+        here = (one["direction"], one["occluder"], one["k"]) == (*condition, k)
+        if here and curve and retention(curve) and one["area"] is not None:
+            numbers = (one[name] for name in ("area", "half_ratio", "r_squared", "flags"))
+            found.append(Standing(one["model"], k, curve[0]["recall"], *numbers))
+    rivals = [one for one in found if one.clears]
     return [
-        Standing(model, x, y, clears, clears and not any(_beats(one, (x, y)) for one in rivals))
-        for model, x, y, clears in points
+        replace(one, front=one.clears and not any(other.beats(one) for other in rivals))
+        for one in found
     ]
-
-
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] >= other[0] and one[1] >= other[1]
-
-
-def origin_of(results: Results, model: str) -> dict[str, str]:
-    """Under what a model was measured in this run; fields that it does not record are left out."""
-    record = {**results["models"].get(model, {}), "corpus": results["corpus"]["fingerprint"]}
-    return {name: str(record[name]) for name in FIELDS if record.get(name)}
 
 
 def changes_of(results: Results) -> dict[tuple[str, str | None], Change]:
     """(model, provenance of the baseline) -> what changed since it was accepted."""
-    counts: dict[tuple[str, str | None], int] = {}
-    for cell in results["cells"]:
-        if cell["baseline_hits"] is not None:
-            key = (cell["model"], cell["baseline_from"])
-            counts[key] = counts.get(key, 0) + 1
-    return {key: _change(results, *key, count) for key, count in counts.items()}
-
-
-def _change(results: Results, model: str, origin: str | None, count: int) -> Change:
-    before = results["baselines"].get(origin)
-    if before is None:
-        return Change(model, count, False, (), ())
-    now = origin_of(results, model)
-    both = [name for name in FIELDS if name in before and name in now]
-    return Change(
-        model,
-        count,
-        True,
-        tuple(
-            (name, *shown_change(name, str(before[name]), now[name]))
-            for name in both
-            if str(before[name]) != now[name]
-        ),
-        tuple(name for name in both if str(before[name]) == now[name]),
-    )
-
-
-def ordered(kinds: Sequence[str], found: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Counts in a given order, then whatever else there is."""
-    rest = sorted(set(found) - set(kinds))
-    return [(kind, found[kind]) for kind in (*kinds, *rest) if kind in found]
+    known = (cell for cell in results["cells"] if cell["baseline_hits"] is not None)
+    found = {}
+    for key, count in Counter((cell["model"], cell["baseline_from"]) for cell in known).items():
+        before = results["baselines"].get(key[1])
+        now = {**results["models"].get(key[0], {}), "corpus": results["corpus"]["fingerprint"]}
+        both = [
+            (name, str(before[name]), str(now[name]))
+            for name in FIELDS
+            if before and name in before and now.get(name)
+        ]
+        changed = [(name, *shown_change(name, old, new)) for name, old, new in both if old != new]
+        unchanged = [name for name, old, new in both if old == new]
+        found[key] = Change(key[0], count, before is not None, changed, unchanged)
+    return found

@@ -1,0 +1,313 @@
+"""Every chart once, as plain data: which lines and bars, in whose place of the legend.
+
+Made from complete results documents (:func:`reading.completed`). ``svg`` draws them into the page,
+``plots`` into files. Maps are described in ``maps``, models by accuracy and robustness in
+``views``. All values are in percent, all levels as their axis has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.occlusion.levels import axis_title, axis_value, is_corruption
+from pytest_occlusion.reporting import views
+from pytest_occlusion.reporting.levels import axis_words
+from pytest_occlusion.reporting.views import Cell, Condition, Results
+
+Point = tuple[float, float]
+
+COLOURS, MARKERS, DASHES = 8, 5, 3
+"""How many of each tell lines apart: colour is never alone, and the three repeat only after 120."""
+
+FLOORS = ("chance", "constant")
+"""What a ranking without the image comes to: at random, and always the same."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve.
+
+    Attributes:
+        name: For the legend.
+        place: In the legend, which decides colour, marker and dash.
+        points: The curve.
+        band: Lower and upper ends of its interval, over the same x.
+        accepted: What the baseline says, drawn behind.
+        earlier: Whether it is of the first of two runs: dashed and open.
+    """
+
+    name: str
+    place: int
+    points: Sequence[Point]
+    band: Sequence[Point] = ()
+    accepted: Sequence[Point] = ()
+    earlier: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves over the levels.
+
+    Attributes:
+        title: Heading.
+        y_label: What is on the vertical axis.
+        occluder: Whose levels are on the horizontal axis.
+        lines: Back to front.
+        floors: (name, value) of horizontal lines.
+        told: What it shows, in words, for who does not see it.
+        x_end: The largest level, the same for all panels of a kind.
+        models: Whether a line is a model, to be shown and hidden with it.
+    """
+
+    title: str
+    y_label: str
+    occluder: str
+    lines: Sequence[Line]
+    floors: Sequence[tuple[str, float]] = ()
+    told: str = ""
+    x_end: float = 100.0
+    models: bool = True
+
+    @property
+    def x_label(self) -> str:
+        """What is on the horizontal axis."""
+        return axis_title(self.occluder)
+
+    @property
+    def unit(self) -> str:
+        """Behind a level."""
+        return "" if is_corruption(self.occluder) else " %"
+
+    @property
+    def names(self) -> list[str]:
+        """For the legend."""
+        return [*(line.name for line in self.lines), *dict(self.floors)]
+
+
+class Bar(NamedTuple):
+    """A value with its interval, at its place on an axis of groups."""
+
+    at: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars of recall with nothing blocked.
+
+    Attributes:
+        title: Heading.
+        groups: Names of the groups, which stand at 0, 1, ...
+        series: Name -> its bars.
+        floors: Name -> (start, end, value) of horizontal lines; corpora differ in candidates and
+            in how often texts repeat, so each has its own.
+        width: Of a bar.
+    """
+
+    title: str
+    groups: Sequence[str]
+    series: Mapping[str, Sequence[Bar]]
+    floors: Mapping[str, Sequence[tuple[float, float, float]]]
+    width: float
+    x_label: str = ""
+    y_label: str = "recall with nothing blocked, %"
+
+    @property
+    def names(self) -> list[str]:
+        """For the legend."""
+        return [*self.series, *self.floors]
+
+
+def recall_line(curve: Sequence[Cell], name: str, place: int) -> Line:
+    """Recall over the levels, with its interval and the baseline behind."""
+    at = [axis_value(cell["occluder"], cell["ratio"]) for cell in curve]
+    before = [views.baseline_recall(cell) for cell in curve]
+    return Line(
+        name,
+        place,
+        [(x, 100 * cell["recall"]) for x, cell in zip(at, curve, strict=True)],
+        [(100 * cell["ci_low"], 100 * cell["ci_high"]) for cell in curve],
+        [(x, 100 * b) for x, b in zip(at, before, strict=True) if b is not None],
+    )
+
+
+def floors_of(cell: Cell) -> list[tuple[str, float]]:
+    """What a ranking without the image comes to."""
+    return [(name, 100 * cell[name]) for name in FLOORS]
+
+
+def recall_panels(results: Results, condition: Condition) -> list[Panel]:
+    """A panel per k with a line per model."""
+    cells, places = views.of_condition(results["cells"], condition), views.legend(results)
+    every, name, found = views.curves(cells), condition.occluder, []
+    for k in views.ks_of(cells):
+        own = {model: curve for (model, at), curve in every.items() if at == k}
+        lines = [recall_line(curve, model, places[model]) for model, curve in own.items()]
+        told = (
+            f"Recall at {k} against the {axis_words(name)}, {condition.title}; the numbers are in "
+            "the tables below"
+        )
+        floors = floors_of(next(iter(own.values()))[0])
+        found.append(Panel(f"R@{k}", "recall, %", name, lines, floors, told, _x_end(cells)))
+    return found
+
+
+def retention_panels(results: Results, condition: Condition, *, per_model: bool) -> list[Panel]:
+    """What is left of the recall at 0 %: a panel per model with a line per k, or the reverse."""
+    cells, places = views.of_condition(results["cells"], condition), views.legend(results)
+    every = views.curves(cells)
+    order = places if per_model else {f"R@{k}": k for _, k in every}
+    kept: dict[str, list[Line]] = {}
+    for model, k in sorted(every, key=lambda pair: (places[pair[0]], pair[1])):
+        title, name = (model, f"R@{k}") if per_model else (f"R@{k}", model)
+        lines = kept.setdefault(title, [])
+        points = [
+            (axis_value(condition.occluder, x), 100 * left)
+            for x, left in views.retention(every[model, k])
+        ]
+        if points:
+            lines.append(Line(name, len(lines) if per_model else places[model], points))
+    return [
+        Panel(
+            title,
+            "recall left, % of that at 0 %",
+            condition.occluder,
+            lines,
+            told=f"Retention of {title}, {condition.title}, "
+            + " to ".join(dict.fromkeys(line.name for line in (*lines[:1], *lines[-1:]))),
+            x_end=_x_end(cells),
+        )
+        for title, lines in sorted(kept.items(), key=lambda one: order[one[0]])
+    ]
+
+
+def _x_end(cells: Sequence[Cell]) -> float:
+    return axis_value(cells[0]["occluder"], max(cell["ratio"] for cell in cells) or 1.0)
+
+
+def occluder_panels(cells: Sequence[Cell], occluders: Sequence[str]) -> list[Panel]:
+    """The occluders side by side at one k: a panel per model with a line per occluder."""
+    every = {name: views.curves(c for c in cells if c["occluder"] == name) for name in occluders}
+    return _per_model(views.models_of(cells), views.focus_k(cells), occluders[0], every)
+
+
+def overlay_panels(
+    before: Results, after: Results, condition: Condition, names: Sequence[str]
+) -> list[Panel]:
+    """Two runs at one k that both have: a panel per model of both; empty where they share none."""
+    old, new = (views.of_condition(run["cells"], condition) for run in (before, after))
+    models = [model for model in views.models_of(new) if model in views.models_of(old)]
+    shared = [cell for cell in new if cell["k"] in views.ks_of(old)]
+    if not models or not shared:
+        return []
+    runs = dict(zip(names[::-1], (views.curves(new), views.curves(old)), strict=True))
+    panels = _per_model(models, views.focus_k(shared), condition.occluder, runs)
+    # The second run has the first place in the legend, and lies on top.
+    return [
+        replace(one, lines=[replace(line, earlier=line.place > 0) for line in one.lines[::-1]])
+        for one in panels
+    ]
+
+
+def _per_model(
+    models: Sequence[str], k: int, occluder: str, every: Mapping[str, views.Curves]
+) -> list[Panel]:
+    """A panel per model with a line for each of several sets of curves."""
+    found = []
+    for model in models:
+        own = [(name, curves.get((model, k))) for name, curves in every.items()]
+        drawn = [
+            (recall_line(curve, name, place), floors_of(curve[0]))
+            for place, (name, curve) in enumerate(own)
+            if curve
+        ]
+        floors = drawn[0][1] if drawn else []
+        found.append(Panel(model, f"R@{k}, %", occluder, [line for line, _ in drawn], floors))
+    return found
+
+
+def accuracy_bars(cells: Sequence[Cell]) -> Bars:
+    """A group per k and a bar per model, from cells of one condition at ratio 0."""
+    ks, found = views.ks_of(cells), {(cell["model"], cell["k"]): cell for cell in cells}
+    series = {model: [found.get((model, k)) for k in ks] for model in views.models_of(cells)}
+    return _bars("", [f"R@{k}" for k in ks], series)
+
+
+FILLED = 0.84
+"""Share of a group's place that its bars fill."""
+
+
+def _bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[Cell | None]]) -> Bars:
+    """One bar of each series in every group for which it has a cell."""
+    width = FILLED / len(series)
+    bars: dict[str, list[Bar]] = {name: [] for name in series}
+    floors: dict[str, list[tuple[float, float, float]]] = {name: [] for name in FLOORS}
+    for at in range(len(groups)):
+        for place, (name, cells) in enumerate(series.items()):
+            if (cell := cells[at]) is None:
+                continue
+            middle = at + width * (place - (len(series) - 1) / 2)
+            numbers = (100 * cell[part] for part in ("recall", "ci_low", "ci_high"))
+            bars[name].append(Bar(middle, *numbers))
+            for floor, spans in floors.items():
+                span = (middle - width / 2, middle + width / 2, 100 * cell[floor])
+                if spans and spans[-1][2] == span[2] and span[0] - spans[-1][1] < 0.01:
+                    span = (spans.pop()[0], *span[1:])  # one line over all bars of equal floors
+                spans.append(span)
+    return Bars(title, groups, bars, floors, width)
+
+
+def corpora_bars(runs: Sequence[Results]) -> list[Bars]:
+    """The domain gap: what models retrieve from untouched radiographs of several corpora.
+
+    A panel per k, a group per model and a bar per corpus with its own floors. The first experiment
+    of Deanda et al. 2025 (arXiv 2501.09134), for any corpora: a model that was trained on one may
+    retrieve worse from another before anything is blocked.
+
+    Args:
+        runs: Each of a corpus of its own.
+
+    Raises:
+        OcclusionError: Two runs of one corpus, or no model and k that was measured at ratio 0 in
+            two of them.
+    """
+    corpora = _corpora(runs)
+    found = [place for cells in corpora.values() for place in cells]
+    shared = [place for place in dict.fromkeys(found) if found.count(place) > 1]
+    if not shared:
+        raise OcclusionError(
+            "no model was measured with the same k and nothing blocked on two of the corpora",
+            remedy="give runs of the same models that have ratio 0",
+        )
+    models = list(dict.fromkeys(model for model, _ in shared))
+    return [
+        _bars(
+            f"R@{k}",
+            models,
+            {name: [own.get((model, k)) for model in models] for name, own in corpora.items()},
+        )
+        for k in sorted({k for _, k in shared})
+    ]
+
+
+def _corpora(runs: Sequence[Results]) -> dict[str, dict[tuple[str, int], Cell]]:
+    """Name of a corpus -> (model, k) -> its cell with nothing blocked."""
+    names = [run["corpus"]["name"] or "corpus" for run in runs]
+    prints = [run["corpus"]["fingerprint"] for run in runs]
+    found: dict[str, dict[tuple[str, int], Cell]] = {}
+    for run, name, print_ in zip(runs, names, prints, strict=True):
+        if prints.count(print_) > 1:
+            raise OcclusionError(
+                f"two of the runs are of the same corpus, {name} {print_[:8]}",
+                remedy="give one run per corpus; two runs of one corpus are laid over each other",
+            )
+        own = found.setdefault(name if names.count(name) == 1 else f"{name} {print_[:8]}", {})
+        for cell in run["cells"]:
+            if cell["ratio"] == 0 and cell["direction"] == "image-to-text":
+                own.setdefault((cell["model"], cell["k"]), cell)
+    return found
