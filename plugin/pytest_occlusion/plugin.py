@@ -257,7 +257,7 @@ def occlusion_map(request: pytest.FixtureRequest) -> SensitivityMap:
     The map goes into the summary and the result files; it is there for assertions of your own.
     """
     from pytest_occlusion.insight.maps import session_map
-    from pytest_occlusion.reporting.map_record import map_record
+    from pytest_occlusion.reporting.record import map_record
 
     session = _gate(request.config).session
     found, measured = session_map(session, request.param)

@@ -76,29 +76,31 @@ def test_the_loss_falls_and_the_family_reads_what_is_written(
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(lesson: Lesson, tmp_path: Path) -> None:
+    short = replace(SHORT, steps=6)
+
     def trainee() -> Any:
         torch.manual_seed(1)
         return OBJECTIVES["medclip"](lesson)
 
     whole = trainee()
-    losses = train(whole.model, whole.loss_of, SHORT, tmp_path / "whole.pt").losses
+    losses = train(whole.model, whole.loss_of, short, tmp_path / "whole.pt").losses
 
     class Interrupted(Exception):
         pass
 
     again = trainee()
 
-    def stop_at_ten(step: int, rng: torch.Generator) -> torch.Tensor:
-        if step == 9:
+    def stop_at_five(step: int, rng: torch.Generator) -> torch.Tensor:
+        if step == 4:
             raise Interrupted
         return cast(torch.Tensor, again.loss_of(step, rng))
 
     with pytest.raises(Interrupted):
-        train(again.model, stop_at_ten, SHORT, tmp_path / "part.pt", every=6)
+        train(again.model, stop_at_five, short, tmp_path / "part.pt", every=3)
     resumed = trainee()
-    rest = train(resumed.model, resumed.loss_of, SHORT, tmp_path / "part.pt", every=6).losses
-    assert len(rest) == SHORT.steps - 6
-    assert rest == pytest.approx(losses[6:], rel=1e-4)
+    rest = train(resumed.model, resumed.loss_of, short, tmp_path / "part.pt", every=3).losses
+    assert len(rest) == short.steps - 3
+    assert rest == pytest.approx(losses[3:], rel=1e-4)
 
 
 def test_fine_tuning_needs_its_parent(lesson: Lesson, tmp_path: Path) -> None:

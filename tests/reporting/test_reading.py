@@ -107,41 +107,43 @@ def mapped(*place: Any, value: Any) -> Callable[[Document], None]:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (part("maps", {}), "maps is not a list"),
-        (part("maps", [3]), "map 0 is not a table"),
-        (mapped("grid", value="x"), "map 1 has no model or no grid"),
-        (mapped("grid", value=5), "map 1 has no 5 x 5 numbers of its similarity"),
-        (mapped("k", value="x"), "map 1 has 'x' as its k"),
-        (mapped("whole", value=3), "a recall of map 1 is not a table"),
-        (mapped("views", value=3), "views is not a list"),
-        (mapped("views", 0, "queries", value=[]), "map 1 has [] as its queries"),
-        (mapped("views", 0, "losses", value={}), "map 1 has no 4 x 4 numbers of its similarity"),
-        (mapped("views", 0, "losses", "rank", "low", 0, value="x"), "numbers of its rank"),
-        (mapped("views", 0, "picture", "grey", value="!"), "map 1 has a picture that is none"),
-        (mapped("views", 0, "picture", "width", value=9), "map 1 has a picture that is none"),
-        (mapped("placements", 0, "mean", value={}), "map 1 has a recall without number"),
-        (mapped("placements", 0, value=3), "map 1 is not a table"),
+        (part("maps", {}), "maps is {}, not a list"),
+        (part("maps", [3]), "maps[0] is 3, not a table"),
+        (mapped("grid", value="x"), "maps[1].grid is 'x', not a whole number above 1"),
+        (mapped("grid", value=5), "maps[1] has no 5 x 5 numbers of its similarity"),
+        (mapped("k", value="x"), "maps[1].k is 'x', not a number"),
+        (mapped("whole", value=3), "maps[1].whole is 3, not a table"),
+        (mapped("views", value=3), "maps[1].views is 3, not a list"),
+        (mapped("views", 0, "queries", value=[]), "maps[1].views[0].queries is [], not a number"),
+        (mapped("views", 0, "losses", value={}), "maps[1].views[0].losses has no similarity"),
+        (mapped("views", 0, "losses", "rank", "low", 0, value="x"), "not a list of numbers"),
+        (mapped("views", 0, "picture", "grey", value="!"), "views[0].picture is {"),
+        (mapped("views", 0, "picture", "width", value=9), "not a picture: width, height and"),
+        (mapped("placements", 0, "mean", value={}), "maps[1].placements[0].mean has no value"),
+        (mapped("placements", 0, value=3), "maps[1].placements[0] is 3, not a table"),
         (part("cells", []), "it holds no cell"),
-        (part("cells", ["x"]), "cell 0 is not a table"),
-        (cell("recall", None), "cell 1 (clip-block-r00-k010) has no number as its recall"),
-        (cell("recall", "0.3"), "has no number as its recall"),
-        (cell("ratio", []), "has no number as its ratio"),
-        (cell("model", 3), "cell 1 has no model"),
-        (cell("verdict", 3), "has 3 as its verdict"),
-        (cell("lost", "many"), "has 'many' as its lost"),
-        (cell("queries", 0), "has no queries"),
-        (part("models", []), "models is not a table"),
-        (part("models", {"clip": 3}), "model clip is not a table"),
-        (part("models", {"clip": {"settings": 3}}), "settings is not a table"),
-        (part("corpus", 3), "corpus is not a table"),
-        (part("corpus", {"notes": "x"}), "notes is not a list"),
-        (part("corpus", {"studies": "x"}), "the corpus has 'x' as its studies"),
-        (part("models", {"clip": {"truncated": "x"}}), "model clip has 'x' as its truncated"),
-        (part("curves", {}), "curves is not a list"),
-        (part("curves", [{"model": "a", "occluder": "b"}]), "curve 0 has no k"),
-        (part("claims", [{}]), "claim 0 has no claim"),
-        (part("timings", [3]), "timing 0 is not a table"),
-        (part("timings", [{"encode_seconds": "x"}]), "timing 0 has 'x' as its encode_seconds"),
+        (part("cells", ["x"]), "cells[0] is 'x', not a table"),
+        (cell("recall", None), "cells[clip-block-r00-k010].recall is None, not a number"),
+        (cell("recall", "0.3"), "recall is '0.3', not a number"),
+        (cell("ratio", []), "ratio is [], not a number"),
+        (cell("model", 3), "cells[clip-block-r00-k010].model is 3, not a text"),
+        (cell("id", 3), "cells[1].id is 3, not a text"),
+        (cell("verdict", 3), "verdict is 3, not a text"),
+        (cell("lost", "many"), "lost is 'many', not a number"),
+        (cell("written", "x"), "written is 'x', not true or false"),
+        (cell("queries", 0), "queries is 0, not a number above 0"),
+        (part("models", []), "models is [], not a table"),
+        (part("models", {"clip": 3}), "models[clip] is 3, not a table"),
+        (part("models", {"clip": {"settings": 3}}), "models[clip].settings is 3, not a table"),
+        (part("corpus", 3), "corpus is 3, not a table"),
+        (part("corpus", {"notes": "x"}), "corpus.notes is 'x', not a list"),
+        (part("corpus", {"studies": "x"}), "corpus.studies is 'x', not a number"),
+        (part("models", {"clip": {"truncated": "x"}}), "models[clip].truncated is 'x', not a num"),
+        (part("curves", {}), "curves is {}, not a list"),
+        (part("curves", [{"model": "a", "occluder": "b"}]), "curves[0] has no k"),
+        (part("claims", [{}]), "claims[0] has no claim"),
+        (part("timings", [3]), "timings[0] is 3, not a table"),
+        (part("timings", [{"encode_seconds": "x"}]), "timings[0].encode_seconds is 'x', not a"),
         (part("schema", 2), "schema 2, this version reads 1"),
     ],
 )
@@ -163,6 +165,18 @@ def test_damage_is_named(
     assert main(["html", str(path), "--out", str(page)]) == 2
     assert says in capsys.readouterr().err
     assert not page.exists()
+
+
+def test_every_fault_is_named_at_once(small: Document) -> None:
+    for one in small["cells"]:
+        one["recall"] = None
+    small["suite"], small["cells"][0]["recall"] = 3, 1e999
+    with pytest.raises(OcclusionError) as fault:
+        completed(small, "r.json")
+    assert str(fault.value).startswith("r.json: damaged: suite is 3, not a text; cells[clip-")
+    assert str(fault.value).count("recall is None") == 3
+    assert "recall is inf, not a number" in str(fault.value)
+    assert "; and 8 more" in str(fault.value)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "NaN", '{"schema": 1, "cells": [NaN]}'])

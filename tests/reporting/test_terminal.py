@@ -37,7 +37,7 @@ def test_many_models_are_broken_into_blocks_that_fit() -> None:
 
 
 def test_one_model_needs_no_overview_and_every_occluder_has_its_own() -> None:
-    assert _overview([cell("clip", 0.0, 0.1)], 80) == []
+    assert list(_overview([cell("clip", 0.0, 0.1)], 80)) == []
     cells = [
         cell(model, 0.25, 0.1, occluder=occluder, direction="text-to-image")
         for model in ("a", "b")

@@ -71,10 +71,9 @@ def compare(
                     "verdict": verdict.kind,
                 }
             )
-    for model in {one["model"] for one in found}:
-        tested = [o for o in found if o["model"] == model and o["p_value"] is not None]
-        for one, p_adjusted in zip(tested, holm([o["p_value"] for o in tested]), strict=True):
-            one["p_adjusted"] = p_adjusted
+    models, p_values = ([one[name] for one in found] for name in ("model", "p_value"))
+    for one, p_adjusted in zip(found, adjusted(models, p_values), strict=True):
+        one["p_adjusted"] = p_adjusted
     return found
 
 
@@ -100,6 +99,22 @@ def _counted(cell: CellRecord, *, bits: bool) -> Baseline:
             remedy="write the results again with pytest --occlusion-json PATH",
         ) from fault
     return Baseline(cell["hits"], cell["queries"], hit_queries, provenance=None)
+
+
+def adjusted(models: Sequence[str], p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm-adjusted p values, over the cells of each model.
+
+    Args:
+        models: Model of each cell.
+        p_values: Of each cell; ``None`` where there is none.
+    """
+    result: list[float | None] = [None] * len(p_values)
+    for model in set(models):
+        places = [i for i, m in enumerate(models) if m == model and p_values[i] is not None]
+        tested = [p for i in places if (p := p_values[i]) is not None]
+        for place, p_adjusted in zip(places, holm(tested), strict=True):
+            result[place] = p_adjusted
+    return result
 
 
 def is_red(differences: Iterable[Difference], fail_on: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from pytest_occlusion.hooks.options import settings_of
 
 if TYPE_CHECKING:
-    from pytest_occlusion.reporting.record import Record
+    from pytest_occlusion.reporting.schema import Record
     from pytest_occlusion.suite.settings import Settings
 
 MISSING = "occlusion: missing"
@@ -154,7 +154,7 @@ class Collector:
                 notes=self.notes(),
                 unwritten=self.unwritten,
             )
-            return [(line.text, dict(line.markup or {})) for line in lines]
+            return [(line.text, dict(line.markup)) for line in lines]
         untimed = [(note, {"yellow": True}) for note in self._untimed()]
         if self.cells:
             many = f"{len(self.cells)} were skipped, or failed before they were measured"

@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.engine.store import write_atomically
-from pytest_occlusion.gate.verdicts import IMPROVED, REGRESSED
+from pytest_occlusion.gate.verdicts import CHANGED
 from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, is_corruption, level_text
-from pytest_occlusion.reporting.views import baseline_recall, curve_groups, headline, ks_of
-
-Results = Mapping[str, Any]
+from pytest_occlusion.reporting import views
+from pytest_occlusion.reporting.views import Cell, Results
 
 CSV_COLUMNS = (
     *("suite", "model", "direction", "occluder", "ratio", "severity", "achieved", "k"),
@@ -45,16 +44,15 @@ def as_csv(results: Results) -> str:
 
 def as_markdown(results: Results) -> str:
     """A job summary: headline, what changed, and every table folded away."""
-    lines = [f"### {headline(results)}", ""]
-    for kind in (REGRESSED, IMPROVED):
+    lines = [f"### {views.headline(results)}", ""]
+    for kind in CHANGED:
         changed = [cell for cell in results["cells"] if cell["verdict"] == kind]
         if changed:
             lines += [*_changes(kind, changed), ""]
-    for (model, direction, occluder), cells in curve_groups(results["cells"]).items():
-        title = f"{model}, {occluder}, {direction}"
-        lines += [f"<details><summary>{title}</summary>", "", *_table(cells), "", "</details>", ""]
+    for (model, direction, occluder), cells in views.curve_groups(results["cells"]).items():
+        lines += _folded(f"{model}, {occluder}, {direction}", _table(cells))
     if results.get("claims"):
-        lines += [*_claims(results["claims"]), ""]
+        lines += _folded("claims of Deanda et al. 2025", _claims(results["claims"]))
     corpus = results["corpus"]
     lines.append(
         f"{corpus['radiographs']:,} radiographs of {corpus['studies']:,} studies, "
@@ -67,54 +65,49 @@ def as_markdown(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _claims(claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [
-        "<details><summary>claims of Deanda et al. 2025</summary>",
-        "",
-        "| claim | outcome | numbers, 95 % intervals |",
-        "|---|---|---|",
-    ]
+def _folded(title: str, lines: Iterable[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>", ""]
+
+
+def _row(*entries: str) -> str:
+    return "|" + "".join(f" {entry} |" if entry else " |" for entry in entries)
+
+
+def _claims(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield _row("claim", "outcome", "numbers, 95 % intervals")
+    yield "|---|---|---|"
     for claim in claims:
-        numbers = told_of(claim)
-        text = "<br>".join([claim["unit"], *numbers, *claim["notes"]])
-        lines.append(f"| {claim['statement']} | {claim['outcome']} | {text} |")
-    return [*lines, "", "</details>"]
+        numbers = "<br>".join([claim["unit"], *told_of(claim), *claim["notes"]])
+        yield _row(claim["statement"], claim["outcome"], numbers)
 
 
-def _changes(kind: str, cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [
-        f"| {kind} | baseline | now | hits | lost / gained | p |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+def _changes(kind: str, cells: Sequence[Cell]) -> Iterator[str]:
+    yield _row(kind, "baseline", "now", "hits", "lost / gained", "p")
+    yield "|---|---:|---:|---:|---:|---:|"
     for cell in cells[:SHOWN]:
-        before = baseline_recall(cell) or 0.0
-        p = "" if cell["p_value"] is None else f"{cell['p_value']:.1g}"
-        flips = "" if cell["lost"] is None else f"{cell['lost']} / {cell['gained']}"
-        lines.append(
-            f"| {cell['id']} | {100 * before:.1f} % | {100 * cell['recall']:.1f} % | "
-            f"{cell['hits'] - cell['baseline_hits']:+} | {flips} | {p} |"
+        yield _row(
+            cell["id"],
+            f"{100 * (views.baseline_recall(cell) or 0.0):.1f} %",
+            f"{100 * cell['recall']:.1f} %",
+            f"{cell['hits'] - cell['baseline_hits']:+}",
+            "" if cell["lost"] is None else f"{cell['lost']} / {cell['gained']}",
+            "" if cell["p_value"] is None else f"{cell['p_value']:.1g}",
         )
     if len(cells) > SHOWN:
-        lines.append(f"| ... and {len(cells) - SHOWN} more | | | | | |")
-    return lines
+        yield _row(f"... and {len(cells) - SHOWN} more", *[""] * 5)
 
 
-def _table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    by_place = {(cell["ratio"], cell["k"]): cell for cell in cells}
-    ks, occluder = ks_of(cells), cells[0]["occluder"]
-    lines = [
-        f"| {axis_name(occluder)} | " + " | ".join(f"R@{k}" for k in ks) + " |",
-        "|---:|" + "---:|" * len(ks),
-    ]
-    for ratio in sorted({cell["ratio"] for cell in cells}):
-        row = [by_place.get((ratio, k)) for k in ks]
-        entries = [f"{100 * cell['recall']:.1f}" if cell else "" for cell in row]
-        lines.append(f"| {level_text(occluder, ratio)} | " + " | ".join(entries) + " |")
-    floors = [next(cell for cell in cells if cell["k"] == k) for k in ks]
+def _table(cells: Sequence[Cell]) -> Iterator[str]:
+    ks, occluder = views.ks_of(cells), cells[0]["occluder"]
+    rows = views.by_level(cells, "k", ks)
+    yield _row(axis_name(occluder), *(f"R@{k}" for k in ks))
+    yield "|---:|" + "---:|" * len(ks)
+    for level, row in rows.items():
+        entries = (f"{100 * cell['recall']:.1f}" if cell else "" for cell in row)
+        yield _row(level_text(occluder, level), *entries)
+    known = {cell["k"]: cell for row in rows.values() for cell in row if cell}
     for name in ("chance", "constant"):
-        entries = [f"{100 * cell[name]:.1f}" for cell in floors]
-        lines.append(f"| {name} | " + " | ".join(entries) + " |")
-    return lines
+        yield _row(name, *(f"{100 * known[k][name]:.1f}" for k in ks))
 
 
 def as_html(results: Results) -> str:

@@ -1,37 +1,36 @@
 """Records: the plain data that a worker sends for each cell, and the results document made of them.
 
-Only ints, floats, strings, lists and dicts cross from a worker to the controller: a numpy scalar
-would abort the run there. The casts happen here and nowhere else.
+Casts to plain data happen in :func:`schema.plain` and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.engine.job import Measured
+from pytest_occlusion.engine.job import Condition, Measured
 from pytest_occlusion.engine.results import CellResult
 from pytest_occlusion.engine.session import Session
+from pytest_occlusion.gate.compare import adjusted
 from pytest_occlusion.gate.provenance import Provenance
 from pytest_occlusion.gate.snapshots import pack_bits
 from pytest_occlusion.gate.verdicts import Verdict, drift
 from pytest_occlusion.insight.claims import CLAIMS, Finding
 from pytest_occlusion.occlusion.levels import severity_of
-from pytest_occlusion.reporting.timings import merged, timing_records
+from pytest_occlusion.reporting import schema
+from pytest_occlusion.reporting.schema import Record, plain
+from pytest_occlusion.reporting.timings import merged, timing_record
 from pytest_occlusion.retrieval.degradation import degradation
-from pytest_occlusion.retrieval.significance import holm
 from pytest_occlusion.suite.settings import CLAIM_NAMES
 
-SCHEMA = 1
-Record = dict[str, Any]
+if TYPE_CHECKING:
+    from pytest_occlusion.insight.sensitivity import SensitivityMap
 
 
 def cell_record(
-    session: Session,
-    result: CellResult,
-    verdict: Verdict,
-    origin: Provenance,
+    session: Session, result: CellResult, verdict: Verdict, origin: Provenance
 ) -> Record:
     """Everything the controller needs to know of one measured cell.
 
@@ -41,86 +40,47 @@ def cell_record(
         verdict: How it stands against its baseline.
         origin: Under what it was measured.
     """
-    moved = drift(result, verdict)
     cell, measured = result.cell, session.measured(result.cell)
-    baseline = verdict.baseline
+    baseline, fields = verdict.baseline, measured[0].fields
     accepted = None if baseline is None else baseline.provenance
-    achieved = measured[0].fields["achieved"]
+    place = (cell.direction, cell.occluder, float(cell.ratio))
     return {
         "baseline": None if accepted is None else {accepted.id: asdict(accepted)},
-        "cell": {
-            "id": cell.id,
-            "model": cell.model,
-            "direction": cell.direction,
-            "occluder": cell.occluder,
-            "ratio": float(cell.ratio),
-            "severity": severity_of(cell.occluder, cell.ratio),
-            "achieved": None if achieved is None else float(achieved),
-            "k": int(cell.k),
-            "recall": float(result.recall),
-            "hits": int(result.hits),
-            "queries": int(result.queries),
-            "chance": float(result.chance),
-            "constant": float(result.constant),
-            "ci_low": float(result.ci_low),
-            "ci_high": float(result.ci_high),
-            "median_rank": float(result.median_rank),
-            "mrr": float(result.mrr),
-            "tied": float(result.tied),
-            "verdict": verdict.kind,
-            "tolerance": int(verdict.tolerance),
-            "baseline_hits": None if baseline is None else int(baseline.hits),
-            "baseline_queries": None if baseline is None else int(baseline.queries),
-            "baseline_from": None if accepted is None else accepted.id,
-            "lost": verdict.lost,
-            "gained": verdict.gained,
-            "p_value": verdict.p_value,
-            "drift": moved,
-            "written": False,  # until the collector has seen it
-            "hit_queries": pack_bits(result.hit_queries),
-        },
-        "model": _model_record(session, cell.model, origin, measured),
+        "cell": plain(
+            schema.CELL,
+            cell,
+            result,
+            verdict,
+            severity=severity_of(cell.occluder, cell.ratio),
+            achieved=fields["achieved"],
+            verdict=verdict.kind,
+            baseline_hits=None if baseline is None else baseline.hits,
+            baseline_queries=None if baseline is None else baseline.queries,
+            baseline_from=None if accepted is None else accepted.id,
+            drift=drift(result, verdict),
+            hit_queries=pack_bits(result.hit_queries),
+        ),
+        "model": plain(
+            schema.MODEL, session.record(cell.model), origin, truncated=fields.get("truncated", 0)
+        ),
         "corpus": _corpus_record(session),
         "damaged": list(session.store.damaged),
-        "timings": timing_records(cell, measured),
-    }
-
-
-def _model_record(
-    session: Session, name: str, origin: Provenance, measured: Sequence[Measured]
-) -> Record:
-    record = session.record(name)
-    return {
-        "family": record.family,
-        "variant": record.variant,
-        "weights": record.weights,
-        "precision": record.precision,
-        "device": origin.device,
-        "protocol": origin.protocol,
-        "canvas": record.canvas,
-        "settings": dict(record.settings),
-        "assumed": dict(record.assumed),
-        "token_limit": int(record.token_limit),
-        "truncated": int(measured[0].fields.get("truncated", 0)),
-        "libraries": origin.libraries,
-        "code": origin.code,
+        # Cells that differ in k alone share their rankings.
+        "timings": [timing_record(cell.model, [*place, n], one) for n, one in enumerate(measured)],
     }
 
 
 def _corpus_record(session: Session) -> Record:
     corpus, task = session.corpus, session.task
-    return {
-        "name": corpus.name,
-        "fingerprint": corpus.fingerprint,
+    counts = {
         "studies": len(corpus.studies),
         "radiographs": len(task.radiographs),
         "patients": len(set(task.radiograph_patient)),
         "texts": len(task.texts),
         "candidates": len(task.candidate_text),
-        "dropped": int(task.dropped),
-        "notes": list(corpus.notes),
-        **corpus.fields,
+        "dropped": task.dropped,
     }
+    return {**plain(schema.CORPUS, corpus, **counts), **corpus.fields}
 
 
 def claim_record(finding: Finding, expected: str | None) -> Record:
@@ -130,24 +90,27 @@ def claim_record(finding: Finding, expected: str | None) -> Record:
         finding: What it came to.
         expected: What the suite says it comes to.
     """
+    statement = CLAIMS[finding.claim].statement
+    return plain(schema.CLAIM, finding, statement=statement, expected=expected)
+
+
+def map_record(
+    session: Session, found: SensitivityMap, measured: Mapping[Condition, Measured]
+) -> Record:
+    """Everything the controller needs to know of one map.
+
+    Args:
+        session: Where it was measured.
+        found: The map.
+        measured: What was measured for it.
+    """
+    direction = "image-to-text"
     return {
-        "claim": finding.claim,
-        "statement": CLAIMS[finding.claim].statement,
-        "outcome": finding.outcome,
-        "expected": expected,
-        "unit": finding.unit,
-        "estimates": [
-            {
-                "label": one.label,
-                "value": float(one.value),
-                "low": float(one.low),
-                "high": float(one.high),
-                "threshold": float(one.threshold),
-                "outcome": one.outcome,
-            }
-            for one in finding.estimates
+        "map": plain(schema.MAP, found, direction=direction, fill=session.settings.fill),
+        "timings": [
+            timing_record(found.model, [direction, shown.occluder, shown.ratio, 0], one)
+            for shown, one in measured.items()
         ],
-        "notes": list(finding.notes),
     }
 
 
@@ -164,46 +127,33 @@ def document(
     The order of cells is that of their ids' fields, not of arrival, so that serial and parallel
     runs give the same document.
     """
-    cells: dict[str, Record] = {}
-    models: dict[str, Record] = {}
-    corpus: Record = {}
-    baselines: dict[str, Record] = {}
-    timings: list[Record] = []
-    for record in records:
-        cells[record["cell"]["id"]] = dict(record["cell"])
-        models[record["cell"]["model"]] = dict(record["model"])
-        corpus = dict(record["corpus"])
-        baselines.update(record["baseline"] or {})
-        timings += record["timings"]
-    maps = list(maps)
-    mapped = {record["map"]["model"]: dict(record["map"]) for record in maps}
-    for record in maps:
-        timings += record["timings"]
-    ordered = sorted(cells.values(), key=_order)
-    _adjust_p_values(ordered)
+    records, maps = list(records), list(maps)
+    found = {one["cell"]["id"]: dict(one["cell"]) for one in records}
+    cells = sorted(found.values(), key=_order)
+    _adjust_p_values(cells)
+    models = {one["cell"]["model"]: dict(one["model"]) for one in records}
+    baselines = {name: kept for one in records for name, kept in (one["baseline"] or {}).items()}
+    mapped = {one["map"]["model"]: dict(one["map"]) for one in maps}
     return {
-        "schema": SCHEMA,
+        "schema": schema.SCHEMA,
         "suite": suite,
-        "corpus": corpus,
+        "corpus": dict(records[-1]["corpus"]) if records else {},
         "protocol": dict(protocol),
         "models": {name: models[name] for name in sorted(models)},
         "baselines": {name: baselines[name] for name in sorted(baselines)},
-        "cells": ordered,
-        "curves": curves_of(ordered),
+        "cells": cells,
+        "curves": curves_of(cells),
         "claims": sorted(map(dict, claims), key=lambda claim: CLAIM_NAMES.index(claim["claim"])),
-        "timings": merged(timings),
+        "timings": merged(timing for one in [*records, *maps] for timing in one["timings"]),
         "maps": [mapped[name] for name in sorted(mapped)],
     }
 
 
 def _adjust_p_values(cells: Sequence[Record]) -> None:
     """Add Holm-adjusted p values, over the cells of each model."""
-    for cell in cells:
-        cell["p_adjusted"] = None
-    for model in {cell["model"] for cell in cells}:
-        tested = [c for c in cells if c["model"] == model and c["p_value"] is not None]
-        for cell, p_value in zip(tested, holm([c["p_value"] for c in tested]), strict=True):
-            cell["p_adjusted"] = p_value
+    found = adjusted([cell["model"] for cell in cells], [cell["p_value"] for cell in cells])
+    for cell, p_value in zip(cells, found, strict=True):
+        cell["p_adjusted"] = p_value
 
 
 def _order(cell: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -222,30 +172,16 @@ def curves_of(cells: Sequence[Mapping[str, Any]]) -> list[Record]:
     for cell in cells:
         key = (cell["model"], cell["direction"], cell["occluder"], cell["k"])
         groups.setdefault(key, []).append(cell)
-    curves = []
-    for (model, direction, occluder, k), points in groups.items():
-        ordered = sorted(points, key=lambda cell: cell["ratio"])
-        ratios = [cell["ratio"] for cell in ordered]
-        recalls = [cell["recall"] for cell in ordered]
-        numbers = degradation(ratios, recalls, chance=ordered[0]["chance"])
-        curves.append(
-            {
-                "model": model,
-                "direction": direction,
-                "occluder": occluder,
-                "k": k,
-                "ratios": ratios,
-                "recalls": recalls,
-                "retention": list(numbers.retention),
-                "above_chance": list(numbers.above_chance),
-                "area": numbers.area,
-                "half_ratio": numbers.half_ratio,
-                "slope": numbers.slope,
-                "r_squared": numbers.r_squared,
-                "flags": _flags(ordered),
-            }
-        )
-    return curves
+    return [_curve(sorted(points, key=_order)) for points in groups.values()]
+
+
+def _curve(points: Sequence[Mapping[str, Any]]) -> Record:
+    place = {name: points[0][name] for name in ("model", "direction", "occluder", "k")}
+    ratios, recalls = ([point[name] for point in points] for name in ("ratio", "recall"))
+    numbers = degradation(ratios, recalls, chance=points[0]["chance"])
+    return plain(
+        schema.CURVE, numbers, **place, ratios=ratios, recalls=recalls, flags=_flags(points)
+    )
 
 
 def _flags(points: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -258,10 +194,7 @@ def _flags(points: Sequence[Mapping[str, Any]]) -> list[str]:
         flags.append("image-blind")
     if any(point["tied"] > 0.5 for point in points):
         flags.append("collapsed")
-    lowest = points[0]["ci_high"]
-    for point in points[1:]:
-        if point["ci_low"] > lowest:
-            flags.append("not-monotone")
-            break
-        lowest = min(lowest, point["ci_high"])
+    lowest = accumulate((point["ci_high"] for point in points), min)
+    if any(after["ci_low"] > low for after, low in zip(points[1:], lowest, strict=False)):
+        flags.append("not-monotone")
     return flags

@@ -1,24 +1,22 @@
 """The terminal summary: a table per curve, regressions last; 80 columns, readable without colour.
 
-Everything is a function from the results document to lines; a line is a list of (text, markup).
+Everything is a function from the results document to lines.
 """
 
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_occlusion.gate.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
 from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, level_text
+from pytest_occlusion.reporting import views
 from pytest_occlusion.reporting.levels import half_text
 from pytest_occlusion.reporting.timings import per_second, speed_lines
-from pytest_occlusion.reporting.views import baseline_recall, curve_groups, focus_k, ks_of
-
-Results = Mapping[str, Any]
-Cell = Mapping[str, Any]
+from pytest_occlusion.reporting.views import Cell, Results
 
 LABEL = 7
 """Columns of the first one: the six ks of the default suite fit into 80 beside it."""
@@ -30,18 +28,19 @@ OUTCOME = 14
 NARROW = 80
 BARS = {True: " ▁▂▃▄▅▆▇█", False: " .:-=+*#@"}
 
+FLAGS = {
+    "near-chance": "near chance at 0 %",
+    "image-blind": "no better at 0 % than the best ranking that ignores the image",
+    "collapsed": "collapsed (most positives tie with other candidates)",
+    "not-monotone": "not monotone (recall rises with the blocked share or severity)",
+}
 
-@dataclass(frozen=True)
-class Line:
-    """One line of output.
 
-    Attributes:
-        text: What it says.
-        markup: pytest terminal writer markup, e.g. ``{"red": True}``.
-    """
+class Line(NamedTuple):
+    """One line of output."""
 
     text: str = ""
-    markup: Mapping[str, bool] | None = None
+    markup: Mapping[str, bool] = {}  # pytest's terminal writer's, e.g. ``{"red": True}``
 
 
 BOLD = {"bold": True}
@@ -69,7 +68,7 @@ def summary(
         unwritten: Cells that were to be stored and were not.
     """
     lines = [*_head(results)]
-    for group in curve_groups(results["cells"]).values():
+    for group in views.curve_groups(results["cells"]).values():
         lines += [Line(), *_table(results, group, width=width, unicode=unicode)]
     lines += _overview(results["cells"], width)
     if results.get("claims"):
@@ -78,12 +77,9 @@ def summary(
         from pytest_occlusion.reporting.maps import summary_lines
 
         lines.append(Line())
-        lines += [
-            Line(text, BOLD if head else None) for text, head in summary_lines(results["maps"])
-        ]
+        lines += [Line(text, BOLD if head else {}) for text, head in summary_lines(results["maps"])]
     if speeds := list(speed_lines(results["timings"])):
-        lines += [Line(), Line("speed of what was measured in this run", BOLD)]
-        lines += [Line(speed) for speed in speeds]
+        lines += [Line(), Line("speed of what was measured in this run", BOLD), *map(Line, speeds)]
     lines += [Line(note, YELLOW) for note in notes]
     lines += [Line(), *_verdicts(results["cells"])]
     if unwritten:
@@ -110,23 +106,41 @@ def _head(results: Results) -> Iterator[Line]:
         f"suite {results['suite']}: {corpus['radiographs']:,} radiographs of "
         f"{corpus['studies']:,} studies, {corpus['candidates']:,} candidate texts"
     )
-    seeds = ", ".join(str(seed) for seed in protocol["seeds"])
+    seeds = ", ".join(map(str, protocol["seeds"]))
     yield Line(
         f"corpus {corpus['name']} {corpus['fingerprint'][:8]}; fill {protocol['fill']}, mask seed "
-        f"{seeds}; {protocol['text_rule']}",
+        f"{seeds}; {protocol['text_rule']}"
     )
-    for note in corpus["notes"]:
-        yield Line(note)
+    yield from map(Line, corpus["notes"])
+
+
+def _titled(cell: Cell) -> str:
+    arrow = "" if cell["direction"] == "image-to-text" else ", report to image"
+    return f"{cell['occluder']}{arrow}"
+
+
+def _label(occluder: str) -> int:
+    """Columns of the levels."""
+    name = axis_name(occluder)
+    return LABEL if len(name) <= LABEL else len(name) + 1
+
+
+def _blocks(values: Sequence[Any], room: int, column: int) -> list[Sequence[Any]]:
+    """As many values side by side as there is room for."""
+    count = max(1, room // column)
+    return [values[start : start + count] for start in range(0, len(values), count)]
 
 
 def _table(results: Results, cells: Sequence[Cell], *, width: int, unicode: bool) -> Iterator[Line]:
     first = cells[0]
     model = results["models"][first["model"]]
-    arrow = "" if first["direction"] == "image-to-text" else ", report to image"
-    yield Line(f"{first['model']} - {first['occluder']}{arrow}", BOLD)
+    yield Line(f"{first['model']} - {_titled(first)}", BOLD)
+    fresh = [one for one in results["timings"] if one["fresh"] and one["model"] == first["model"]]
+    rate = per_second(fresh, "encoded_images", "encode_seconds")
     yield Line(
         f"{model['family']} {model['variant']}, weights {model['weights'][:8]}, "
-        f"{model['device']} {model['precision']}, {_speed(results, first['model'])}"
+        f"{model['device']} {model['precision']}, "
+        + (f"{rate:,.0f} images/s" if rate else "from store")
     )
     if model["assumed"].get("quick-gelu"):
         yield Line("activation quick-gelu is assumed: the checkpoint does not tell")
@@ -135,80 +149,31 @@ def _table(results: Results, cells: Sequence[Cell], *, width: int, unicode: bool
             f"{model['truncated']:,} of {results['corpus']['texts']:,} texts were cut to "
             f"{model['token_limit']} tokens"
         )
-    ks = ks_of(cells)
-    per_block = max(1, (width - _label(first["occluder"]) - BASELINE) // COLUMN)
-    for start in range(0, len(ks), per_block):
-        yield from _block(cells, ks[start : start + per_block])
+    for ks in _blocks(views.ks_of(cells), width - _label(first["occluder"]) - BASELINE, COLUMN):
+        yield from _block(cells, ks)
     yield from _curve_lines(results, cells, unicode=unicode)
 
 
 def _block(cells: Sequence[Cell], ks: Sequence[int]) -> Iterator[Line]:
     """Recall in percent with the drop against 0 %, and the largest change against the baseline."""
-    by_place = {(cell["ratio"], cell["k"]): cell for cell in cells}
-    ratios = sorted({ratio for ratio, _ in by_place})
+    occluder = cells[0]["occluder"]
+    label, rows = _label(occluder), views.by_level(cells, "k", ks)
     heads = "".join(f"{f'R@{k}':>5}{'':5}" for k in ks)
-    occluder, label = cells[0]["occluder"], _label(cells[0]["occluder"])
     yield Line(f"{axis_name(occluder):<{label}}{heads}{'vs baseline':>{BASELINE}}", FAINT)
-    for ratio in ratios:
-        row = [by_place.get((ratio, k)) for k in ks]
-        text = "".join(_entry(cell, by_place) for cell in row)
-        change, markup = _against_baseline([cell for cell in row if cell is not None])
-        yield Line(f"{level_text(occluder, ratio):>{label}}{text}{change:>{BASELINE}}", markup)
-    for name in ("chance", "constant"):
-        floors = [by_place.get((ratios[0], k)) for k in ks]
-        shown = "".join(
-            f"{100 * cell[name]:5.1f}{'':5}" if cell else " " * COLUMN for cell in floors
-        )
-        floor = "chance" if name == "chance" else "const."
-        yield Line(f"{floor:<{label}}{shown}", FAINT)
+    whole = rows.get(0.0, [None] * len(ks))
+    for level, row in rows.items():
+        text = "".join(map(_entry, row, whole))
+        change, markup = _against_baseline([cell for cell in row if cell])
+        yield Line(f"{level_text(occluder, level):>{label}}{text}{change:>{BASELINE}}", markup)
+    for name, shown in (("chance", "chance"), ("constant", "const.")):
+        floors = (f"{100 * cell[name]:5.1f}" if cell else "" for cell in rows[min(rows)])
+        entries = "".join(f"{floor:<{COLUMN}}" for floor in floors)
+        yield Line(f"{shown:<{label}}{entries}", FAINT)
 
 
-def _overview(cells: Sequence[Cell], width: int) -> list[Line]:
-    """Models side by side at one k, as multiples of chance; a table per occluder and direction."""
-    lines: list[Line] = []
-    focus = focus_k(cells)
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        if cell["k"] == focus:
-            groups.setdefault((cell["occluder"], cell["direction"]), []).append(cell)
-    for (occluder, direction), group in groups.items():
-        models = list(dict.fromkeys(cell["model"] for cell in group))
-        if len(models) < 2:
-            continue
-        arrow = "" if direction == "image-to-text" else ", report to image"
-        title = f"all models - {occluder}{arrow}: R@{focus} in multiples of chance"
-        lines += [Line(), Line(title, BOLD)]
-        column = max(8, *(len(model) + 2 for model in models))
-        per_block = max(1, (width - _label(occluder)) // column)
-        for start in range(0, len(models), per_block):
-            lines += _side_by_side(group, models[start : start + per_block], column)
-    return lines
-
-
-def _side_by_side(cells: Sequence[Cell], models: Sequence[str], column: int) -> list[Line]:
-    by_place = {(cell["ratio"], cell["model"]): cell for cell in cells}
-    occluder, label = cells[0]["occluder"], _label(cells[0]["occluder"])
-    heads = "".join(f"{model:>{column}}" for model in models)
-    lines = [Line(f"{axis_name(occluder):<{label}}{heads}", FAINT)]
-    for ratio in sorted({cell["ratio"] for cell in cells}):
-        row = [by_place.get((ratio, model)) for model in models]
-        shown = "".join(
-            f"{cell['recall'] / cell['chance']:>{column}.1f}" if cell else f"{'-':>{column}}"
-            for cell in row
-        )
-        lines.append(Line(f"{level_text(occluder, ratio):>{label}}{shown}"))
-    return lines
-
-
-def _label(occluder: str) -> int:
-    name = axis_name(occluder)
-    return LABEL if len(name) <= LABEL else len(name) + 1
-
-
-def _entry(cell: Cell | None, by_place: Mapping[tuple[float, int], Cell]) -> str:
+def _entry(cell: Cell | None, whole: Cell | None) -> str:
     if cell is None:
         return f"{'-':>5}{'':5}"
-    whole = by_place.get((0.0, cell["k"]))
     drop = ""
     if whole is not None and cell["ratio"] and whole["recall"] > 0:
         drop = f"{100 * (cell['recall'] / whole['recall'] - 1):+.0f}%"
@@ -216,28 +181,51 @@ def _entry(cell: Cell | None, by_place: Mapping[tuple[float, int], Cell]) -> str
     return f"{100 * cell['recall']:5.1f}{drop:>5}"
 
 
-def _against_baseline(row: Sequence[Cell]) -> tuple[str, Mapping[str, bool] | None]:
+def _against_baseline(row: Sequence[Cell]) -> tuple[str, Mapping[str, bool]]:
     known = [cell for cell in row if cell["baseline_hits"] is not None]
     if not known:
-        return "none", None
-    worst = max(known, key=lambda cell: (cell["verdict"] in CHANGED, abs(_change(cell))))
+        return "none", {}
     if all(cell["verdict"] == SAME for cell in known):
-        return "same", None
+        return "same", {}
+    worst = max(known, key=lambda cell: (cell["verdict"] in CHANGED, abs(_change(cell))))
     text = f"{100 * _change(worst):+.1f} R@{worst['k']}"
     if any(cell["verdict"] == REGRESSED for cell in known):
         return f"{text} !", RED
-    return text, YELLOW if worst["verdict"] in CHANGED else None
+    return text, YELLOW if worst["verdict"] in CHANGED else {}
 
 
 def _change(cell: Cell) -> float:
-    return float(cell["hits"] / cell["queries"] - (baseline_recall(cell) or 0.0))
+    return float(cell["hits"] / cell["queries"] - (views.baseline_recall(cell) or 0.0))
+
+
+def _overview(cells: Sequence[Cell], width: int) -> Iterator[Line]:
+    """Models side by side at one k, as multiples of chance; a table per occluder and direction."""
+    focus = views.focus_k(cells)
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell["k"] == focus:
+            groups.setdefault(_titled(cell), []).append(cell)
+    for title, group in groups.items():
+        models = list(dict.fromkeys(cell["model"] for cell in group))
+        if len(models) < 2:
+            continue
+        yield Line()
+        yield Line(f"all models - {title}: R@{focus} in multiples of chance", BOLD)
+        occluder, column = group[0]["occluder"], max(8, *(len(model) + 2 for model in models))
+        label = _label(occluder)
+        for shown in _blocks(models, width - label, column):
+            heads = "".join(f"{model:>{column}}" for model in shown)
+            yield Line(f"{axis_name(occluder):<{label}}{heads}", FAINT)
+            for level, row in views.by_level(group, "model", shown).items():
+                multiples = (f"{one['recall'] / one['chance']:.1f}" if one else "-" for one in row)
+                entries = "".join(f"{text:>{column}}" for text in multiples)
+                yield Line(f"{level_text(occluder, level):>{label}}{entries}")
 
 
 def _curve_lines(results: Results, cells: Sequence[Cell], *, unicode: bool) -> Iterator[Line]:
-    first, focus = cells[0], focus_k(cells)
-    same = ("model", "direction", "occluder")
+    focus, names = views.focus_k(cells), ("model", "direction", "occluder")
     for curve in results["curves"]:
-        if curve["k"] != focus or any(curve[name] != first[name] for name in same):
+        if curve["k"] != focus or any(curve[name] != cells[0][name] for name in names):
             continue
         parts = [f"R@{focus} {sparkline(curve['recalls'], unicode=unicode)}"]
         # Where nothing stands above chance, shares of it are those of noise.
@@ -253,20 +241,6 @@ def _curve_lines(results: Results, cells: Sequence[Cell], *, unicode: bool) -> I
             yield Line(f"flags: {', '.join(FLAGS[flag] for flag in curve['flags'])}", YELLOW)
 
 
-FLAGS = {
-    "near-chance": "near chance at 0 %",
-    "image-blind": "no better at 0 % than the best ranking that ignores the image",
-    "collapsed": "collapsed (most positives tie with other candidates)",
-    "not-monotone": "not monotone (recall rises with the blocked share or severity)",
-}
-
-
-def _speed(results: Results, model: str) -> str:
-    fresh = [one for one in results["timings"] if one["fresh"] and one["model"] == model]
-    rate = per_second(fresh, "encoded_images", "encode_seconds")
-    return f"{rate:,.0f} images/s" if rate else "from store"
-
-
 def sparkline(values: Sequence[float], *, unicode: bool) -> str:
     """One bar per value, the highest value full."""
     bars = BARS[unicode]
@@ -276,40 +250,17 @@ def sparkline(values: Sequence[float], *, unicode: bool) -> str:
     return "".join(bars[max(1, round(value / top * (len(bars) - 1)))] for value in values)
 
 
-def _verdicts(cells: Sequence[Cell]) -> Iterator[Line]:
-    counts: dict[str, int] = {}
-    for cell in cells:
-        counts[cell["verdict"]] = counts.get(cell["verdict"], 0) + 1
-    order = [SAME, WITHIN, NEW, *CHANGED[::-1]]
-    text = ", ".join(f"{counts[kind]} {kind}" for kind in order if kind in counts)
-    markup = RED if counts.get(REGRESSED) else YELLOW if counts.keys() & {NEW, *CHANGED} else GREEN
-    yield from _drifted(cells)
-    yield from _written(cells)
-    yield Line(f"{len(cells)} cells: {text}", markup)
-    for kind in CHANGED[::-1]:
-        found = [cell for cell in cells if cell["verdict"] == kind]
-        if not found:
-            continue
-        found.sort(key=lambda cell: _change(cell) if kind == REGRESSED else -_change(cell))
-        yield Line(f"{kind}:", RED if kind == REGRESSED else YELLOW)
-        for cell in found[:SHOWN_CHANGES]:
-            yield Line(f"  {_change_line(cell)}", RED if kind == REGRESSED else None)
-        if len(found) > SHOWN_CHANGES:
-            yield Line(f"  ... and {len(found) - SHOWN_CHANGES} more")
-
-
 def _claims(claims: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     """What the paper's findings came to here, with numbers."""
     yield Line("claims of Deanda et al. 2025, 95 % intervals over patients", BOLD)
     for claim in claims:
         mark = GREEN if claim["outcome"] == "supported" else YELLOW
         yield Line(f"{claim['outcome']:<{OUTCOME}}{claim['statement']}", mark)
-        yield from (Line(text) for text in _under(f"({claim['unit']})", *claim["notes"]))
-        numbers = told_of(claim)
-        yield from (Line(text) for text in _under(*numbers))
+        for parts in ([f"({claim['unit']})", *claim["notes"]], told_of(claim)):
+            yield from map(Line, _under(parts))
 
 
-def _under(*parts: str) -> list[str]:
+def _under(parts: Sequence[str]) -> list[str]:
     """Parts that stay whole, as many as fit on a line, indented below an outcome."""
     lines: list[str] = []
     for part in parts:
@@ -320,28 +271,36 @@ def _under(*parts: str) -> list[str]:
     return lines
 
 
-def _written(cells: Sequence[Cell]) -> Iterator[Line]:
-    """Which cells this run stored, in one line."""
-    written = [cell["id"] for cell in cells if cell["written"]]
-    if written:
-        shown = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
-        yield Line(f"{len(written)} baselines written: {shown}", YELLOW)
-
-
-def _drifted(cells: Sequence[Cell]) -> Iterator[Line]:
-    """Cells that were accepted step by step to beyond the tolerance of their first value."""
-    drifted = [cell for cell in cells if cell["drift"] is not None]
-    if drifted:
+def _verdicts(cells: Sequence[Cell]) -> Iterator[Line]:
+    """What moved far, what was stored, how many cells of each verdict, and which changed."""
+    if drifted := [cell for cell in cells if cell["drift"] is not None]:
         far = max(drifted, key=lambda cell: abs(cell["drift"]))
         yield Line(
             f"{len(drifted)} cells have drifted beyond the tolerance since they were first "
             f"accepted, {far['id']} furthest ({far['drift']:+} hits)",
             YELLOW,
         )
+    if written := [cell["id"] for cell in cells if cell["written"]]:
+        shown = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
+        yield Line(f"{len(written)} baselines written: {shown}", YELLOW)
+    counts = Counter(cell["verdict"] for cell in cells)
+    order = [SAME, WITHIN, NEW, *CHANGED[::-1]]
+    text = ", ".join(f"{counts[kind]} {kind}" for kind in order if kind in counts)
+    markup = RED if counts[REGRESSED] else YELLOW if counts.keys() & {NEW, *CHANGED} else GREEN
+    yield Line(f"{len(cells)} cells: {text}", markup)
+    for kind in CHANGED[::-1]:
+        found = [cell for cell in cells if cell["verdict"] == kind]
+        found.sort(key=_change, reverse=kind != REGRESSED)
+        if found:
+            yield Line(f"{kind}:", RED if kind == REGRESSED else YELLOW)
+        for cell in found[:SHOWN_CHANGES]:
+            yield Line(f"  {_change_line(cell)}", RED if kind == REGRESSED else {})
+        if len(found) > SHOWN_CHANGES:
+            yield Line(f"  ... and {len(found) - SHOWN_CHANGES} more")
 
 
 def _change_line(cell: Cell) -> str:
-    before = baseline_recall(cell) or 0.0
+    before = views.baseline_recall(cell) or 0.0
     text = (
         f"{cell['id']}  {100 * before:.1f} -> {100 * cell['recall']:.1f} %  "
         f"{cell['hits'] - cell['baseline_hits']:+} hits"

@@ -209,3 +209,13 @@ def changes_of(results: Results) -> dict[tuple[str, str | None], Change]:
         unchanged = [name for name, old, new in both if old == new]
         found[key] = Change(key[0], count, before is not None, changed, unchanged)
     return found
+
+
+def by_level(cells: Iterable[Cell], field: str, values: Iterable[Any]) -> dict[float, list[Any]]:
+    """Level -> the cell for each value of a field, ``None`` where there is none; levels ascend."""
+    found = {(cell["ratio"], cell[field]): cell for cell in cells}
+    columns = list(values)
+    return {
+        level: [found.get((level, value)) for value in columns]
+        for level in sorted({level for level, _ in found})
+    }
