@@ -22,15 +22,15 @@ TABLES = ["pydicom.datadict", "pydicom._dicom_dict", "pydicom._private_dict"]
 with atheris.instrument_imports(include=["pytest_occlusion", "PIL", "pydicom"], exclude=TABLES):
     from PIL import Image
 
-    from pytest_occlusion.corpora.dicom import check_reader, open_dicom
+    from pytest_occlusion.corpora import load_corpus
+    from pytest_occlusion.corpora.dicom import import_pydicom, open_dicom
     from pytest_occlusion.corpora.images import ImageFault, open_image
-    from pytest_occlusion.corpora.manifest import load_manifest
     from pytest_occlusion.corpora.open_i_reports import parse_report
     from pytest_occlusion.corpora.sections import parse_sections
     from pytest_occlusion.errors import OcclusionError
 
     Image.init()
-    check_reader()
+    import_pydicom()
 
 MAX_PIXELS = 200_000
 """Small pictures: the time should go into decoders, not into pixels."""
@@ -61,7 +61,7 @@ def manifest(data: bytes) -> None:
     """Tables: the first byte decides between CSV and JSON lines."""
     path = _written(data[1:], "m.jsonl" if data[:1] == b"{" else "m.csv")
     with contextlib.suppress(OcclusionError):
-        assert len(load_manifest(path).fingerprint) == 64
+        assert len(load_corpus(f"manifest:{path}").fingerprint) == 64
 
 
 def image(data: bytes) -> None:

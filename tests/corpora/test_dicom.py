@@ -80,6 +80,30 @@ def test_rescaling_comes_before_the_window(tmp_path: Path) -> None:
     assert np.array_equal(opened(path), expected(STORED * 2.0 - 1000, 0, 2000))
 
 
+@pytest.mark.parametrize(
+    ("slope", "intercept", "expected_slope", "expected_intercept"),
+    [("", "", 1, 0), ("", "-1004", 1, -1004), ("2", "", 2, 0)],
+)
+def test_an_empty_slope_or_intercept_counts_as_none(
+    tmp_path: Path, slope: str, intercept: str, expected_slope: int, expected_intercept: int
+) -> None:
+    path = tmp_path / "a.dcm"
+    changes: dict[str, Any] = {"WindowCenter": "1000.5", "WindowWidth": "2001"}
+    write_dicom(path, STORED, RescaleSlope=slope, RescaleIntercept=intercept, **changes)
+    values = opened(path)
+    rescaled = STORED * float(expected_slope) + expected_intercept
+    assert np.array_equal(values, expected(rescaled, 0, 2000))
+
+
+def test_other_empty_elements_count_as_none(tmp_path: Path) -> None:
+    names = ("SamplesPerPixel", "NumberOfFrames", "VOILUTFunction", "WindowCenter", "WindowWidth")
+    empty: dict[str, Any] = dict.fromkeys(names, "")
+    path = write_dicom(tmp_path / "a.dcm", STORED, **empty)
+    data = pydicom.dcmread(path)
+    assert data["VOILUTFunction"].is_empty
+    assert np.array_equal(opened(path), expected(STORED.astype(float), 0, float(STORED.max())))
+
+
 def test_negative_values(tmp_path: Path) -> None:
     signed = (STORED.astype(np.int16) - 2000).astype(np.int16)
     path = write_dicom(
@@ -138,8 +162,7 @@ def test_faults_of_the_content(tmp_path: Path, changes: dict[str, Any], said: st
     with pytest.raises(ImageFault) as caught:
         open_dicom(path)
     assert said in caught.value.reason
-    assert "hush" not in caught.value.reason
-    assert str(path) in str(caught.value)
+    assert "hush" not in str(caught.value)
     assert caught.value.remedy
 
 
@@ -164,8 +187,9 @@ def test_a_compression_without_decoder(tmp_path: Path) -> None:
     data["PixelData"].VR = "OB"
     data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
     data.save_as(path)
-    with pytest.raises(ImageFault, match=r"JPEG Lossless.*may need pylibjpeg or gdcm"):
+    with pytest.raises(ImageFault, match=r"stored as JPEG Lossless.*, which needs pip") as caught:
         open_dicom(path)
+    assert caught.value.remedy == 'pip install "pylibjpeg[all]"'
 
 
 def test_odd_values_are_neither_warned_of_nor_logged(

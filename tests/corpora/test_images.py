@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pytest_occlusion.corpora.images import ImageFault, open_image, open_radiograph
+from pytest_occlusion.corpora.images import ImageFault, open_image
+from pytest_occlusion.corpora.radiographs import open_radiograph
 
 Values = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,11 +41,10 @@ def fault(path: Path) -> ImageFault:
     with pytest.raises(ImageFault) as caught:
         open_image(path)
     error = caught.value
-    assert str(path) in str(error)
     assert error.remedy
     assert error.reason
     for name in (str(path), path.name, path.stem):
-        assert name not in error.reason
+        assert name not in str(error)
     return error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import json
 import os
 import pickle
@@ -18,7 +19,6 @@ from PIL import Image
 
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.images import ImageFault
-from pytest_occlusion.corpora.manifest import load_manifest
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import OcclusionError
 
@@ -69,6 +69,10 @@ kinds = pytest.mark.parametrize("kind", sorted(WRITERS))
 
 def row(image: str = "a.png", study_id: str = "s1", report: str = "Clear.", **more: Any) -> Any:
     return {"image": image, "study_id": study_id, "report": report, **more}
+
+
+def load_manifest(path: Path, **more: Any) -> Corpus:
+    return load_corpus(f"manifest:{path}", **more)
 
 
 def fault(path: Path) -> str:
@@ -273,6 +277,51 @@ def test_radiographs_cross_process_borders(folder: Path) -> None:
     assert again.open().getpixel((0, 0)) == corpus.radiographs[0].open().getpixel((0, 0))
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("name", ["m.csv", "m.tsv"])
+def test_other_delimiters_are_seen_in_the_header(folder: Path, delimiter: str, name: str) -> None:
+    rows = [["study_id", "image", "report"], ["s1", "a.png", '"Small, stable; clear."']]
+    (folder / name).write_text("".join(delimiter.join(cells) + "\n" for cells in rows))
+    assert kept(load_manifest(folder / name))[0][-1] == "Small, stable; clear."
+    (folder / name).write_text(delimiter.join(("Study ID", "Image")) + "\n")
+    assert "(spelled otherwise: 'Study ID', 'Image')" in fault(folder / name)
+
+
+def test_a_packed_table(folder: Path) -> None:
+    path = write_csv(folder, [row()])
+    (folder / "m.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert kept(load_manifest(folder / "m.csv.gz")) == kept(load_manifest(path))
+
+
+MISSING = ("NaN", "nan", "-nan", "None", "NULL", "null", "N/A", "NA", "<NA>", "#N/A", "NaT", "  ")
+
+
+@kinds
+@pytest.mark.parametrize("word", MISSING)
+def test_words_for_missing_values_are_empty(kind: str, word: str, folder: Path) -> None:
+    """What pandas, R and spreadsheets write is no text, no patient, no view and no candidate."""
+    empty = {"findings": word, "patient_id": word, "view": word}
+    rows = [{"image": "a.png", "study_id": "s1", "impression": "Nan sign, none.", **empty}]
+    corpus = load_manifest(WRITERS[kind](folder, rows))
+    assert kept(corpus) == [("a.png", "", "s1", "s1", "Nan sign, none.")]
+    assert corpus.studies[0].findings == ""
+    text = fault(WRITERS[kind](folder, [{**rows[0], "impression": word, "study_id": word}]))
+    assert "row 1: the report is empty" in text
+    assert "row 1: study_id is empty" in text
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_numbers_that_are_none_are_empty(kind: str, folder: Path) -> None:
+    rows = [row(patient_id=float("nan"), findings=None), row("b.png", "s2", patient_id=2.5)]
+    studies = load_manifest(WRITERS[kind](folder, rows)).studies
+    assert [(study.patient, study.findings) for study in studies] == [("s1", ""), ("2.5", "")]
+
+
+def test_no_other_column_of_a_parquet_file_is_read(folder: Path) -> None:
+    rows = [row(pixels=b"hush-image", more=[["hush-report"]])]
+    assert len(load_manifest(write_parquet(folder, rows)).radiographs) == 1
+
+
 # Faults of tables --------------------------------------------------------------------------------
 
 
@@ -339,6 +388,39 @@ def test_columns_that_are_spelled_otherwise_are_pointed_out(folder: Path) -> Non
     assert "missing columns image, study_id" in text
     assert "'Image'" in text
     assert "'Study ID'" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.csv", "image,study_id,report,report\na.png,s,hush-report,x\n"),
+        (
+            "m.jsonl",
+            '{"image": "a.png", "study_id": "s", "report": "hush-report", "report": "x"}\n',
+        ),
+    ],
+)
+def test_a_column_that_is_there_twice_is_named(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    assert "columns that occur twice: report\n  -> leave one of each out" in fault(folder / name)
+    (folder / name).write_text(content.replace("report", "note"))
+    assert "missing columns report" in fault(folder / name)  # what nobody reads may be there twice
+
+
+def test_a_column_of_parquet_that_is_there_twice_is_named(folder: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = ["image", "study_id", "report", "image"]
+    parquet.write_table(arrow.table([["a.png"]] * 4, names=names), folder / "m.parquet")
+    assert "columns that occur twice: image" in fault(folder / "m.parquet")
+
+
+def test_backslashes_are_named(folder: Path) -> None:
+    (folder / "x").mkdir()
+    Image.new("L", (4, 4)).save(folder / "x" / "hush-image.png")
+    text = fault(write_csv(folder, [row("x\\hush-image.png")]))
+    assert "image (1): write / in their place" in text
+    assert "row 1: its image file does not exist: its path has backslashes" in text
 
 
 def test_a_table_without_a_header_is_not_quoted(folder: Path) -> None:

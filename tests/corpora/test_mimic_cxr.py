@@ -16,8 +16,10 @@ import pytest
 
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.corpora import Corpus, contents, load_corpus, mimic_cxr
-from pytest_occlusion.corpora.contents import FileState, content_digests
+from pytest_occlusion.corpora.base import Request
+from pytest_occlusion.corpora.contents import content_digests
 from pytest_occlusion.corpora.digests import file_digest
+from pytest_occlusion.corpora.files import FileState
 from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.engine.store import Store
@@ -320,7 +322,7 @@ def damage_rows(root: Path, **changes: str) -> str:
 
 def test_faulty_rows(root: Path) -> None:
     said = "1 faulty rows in the validate split:\n  - row 2: "
-    for identifier in ("", "../../hush", "hush/x", "a" * 200, "hush\n"):
+    for identifier in ("", "../../hush", "hush/x", "a" * 200, "hu\nsh"):
         assert said + "dicom_id or study_id is empty" in damage_rows(root, dicom_id=identifier)
     assert said + "dicom_id or study_id is empty" in damage_rows(root, study_id="hush")
     assert said + "subject_id is empty" in damage_rows(root, subject_id="")
@@ -340,15 +342,15 @@ def test_faulty_tables(root: Path) -> None:
     path.write_bytes(b"hush, no gzip at all")
     assert "cannot be read (BadGzipFile)" in fault(root)
     path.write_bytes(gzip.compress(b"\xff\xfe\x00"))
-    assert "cannot be read (UnicodeDecodeError)" in fault(root)
+    assert "not UTF-8 (byte 0)" in fault(root)
     path.write_bytes(gzip.compress(b""))
     assert "missing columns dicom_id, study_id, subject_id, split" in fault(root)
     path.write_bytes(gzip.compress(b"dicom_id,study_id,subject_id,split\nhush,1\n"))
-    assert "row 1 has 2 cells, not 4" in fault(root)
+    assert "row 1: fewer cells than columns" in fault(root)
     path.write_bytes(gzip.compress(b"dicom_id,study_id,subject_id,split\n\nhush,1,1,dev\n"))
     assert "no row is in the validate split (1 rows are in none of" in fault(root)
     path.write_bytes(gzip.compress(b'dicom_id,study_id,subject_id,split\n"hush'))
-    assert "cannot be read (Error)" in fault(root)
+    assert "not a CSV table (unexpected end of data)" in fault(root)
 
 
 def test_faulty_archives(root: Path) -> None:
@@ -374,7 +376,7 @@ def test_faulty_archives(root: Path) -> None:
 
 def test_no_reports_at_all(tmp_path: Path) -> None:
     root = mimic.write_tree(tmp_path, reports="none")
-    assert "holds no report of the validate split" in fault(root, "?missing=0.9")
+    assert "holds no report of the split" in fault(root, "?missing=0.9")
 
 
 def test_pydicom_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -464,13 +466,13 @@ def test_fresh_files_are_not_remembered(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1")
     entry = (tmp_path / "a").stat()
     files = [FileState("a", 1, entry.st_mtime_ns), FileState("gone", 1, 5)]
-    store = Store(tmp_path / "store")
-    found = content_digests(tmp_path, files, store)
-    assert isinstance(found[1], FileNotFoundError)
+    asked = Request("", tmp_path, memory=Store(tmp_path / "store"))
+    found, faults = content_digests(tmp_path, files, asked)
+    assert faults == [(1, "its image file cannot be read (No such file or directory)")]
     (tmp_path / "a").write_bytes(b"2")  # of the same size, in the same tick
-    again = content_digests(tmp_path, files, store)
+    again, _ = content_digests(tmp_path, files, asked)
     assert again[0] != found[0]
-    assert again[0] == content_digests(tmp_path, files, None)[0]
+    assert again[0] == content_digests(tmp_path, files, Request("", tmp_path))[0][0]
 
 
 def test_long_reading_says_how_far_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,14 +505,14 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return note(path)
 
     monkeypatch.setattr(contents, "file_digest", stumble)
-    store = Store(tmp_path / "store")
+    asked = Request("", tmp_path, memory=Store(tmp_path / "store"))
     with pytest.raises(KeyboardInterrupt):
-        content_digests(tmp_path, files, store)
+        content_digests(tmp_path, files, asked)
     reads.clear()
     monkeypatch.setattr(contents, "file_digest", note)
-    found = content_digests(tmp_path, files, store)
+    found = content_digests(tmp_path, files, asked)
     assert sorted(reads) == ["4", "5"]
-    assert found == content_digests(tmp_path, files, None)
+    assert found == content_digests(tmp_path, files, Request("", tmp_path))
 
 
 # The command --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pytest_occlusion.__main__ import main
 from pytest_occlusion.corpora import Corpus, load_corpus, open_i_reports
 from pytest_occlusion.corpora import open_i as corpus_module
 from pytest_occlusion.corpora.images import ImageFault
-from pytest_occlusion.corpora.open_i_files import image_key
+from pytest_occlusion.corpora.open_i import image_key
 from pytest_occlusion.corpora.open_i_reports import parse_report, read_reports
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError
@@ -171,8 +171,9 @@ def test_missing_radiographs_are_counted_and_named(root: Path) -> None:
     (root / "NLMCXR_png" / "CXR10_IM-0002-2001.png").unlink()
     (root / "NLMCXR_png" / "CXR101_IM-8-1.png").write_bytes(b"")
     text = fault(root)
-    assert f"{root}: 2 of 8 radiographs are missing:\n  - CXR10_IM-0002-2001\n" in text
-    assert "  - CXR101_IM-8-1 is empty\n" in text
+    assert f"{root}: 2 of 8 image files and 0 of 6 reports are missing:\n" in text
+    assert "  - CXR10_IM-0002-2001: its image file does not exist\n" in text
+    assert "  - CXR101_IM-8-1: its image file is empty\n" in text
     assert "open-i:ROOT?missing=2 (or a share below 1)" in text
     assert "2 of 8" in fault(root, "?missing=1")
     for allowed in ("?missing=2", "?missing=0.25"):
@@ -192,8 +193,8 @@ def test_only_what_is_wanted_can_be_missing(root: Path) -> None:
 def test_missing_reports_are_counted_and_named(root: Path) -> None:
     (root / "ecgen-radiology" / "100.xml").unlink()
     text = fault(root)
-    assert "0 of 7 radiographs are missing" in text
-    assert "1 of 6 reports are missing:\n  - CXR100" in text
+    assert "0 of 7 image files and 1 of 6 reports are missing:\n" in text
+    assert "  - CXR100: its report does not exist\n" in text
     corpus = load(root, "?missing=1")
     assert len(corpus.studies) == 3
     assert corpus.fields["missing_reports"] == 1
@@ -201,9 +202,9 @@ def test_missing_reports_are_counted_and_named(root: Path) -> None:
 
 def test_no_radiograph_at_all_is_never_a_partial_download(root: Path) -> None:
     shutil.rmtree(root / "NLMCXR_png")
-    assert "8 of 8 radiographs are missing" in fault(root)
-    assert "8 of 8 radiographs are missing" in fault(root, "?missing=0.999")
-    assert "8 of 8 radiographs are missing" in fault(root, "?missing=8")
+    assert "8 of 8 image files" in fault(root)
+    assert "8 of 8 image files" in fault(root, "?missing=0.999")
+    assert "8 of 8 image files" in fault(root, "?missing=8")
 
 
 # Refusals ----------------------------------------------------------------------------------------
@@ -279,6 +280,7 @@ def test_entities_do_not_grow_without_bounds() -> None:
         ("CXR1_1_IM-0001-3001", "CXR1_IM-0001-3001"),
         ("NLMCXR_png/CXR1_1_IM-0001-3001.png", "CXR1_IM-0001-3001"),
         ("NLMCXR_dcm/1/1_IM-0001-3001.dcm", "CXR1_IM-0001-3001"),
+        ("images/images_normalized/1_IM-0001-3001.dcm.png", "CXR1_IM-0001-3001"),
         ("NLMCXR_dcm/CXR1/IM-0001-3001.DCM", "CXR1_IM-0001-3001"),
         ("CXR1016_IM-0013-0001-0002", "CXR1016_IM-0013-0001-0002"),
         ("IM-0001-3001.png", "IM-0001-3001"),

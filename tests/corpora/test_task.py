@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pytest_occlusion.corpora import Corpus, Radiograph, Study, load_corpus
-from pytest_occlusion.corpora.base import combined_digest
+from pytest_occlusion.corpora.digests import combined_digest
 from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES, Task, build_task, folded
 from pytest_occlusion.errors import OcclusionError
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pytest_occlusion.corpora import open_i, open_i_reports
+from pytest_occlusion.corpora import load_corpus, open_i, open_i_reports
 from pytest_occlusion.corpora.base import Corpus
-from pytest_occlusion.corpora.open_i import load_open_i
 from pytest_occlusion.corpora.open_i_reports import (
     OpenIReport,
     read_reports,
@@ -29,7 +28,7 @@ installed = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return load_open_i()
+    return load_corpus("open-i")
 
 
 @installed
@@ -62,7 +61,7 @@ def test_every_kept_study_has_a_text_and_a_picture(corpus: Corpus) -> None:
 def test_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_i_reports, "find_spec", lambda name: None)
     with pytest.raises(OcclusionError, match=r'pip install "pytest-occlusion\[open-i\]"'):
-        load_open_i()
+        load_corpus("open-i")
 
 
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
@@ -87,22 +86,22 @@ def two_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_real_radiographs_take_the_place_of_phantoms(tmp_path: Path) -> None:
     for name, level in (("CXR1_a.png", 10), ("CXR1_b.jpg", 200)):
         Image.new("L", (30, 20), level).save(tmp_path / name)
-    corpus = load_open_i(tmp_path)
+    corpus = load_corpus(f"open-i:{tmp_path}")
     assert [study.key for study in corpus.studies] == ["CXR1"]
     assert [r.view for r in corpus.radiographs] == ["PA", "lateral"]
     assert corpus.radiographs[0].open().size == (30, 20)
     assert corpus.fields["images"] == "real"
     assert corpus.fields["with_findings_or_impression"] == 2
-    assert corpus.radiographs[0].content != load_open_i().radiographs[0].content
+    assert corpus.radiographs[0].content != load_corpus("open-i").radiographs[0].content
 
 
 @pytest.mark.usefixtures("two_reports")
 def test_missing_radiographs_are_listed(tmp_path: Path) -> None:
     Image.new("L", (30, 20)).save(tmp_path / "CXR1_a.png")
-    with pytest.raises(OcclusionError, match=r"1 of 2 radiographs are missing:\n  - CXR1_b"):
-        load_open_i(tmp_path)
+    with pytest.raises(OcclusionError, match=r"1 of 2 image files .* missing:\n  - CXR1_b"):
+        load_corpus(f"open-i:{tmp_path}")
     with pytest.raises(OcclusionError, match="no such folder"):
-        load_open_i(tmp_path / "nowhere")
+        load_corpus(f"open-i:{tmp_path}/nowhere")
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import pytest_occlusion_fixtures
 from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
-from pytest_occlusion.corpora.embedded import draw_phantom
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.encoders import load_encoder
 from pytest_occlusion.engine.job import Job
@@ -21,8 +21,9 @@ from pytest_occlusion.insight.maps import measured_map
 from pytest_occlusion.insight.sensitivity import SensitivityMap
 from pytest_occlusion.suite.merge import build_settings
 from pytest_occlusion.suite.suites import Suite
-from pytest_occlusion_fixtures.findings import LEFT, RIGHT, Finding
+from pytest_occlusion_fixtures.findings import LEFT, RIGHT, Finding, SyntheticStudy
 from pytest_occlusion_fixtures.grammar import write_report
+from pytest_occlusion_fixtures.phantom import draw_radiograph
 from tests.embedded.specimens import specimen
 from tests.threads import one_thread  # noqa: F401 - a fixture
 
@@ -42,6 +43,10 @@ FINDINGS = {
 }
 
 
+def drawn(study: SyntheticStudy) -> Image.Image:
+    return Image.fromarray(draw_radiograph(study, 0, size=128))
+
+
 @cache
 def corpus() -> Corpus:
     """One frontal radiograph each of patients who have one of these findings and nothing else.
@@ -56,7 +61,7 @@ def corpus() -> Corpus:
             study = replace(specimen(number, "PA", finding), compared=False)
             written = write_report(study)
             name = f"{view} {number}"
-            opened = partial(draw_phantom, study, 0, size=128)
+            opened = partial(drawn, study)
             place = len(studies)
             studies.append(Study(name, name, written.text, written.findings, written.impression))
             radiographs.append(Radiograph(name, place, view, name, name, opened))

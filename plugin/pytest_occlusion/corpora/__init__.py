@@ -1,62 +1,37 @@
 """Corpora: studies, reports and radiographs from wherever their owners keep them.
 
-Usable as a library on its own; knows nothing of encoders or pytest.
+A kind of corpus is one module with a function ``load(request) -> Corpus`` and one line of
+:data:`CORPORA`; options, tables, faults, files, digests, pictures and report sections have one
+place each. This room imports no other but :mod:`pytest_occlusion.errors`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pytest_occlusion.corpora.base import Corpus, Radiograph, Request, Study
+from pytest_occlusion.corpora.base import Corpus, Memory, Radiograph, Request, Study
 from pytest_occlusion.errors import OcclusionError
-
-if TYPE_CHECKING:
-    from pytest_occlusion.corpora.contents import Memory
 
 __all__ = ["CORPORA", "Corpus", "Radiograph", "Study", "load_corpus"]
 
 
-def _embedded(asked: Request) -> Corpus:
-    if asked.place:
-        raise OcclusionError(
-            f"corpus 'embedded:{asked.place}'",
-            remedy="the embedded corpus takes no path: 'embedded'",
-        )
-    from pytest_occlusion.corpora.embedded import load_embedded
+def _of(module: str) -> Callable[[Request], Corpus]:
+    """The loader of a module, which is imported when something is to be loaded."""
 
-    return load_embedded()
+    def load(request: Request) -> Corpus:
+        corpus: Corpus = import_module(f"{__name__}.{module}").load(request)
+        return corpus
 
-
-def _open_i(asked: Request) -> Corpus:
-    from pytest_occlusion.corpora.open_i import load_open_i
-    from pytest_occlusion.corpora.open_i_files import parse_options
-
-    root, options = parse_options(asked.place, asked.base)
-    return load_open_i(root, options, memory=asked.memory, contents=asked.contents, say=asked.say)
-
-
-def _manifest(asked: Request) -> Corpus:
-    from pytest_occlusion.corpora.manifest import load_manifest, parse_manifest
-
-    path, options = parse_manifest(asked.place, asked.base)
-    return load_manifest(path, options, memory=asked.memory, contents=asked.contents, say=asked.say)
-
-
-def _mimic_cxr(asked: Request) -> Corpus:
-    from pytest_occlusion.corpora.mimic_choice import parse_choice
-    from pytest_occlusion.corpora.mimic_cxr import load_mimic_cxr
-
-    choice = parse_choice(asked.place, asked.base, asked.split)
-    return load_mimic_cxr(choice, memory=asked.memory, contents=asked.contents, say=asked.say)
+    return load
 
 
 CORPORA: dict[str, Callable[[Request], Corpus]] = {
-    "embedded": _embedded,
-    "manifest": _manifest,
-    "mimic-cxr": _mimic_cxr,
-    "open-i": _open_i,
+    "embedded": _of("embedded"),
+    "manifest": _of("manifest"),
+    "mimic-cxr": _of("mimic_cxr"),
+    "open-i": _of("open_i"),
 }
 """Registry: kind -> loader."""
 
@@ -87,8 +62,7 @@ def load_corpus(
         say: Where progress lines go, if anywhere.
 
     Raises:
-        OcclusionError: An unknown kind, a split where there is none, or any fault of the files,
-            all of a kind listed at once.
+        OcclusionError: An unknown kind, a split where there is none, or faults of files (listed).
     """
     kind, _, place = spec.partition(":")
     if kind not in CORPORA:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pytest_occlusion.corpora.digests import combined_digest
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from pytest_occlusion.corpora.contents import Memory
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,17 @@ class Radiograph:
 
 @dataclass(frozen=True)
 class Step:
-    """What one filter left.
-
-    Attributes:
-        name: What the filter asks for, e.g. ``"with a report"``.
-        studies: Studies that have a radiograph left.
-        radiographs: Radiographs left.
-    """
+    """What one filter left: how many studies with a radiograph, and how many radiographs."""
 
     name: str
     studies: int
     radiographs: int
+
+    @classmethod
+    def of(cls, name: str, studies: Iterable[object]) -> Step:
+        """Count from the study of each radiograph that is left."""
+        left = list(studies)
+        return cls(name, len(set(left)), len(left))
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Corpus:
         notes: Lines worth showing once: licences, what was left out and why.
         fields: Counts worth recording beside the results (plain ints and strings).
         steps: What each filter left, in order, where studies are chosen from a larger collection.
+        published: What a paper counts in the same selection, if one does.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     fields: dict[str, int | str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    published: Step | None = None
 
     def chosen(self, rows: Iterable[int]) -> list[Radiograph]:
         """The radiographs at some positions."""
@@ -101,9 +103,8 @@ class Corpus:
     def fingerprint(self) -> str:
         """SHA-256 (hex) over study keys, report bytes and image contents, in any order."""
         images: dict[int, list[str]] = {}
-        for radiograph in self.radiographs:
-            entry = f"{radiograph.key}\x1f{radiograph.content}"
-            images.setdefault(radiograph.study, []).append(entry)
+        for one in self.radiographs:
+            images.setdefault(one.study, []).append(f"{one.key}\x1f{one.content}")
         return combined_digest(
             "\x1e".join(
                 (
@@ -119,18 +120,29 @@ class Corpus:
         )
 
 
+class Memory(Protocol):
+    """Where digests are remembered; the engine's store is one."""
+
+    @property
+    def root(self) -> Path | None:
+        """The user's store folder; ``None`` remembers nothing."""
+
+    def read(self, kind: str, key: str) -> Any:
+        """What was written under a key, with ``arrays`` by name; ``None`` where nothing was."""
+
+    def write(self, kind: str, key: str, arrays: Mapping[str, Any]) -> None:
+        """Replace what is under a key."""
+
+    def lock(self, key: str) -> AbstractContextManager[None]:
+        """Keep other processes from working on the same key."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """What a loader is asked for.
+    """What a loader is asked for, as :func:`pytest_occlusion.corpora.load_corpus` is.
 
-    Attributes:
-        place: What follows the colon of the specification.
-        base: Folder that relative paths start from.
-        split: Named part, for corpora that have parts; ``""`` is the corpus's own choice.
-        memory: Where digests of files are remembered from run to run, if anywhere.
-        contents: Whether images must be digested; without, a loader may leave them unread, and the
-            fingerprint means nothing.
-        say: Where progress lines go, if anywhere.
+    ``place`` is what follows the colon of the specification; an empty ``split`` is the corpus's own
+    choice.
     """
 
     place: str
@@ -139,9 +151,3 @@ class Request:
     memory: Memory | None = None
     contents: bool = True
     say: Callable[[str], None] | None = None
-
-
-def combined_digest(entries: Iterable[str]) -> str:
-    """SHA-256 (hex) of a multiset of strings: the order in which they come does not matter."""
-    digests = sorted(hashlib.sha256(entry.encode()).digest() for entry in entries)
-    return hashlib.sha256(b"".join(digests)).hexdigest()

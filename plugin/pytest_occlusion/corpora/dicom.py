@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.corpora.images import LARGEST, ImageFault
+from pytest_occlusion.corpora.images import AGAIN, LARGEST, ImageFault
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
@@ -14,19 +14,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-_REMEDY = "fetch the file again, or leave it out of the corpus"
+DECODERS = 'pip install "pylibjpeg[all]"'
+NEUTRAL = {"RescaleSlope": 1, "RescaleIntercept": 0, "SamplesPerPixel": 1, "NumberOfFrames": 1}
+"""What an element counts as that is there without a value, as many archives write them."""
 
 
-def check_reader() -> None:
-    """See to it that DICOM files can be read.
+def import_pydicom() -> Any:
+    """The package that reads DICOM files, made silent.
 
     Raises:
-        OcclusionError: pydicom is not installed.
+        OcclusionError: It is not installed.
     """
-    _pydicom()
-
-
-def _pydicom() -> Any:
     try:
         import pydicom
         import pydicom.pixels
@@ -42,38 +40,34 @@ def _pydicom() -> Any:
 
 
 def open_dicom(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
-    """Decode one DICOM radiograph completely.
+    """Decode one DICOM radiograph completely: mode ``L``, or ``RGB`` for a colour one.
 
     The order is the standard's: rescale slope or modality table, then the first window or VOI
     table, then inversion of ``MONOCHROME1``, then 8 bits. Without a window the values that occur
     are spread over the whole range, as the makers of MIMIC-CXR-JPG did.
 
-    Args:
-        path: A DICOM file with one frame.
-        max_pixels: The largest picture that is decoded.
-
-    Returns:
-        A PIL image of mode ``L``, or ``RGB`` for a colour one.
-
     Raises:
-        ImageFault: A file that is missing, is no DICOM, has no pixels, or cannot be decompressed.
+        ImageFault: A file that is missing, is no DICOM, has no pixels, more than one frame or more
+            than ``max_pixels``, or cannot be decompressed.
         OcclusionError: pydicom is not installed.
     """
     import numpy as np
     from PIL import Image
 
-    pydicom = _pydicom()
+    pydicom = import_pydicom()
     try:
         data = pydicom.dcmread(path)
     except FileNotFoundError:
-        raise ImageFault(
-            f"{path}: no such file", remedy="correct the path", reason="no such file"
-        ) from None
+        raise ImageFault("no such file", remedy="correct the path") from None
     except Exception as fault:  # whatever a damaged file makes the reader raise
-        raise _fault(path, f"cannot be read as DICOM ({_words(fault)})") from None
+        reason = f"cannot be read as DICOM ({_words(fault)})"
+        raise ImageFault(reason, remedy=AGAIN) from None
     try:
+        for name, neutral in NEUTRAL.items():
+            if name in data and data[name].is_empty:
+                setattr(data, name, neutral)
         if reason := _unusable(data, max_pixels):
-            raise _fault(path, reason)
+            raise ImageFault(reason, remedy=AGAIN)
         if data.get("SamplesPerPixel", 1) != 1:
             colours = pydicom.pixels.pixel_array(data)  # as RGB, whatever the file holds
             return Image.fromarray(np.asarray(colours, dtype=np.uint8), "RGB")
@@ -81,7 +75,10 @@ def open_dicom(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     except ImageFault:
         raise
     except Exception as fault:  # decoders are many, and so are their exceptions
-        raise _fault(path, f"cannot be decoded ({_words(fault)}{_compression(data)})") from None
+        if name := _undecoded(data, pydicom):
+            reason = f"cannot be decoded (stored as {name}, which needs {DECODERS})"
+            raise ImageFault(reason, remedy=DECODERS) from None
+        raise ImageFault(f"cannot be decoded ({_words(fault)})", remedy=AGAIN) from None
 
 
 def _unusable(data: Any, max_pixels: int) -> str:
@@ -94,12 +91,8 @@ def _unusable(data: Any, max_pixels: int) -> str:
             f"has an impossible size ({rows} x {columns} pixels), "
             f"where max-pixels allows 1 to {max_pixels:,}"
         )
-    frames = int(data.get("NumberOfFrames") or 1)
+    frames = int(data.get("NumberOfFrames", 1))
     return f"has {frames} frames, not one" if frames != 1 else ""
-
-
-def _fault(path: Path, reason: str) -> ImageFault:
-    return ImageFault(f"{path}: {reason}", remedy=_REMEDY, reason=reason)
 
 
 def _words(fault: Exception) -> str:
@@ -109,12 +102,16 @@ def _words(fault: Exception) -> str:
     return type(fault).__name__
 
 
-def _compression(data: Any) -> str:
-    """The file's compression by its official name; it may need a decoder that is not there."""
+def _undecoded(data: Any, pydicom: Any) -> str:
+    """The file's compression by its official name, if nothing here decodes it."""
     syntax = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
     if syntax is None or not syntax.is_transfer_syntax or not syntax.is_compressed:
         return ""
-    return f"; stored as {syntax.name}, which may need pylibjpeg or gdcm"
+    try:
+        decoded = pydicom.pixels.get_decoder(syntax).is_available
+    except NotImplementedError:
+        decoded = False
+    return "" if decoded else str(syntax.name)
 
 
 def _grey(data: Any, pydicom: Any) -> NDArray[np.uint8]:
@@ -133,8 +130,7 @@ def _windowed(values: NDArray[Any], data: Any, pydicom: Any) -> NDArray[np.float
     import numpy as np
 
     if data.get("VOILUTSequence"):
-        table = data.VOILUTSequence[0]
-        bits = int(table.LUTDescriptor[2])
+        bits = int(data.VOILUTSequence[0].LUTDescriptor[2])
         looked_up = pydicom.pixels.apply_voi(values.astype(np.int64), data, index=0)
         return np.asarray(np.asarray(looked_up, dtype=np.float64) / (2**bits - 1))
     values = np.asarray(values, dtype=np.float64)
@@ -152,8 +148,6 @@ def _windowed(values: NDArray[Any], data: Any, pydicom: Any) -> NDArray[np.float
 
 def _first(value: Any) -> float | None:
     """The first of the windows that a file offers."""
-    if value is None or value == "":
-        return None
     if hasattr(value, "__len__") and not isinstance(value, str):
-        return float(value[0]) if len(value) else None
-    return float(value)
+        value = value[0] if len(value) else None
+    return None if value is None or value == "" else float(value)

@@ -6,25 +6,32 @@ import hashlib
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
+from pytest_occlusion.corpora.base import Corpus, Radiograph, Request, Study
+from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
-    from pytest_occlusion_fixtures.findings import SyntheticStudy
+NOTE = (
+    "Synthetic studies drawn on this machine: they compare models, weights and environments; they "
+    "say nothing about patients."
+)
+
+
+def load(asked: Request) -> Corpus:
+    """The corpus; it takes no path and no options."""
+    if asked.place:
+        raise OcclusionError(
+            f"corpus 'embedded:{asked.place}'",
+            remedy="the embedded corpus takes no path: 'embedded'",
+        )
+    return load_embedded()
 
 
 def load_embedded(size: int = 128) -> Corpus:
-    """List the synthetic evaluation studies; pictures are drawn when they are opened.
-
-    Args:
-        size: Side of the phantom radiographs, in pixels.
-
-    Returns:
-        994 studies with their written reports and 1,770 square radiographs of mode ``L``.
-    """
+    """List the synthetic evaluation studies; pictures of this side are drawn when opened."""
     from pytest_occlusion_fixtures.digest import generator_digest
     from pytest_occlusion_fixtures.grammar import write_report
     from pytest_occlusion_fixtures.sampler import evaluation_studies
@@ -32,39 +39,28 @@ def load_embedded(size: int = 128) -> Corpus:
     digest = generator_digest()
     studies: list[Study] = []
     radiographs: list[Radiograph] = []
-    for position, synthetic in enumerate(evaluation_studies()):
-        written = write_report(synthetic)
+    for position, made in enumerate(evaluation_studies()):
+        report = write_report(made)
         studies.append(
-            Study(
-                key=synthetic.key,
-                patient=synthetic.patient_key,
-                report=written.text,
-                findings=written.findings,
-                impression=written.impression,
-            )
+            Study(made.key, made.patient_key, report.text, report.findings, report.impression)
         )
-        for view_index, view in enumerate(synthetic.views):
-            identity = f"{digest}/{synthetic.seed}/{synthetic.index}/{view_index}/{size}"
+        for at, view in enumerate(made.views):
+            identity = f"{digest}/{made.seed}/{made.index}/{at}/{size}"
             radiographs.append(
                 Radiograph(
-                    key=f"{synthetic.key}/{view_index}",
+                    key=f"{made.key}/{at}",
                     study=position,
                     view=view,
                     content=hashlib.sha256(identity.encode()).hexdigest(),
                     where=f"radiograph {len(radiographs) + 1}",
-                    open=partial(
-                        open_phantom, synthetic.seed, synthetic.index, view_index, size=size
-                    ),
+                    open=partial(open_phantom, made.seed, made.index, at, size=size),
                 )
             )
     return Corpus(
         name="embedded",
         studies=tuple(studies),
         radiographs=tuple(radiographs),
-        notes=(
-            "Synthetic studies drawn on this machine: they compare models, weights and "
-            "environments; they say nothing about patients.",
-        ),
+        notes=(NOTE,),
         fields={
             "studies": len(studies),
             "radiographs": len(radiographs),
@@ -92,12 +88,3 @@ def _drawn(seed: int, index: int, view_index: int, size: int) -> NDArray[np.uint
     from pytest_occlusion_fixtures.sampler import sample_study
 
     return draw_radiograph(sample_study(seed, index), view_index, size=size)
-
-
-def draw_phantom(study: SyntheticStudy, view_index: int, *, size: int) -> Image.Image:
-    """Draw one radiograph of any synthetic study as an 8-bit grey PIL image."""
-    from PIL import Image
-
-    from pytest_occlusion_fixtures.phantom import draw_radiograph
-
-    return Image.fromarray(draw_radiograph(study, view_index, size=size))

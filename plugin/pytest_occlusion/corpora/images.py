@@ -12,14 +12,10 @@ if TYPE_CHECKING:
 
 
 class ImageFault(OcclusionError):  # noqa: N818 - what it is called everywhere
-    """An image that cannot be used.
-
-    Attributes:
-        reason: Why, without the file's name: that may be an identifier.
-    """
+    """An image that cannot be used; ``reason`` says why without its name, perhaps an identifier."""
 
     def __init__(self, problem: str, *, remedy: str = "", reason: str = "") -> None:
-        """As :class:`OcclusionError`, with the nameless reason beside it."""
+        """As :class:`OcclusionError`; the reason is the problem where none is given."""
         super().__init__(problem, remedy=remedy)
         self.reason = reason or problem
 
@@ -39,7 +35,7 @@ DEPTHS = (8, 10, 12, 14, 16)
 """Bits per pixel that detectors and their exports use; 16-bit containers hold all of them."""
 
 DICOM = (".dcm", ".dicom")
-"""Endings of files that :mod:`pytest_occlusion.corpora.dicom` reads."""
+"""Endings of DICOM files."""
 
 DRAWINGS = ("EPS", "WMF", "EMF")
 """Formats for which Pillow would run another program on what the file says."""
@@ -47,9 +43,17 @@ DRAWINGS = ("EPS", "WMF", "EMF")
 LARGEST = 200_000_000
 """Pixels. Radiographs have up to 20 million; a header that claims more would fill the memory."""
 
+AGAIN = "fetch the file again, or leave it out of the corpus"
+"""What to do about a damaged file."""
+
+
+def is_dicom(name: str) -> bool:
+    """Whether a file of this name is read as DICOM."""
+    return name.lower().endswith(DICOM)
+
 
 def open_image(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
-    """Decode one image file completely.
+    """Decode one image file completely: mode ``L`` (grey input) or ``RGB``, turned upright.
 
     A 16-bit container holds pixels of 8 to 16 bits and does not say of how many. They are
     scaled from the least of these depths that holds the brightest pixel. Reference loaders take
@@ -58,20 +62,13 @@ def open_image(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     make the exposure of a film depend on one marker. 32-bit containers and floats, which may hold
     anything, are stretched.
 
-    Args:
-        path: A file in any format that PIL reads.
-        max_pixels: The largest picture that is decoded; in place of Pillow's own limit.
-
-    Returns:
-        A PIL image of mode ``L`` (grey input) or ``RGB``, upright if the file has an orientation.
-
     Raises:
-        ImageFault: A missing, unreadable, truncated, empty or too large image. The message names
-            the file.
+        ImageFault: A missing, unreadable, truncated, empty or too large image.
     """
     from PIL import Image, ImageOps
 
-    _follow(max_pixels)
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # it warns beyond its own, and refuses twice that
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -84,53 +81,11 @@ def open_image(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
             image.load()
             return _eight_bit(ImageOps.exif_transpose(image))
     except FileNotFoundError:
-        raise ImageFault(
-            f"{path}: no such file", remedy="correct the path", reason="no such file"
-        ) from None
+        raise ImageFault("no such file", remedy="correct the path") from None
     except Exception as fault:  # decoders are many, and so are their exceptions
         bomb = isinstance(fault, (Image.DecompressionBombError, Image.DecompressionBombWarning))
         reason = f"more than max-pixels={max_pixels}" if bomb else _without_name(fault, path)
-        raise ImageFault(
-            f"{path}: cannot be decoded ({reason})",
-            remedy="fetch the file again, or leave it out of the corpus",
-            reason=f"cannot be decoded ({reason})",
-        ) from fault
-
-
-def open_radiograph(root: Path, name: str, where: str, max_pixels: int = LARGEST) -> Image.Image:
-    """Decode one radiograph of a corpus; its file's name is an identifier and is not told.
-
-    Args:
-        root: Folder of the corpus; kept apart from the name because many share it.
-        name: A DICOM file (``.dcm``, ``.dicom``), or one of any format that PIL reads.
-        where: What messages call it.
-        max_pixels: The largest picture that is decoded.
-
-    Returns:
-        A PIL image of mode ``L``, or ``RGB`` for a colour one, in its own size.
-
-    Raises:
-        ImageFault: As the decoders', without the name of the file.
-        OcclusionError: A DICOM file, and pydicom is not installed.
-    """
-    try:
-        if name.lower().endswith(DICOM):
-            from pytest_occlusion.corpora.dicom import open_dicom
-
-            return open_dicom(root / name, max_pixels=max_pixels)
-        return open_image(root / name, max_pixels=max_pixels)
-    except ImageFault as fault:
-        raise ImageFault(
-            f"{where}: {fault.reason}", remedy=fault.remedy, reason=fault.reason
-        ) from None
-
-
-def _follow(max_pixels: int) -> None:
-    """Raise Pillow's limit to ours: it warns beyond its own, and refuses beyond twice that."""
-    from PIL import Image
-
-    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels
+        raise ImageFault(f"cannot be decoded ({reason})", remedy=AGAIN) from fault
 
 
 def _without_name(fault: Exception, path: Path) -> str:

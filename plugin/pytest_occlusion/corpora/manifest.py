@@ -4,269 +4,166 @@ Columns: ``image`` (path, relative to the table), ``study_id``, and ``report`` o
 and/or ``impression``; optionally ``patient_id`` and ``view``. Other columns are ignored.
 
 The whole table is checked before anything else happens, and every fault is listed with its row.
-Rows are named by number only: paths and identifiers may point to a patient.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
-from pytest_occlusion.corpora.choices import (
-    MAX_PIXELS,
-    check_value,
-    read_max_pixels,
-    split_options,
-)
-from pytest_occlusion.corpora.contents import (
-    FileState,
-    Memory,
-    Say,
-    content_digests,
-    file_states,
-)
+from pytest_occlusion.corpora.base import Corpus, Request, Study
 from pytest_occlusion.corpora.digests import settings_digest
-from pytest_occlusion.corpora.images import LARGEST, open_radiograph
-from pytest_occlusion.corpora.manifest_faults import Fault, Row, refuse
-from pytest_occlusion.corpora.manifest_tables import REQUIRED, TEXT_COLUMNS, read_rows
-from pytest_occlusion.corpora.paths import expanded
-from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.corpora.faults import Fault, refuse_rows
+from pytest_occlusion.corpora.files import (
+    FileState,
+    expanded,
+    file_states,
+    is_file,
+    is_folder,
+    lacking,
+)
+from pytest_occlusion.corpora.options import Options, read_options
+from pytest_occlusion.corpora.radiographs import Wanted, file_radiographs
+from pytest_occlusion.corpora.tables import Table
+from pytest_occlusion.errors import MissingError, OcclusionError
 
-NAME = "manifest"
 EXAMPLE = "manifest:path/to/manifest.csv?outside=allow&faults=faults.csv"
-OUTSIDE = ("refuse", "allow")
+TEXTS = ("report", "findings", "impression")
+COLUMNS = ("image", "study_id", "patient_id", "view", *TEXTS)
+SHAPE = (
+    "a manifest has image, study_id and report (or findings/impression), and optionally patient_id "
+    "and view; the first line of a CSV table names them"
+)
+
+Row = dict[str, str]
 
 
 @dataclass(frozen=True)
-class ManifestOptions:
-    """How a manifest is read.
+class ManifestOptions(Options):
+    """Whether images may lie outside the folder of the table, and where to write all faults."""
 
-    Attributes:
-        outside: Whether images may lie outside the folder of the table. Links inside it may lead
-            anywhere.
-        faults: Where to write all faulty rows, as a CSV table.
-        max_pixels: The largest picture that is decoded.
-    """
-
-    outside: bool = False
+    outside: Literal["refuse", "allow"] = "refuse"
     faults: Path | None = None
-    max_pixels: int = LARGEST
 
 
-def parse_manifest(place: str, base: Path) -> tuple[Path, ManifestOptions]:
-    """Read what follows ``manifest:`` in a corpus specification.
-
-    Args:
-        place: ``FILE`` or ``FILE?name=value&name=value``.
-        base: Folder that relative paths start from.
-
-    Raises:
-        OcclusionError: No file, an unknown option or value.
-    """
-    known = ("outside", "faults", MAX_PIXELS)
-    file, values = split_options(NAME, place, known, example=EXAMPLE)
-    if not file:
-        raise OcclusionError(
-            f"corpus '{NAME}' names no file", remedy="write manifest:path/to/manifest.csv"
-        )
-    outside = check_value(NAME, "outside", values.get("outside", "refuse"), OUTSIDE)
-    return base / expanded(file), ManifestOptions(
-        outside=outside == "allow",
-        faults=base / expanded(values["faults"]) if "faults" in values else None,
-        max_pixels=read_max_pixels(NAME, values.get(MAX_PIXELS)),
-    )
-
-
-def load_manifest(
-    path: Path,
-    options: ManifestOptions | None = None,
-    *,
-    memory: Memory | None = None,
-    contents: bool = True,
-    say: Say | None = None,
-) -> Corpus:
-    """Read and check a manifest.
-
-    Args:
-        path: ``.csv``, ``.jsonl``/``.ndjson`` or ``.parquet`` (needs pyarrow).
-        options: How it is read.
-        memory: Where digests of images are remembered.
-        contents: Whether to digest images at all; without, the fingerprint means nothing.
-        say: Where progress lines go, if anywhere.
-
-    Returns:
-        A corpus in the table's order of studies; every image file exists.
+def load(asked: Request) -> Corpus:
+    """Read and check a manifest; studies come in the table's order, and every image file exists.
 
     Raises:
         OcclusionError: A missing or malformed table, missing columns, faulty rows (listed), or
             images that cannot be read (listed).
     """
-    options = options or ManifestOptions()
-    faults: list[Fault] = []
-    rows = list(read_rows(path, faults))
+    file, options = read_options(asked, ManifestOptions, EXAMPLE, needs="file")
+    itself = "name the manifest file itself"
+    if is_folder(file):
+        raise OcclusionError(f"{file}: is a folder", remedy=itself)
+    if not is_file(file):
+        raise MissingError(f"{file}: no such file", remedy=itself)
+    table = Table(file, COLUMNS, (("image",), ("study_id",), TEXTS), SHAPE)
+    rows = [
+        {column: cell or "" for column, cell in zip(COLUMNS, cells, strict=True)}
+        for cells in table.rows()
+    ]
     if not rows:
         raise OcclusionError(
-            f"{path}: the table has no rows", remedy="give it one row per radiograph"
+            f"{file}: the table has no rows", remedy="give it one row per radiograph"
         )
+    refuse = partial(refuse_rows, rows=len(rows), path=file, file=options.faults)
     names = [str(expanded(row["image"])) for row in rows]
-    files = file_states(path.parent, names)
-    faults += _empty_cells(rows)
-    faults += _duplicate_images(rows, names)
-    faults += _file_faults(rows, names, files, path.parent, outside=options.outside)
-    faults += _disagreeing_patients(rows)
-    refuse(faults, len(rows), path, options.faults)
-    found = [file for file in files if file is not None]
-    digests: list[str | OSError] = [""] * len(rows)
-    if contents:
-        digests = content_digests(path.parent, found, memory, say=say)
-        refuse(_unreadable(digests), len(rows), path, options.faults)
-    studies, position, notes = _studies(rows)
-    radiographs = [
-        Radiograph(
-            key=row["image"],
-            study=position[_study(row)],
-            view=row["view"],
-            content=str(digest),
-            where=f"row {number}",
-            open=partial(
-                open_radiograph, path.parent, file.name, f"row {number}", options.max_pixels
-            ),
-        )
-        for number, (row, file, digest) in enumerate(
-            zip(rows, found, digests, strict=True), start=1
-        )
+    files = file_states(file.parent, names)
+    folders: set[str] = set()
+    if options.outside == "refuse":
+        folders = {os.path.abspath(file.parent), os.path.realpath(file.parent)}  # noqa: PTH100
+    refuse([*table.faults, *_cell_faults(rows), *_file_faults(rows, names, files, folders)])
+    studies, notes = _studies(rows)
+    wanted = [
+        Wanted(row["image"], study, row["view"], f"row {number}")
+        for number, (row, study) in enumerate(zip(rows, studies, strict=True), start=1)
     ]
-    radiographs.sort(key=lambda radiograph: radiograph.study)  # stable: keeps the table's order
-    return Corpus(NAME, studies, tuple(radiographs), notes)
+    found = [(one, state) for one, state in zip(wanted, files, strict=True) if state]
+
+    def unreadable(faults: Sequence[tuple[int, str]]) -> None:
+        remedy = "see to it that you may read it"
+        refuse([Fault(at + 1, "image", problem, remedy) for at, problem in faults])
+
+    limit = options.max_pixels
+    present, radiographs = file_radiographs(file.parent, found, asked, limit, unreadable)
+    return Corpus("manifest", present, radiographs, notes)
 
 
-Identity = tuple[str, ...]
-"""What makes rows one study: the same study_id and the same text.
+def _studies(rows: Sequence[Row]) -> tuple[list[Study], tuple[str, ...]]:
+    """The study of each row, and notes on study_ids that have several texts.
 
-In collections of published cases one study_id may stand for several images that are each described
-by a text of their own.
-"""
-
-
-def _study(row: Row) -> Identity:
-    return (row["study_id"], *(row[name] for name in TEXT_COLUMNS))
-
-
-def _studies(
-    rows: Sequence[Row],
-) -> tuple[tuple[Study, ...], dict[Identity, int], tuple[str, ...]]:
-    """Studies, the position of each, and notes on study_ids that have several texts."""
-    first: dict[Identity, Row] = {}
-    for row in rows:
-        first.setdefault(_study(row), row)
-    texts: dict[str, int] = {}
-    for study_id, *_ in first:
-        texts[study_id] = texts.get(study_id, 0) + 1
+    Rows are one study if they have the same study_id and the same text: in collections of
+    published cases one study_id may stand for several images that are each described by a text of
+    their own.
+    """
+    identities = [(row["study_id"], *(row[name] for name in TEXTS)) for row in rows]
+    texts = Counter(study_id for study_id, *_ in dict.fromkeys(identities))
     studies = []
-    for identity, row in first.items():
-        study_id, report, findings, impression = identity
-        studies.append(
-            Study(
-                # By its text, not by its place: sorting the table must not make it another corpus.
-                key=study_id if texts[study_id] == 1 else _key_of_several(identity),
-                patient=row["patient_id"] or study_id,
-                report=report or "\n".join(text for text in (findings, impression) if text),
-                findings=findings,
-                impression=impression,
-            )
-        )
-    several = len(first) - len(texts)
-    notes = (
-        (f"{several} texts differ from their study's first; each counts as a study of its own",)
-        if several
-        else ()
-    )
-    return tuple(studies), {identity: at for at, identity in enumerate(first)}, notes
+    for row, identity in zip(rows, identities, strict=True):
+        key, report, findings, impression = identity
+        if texts[key] > 1:
+            # By its text, not by its place: sorting the table must not make it another corpus.
+            key = f"{key}\x1f{settings_digest(list(identity))[:16]}"
+        report = report or "\n".join(text for text in (findings, impression) if text)
+        patient = row["patient_id"] or row["study_id"]
+        studies.append(Study(key, patient, report, findings, impression))
+    several = texts.total() - len(texts)
+    note = f"{several} texts differ from their study's first; each counts as a study of its own"
+    return studies, (note,) if several else ()
 
 
-def _key_of_several(identity: Identity) -> str:
-    return f"{identity[0]}\x1f{settings_digest(list(identity))[:16]}"
-
-
-def _empty_cells(rows: Sequence[Row]) -> list[Fault]:
-    faults = []
+def _cell_faults(rows: Sequence[Row]) -> Iterator[Fault]:
+    """Cells that are empty, and patients that two rows of a study disagree on."""
+    first: dict[str, tuple[int, str]] = {}
     for number, row in enumerate(rows, start=1):
-        faults += [
-            Fault(number, name, f"{name} is empty", "fill it in, or leave the row out")
-            for name in REQUIRED
-            if not row[name]
-        ]
-        if not any(row[name] for name in TEXT_COLUMNS):
+        for name in ("image", "study_id"):
+            if not row[name]:
+                remedy = "fill it in, or leave the row out"
+                yield Fault(number, name, f"{name} is empty", remedy)
+        if not any(row[name] for name in TEXTS):
             remedy = "give a report, findings or an impression, or leave the row out"
-            faults.append(Fault(number, "report", "the report is empty", remedy))
-    return faults
-
-
-def _duplicate_images(rows: Sequence[Row], names: Sequence[str]) -> list[Fault]:
-    faults = []
-    seen: dict[str, int] = {}
-    for number, (row, name) in enumerate(zip(rows, names, strict=True), start=1):
-        spelled = os.path.normpath(name)
-        if row["image"] and spelled in seen:
-            problem = f"duplicate image, also in row {seen[spelled]}"
-            faults.append(Fault(number, "image", problem, "leave one of the two rows out"))
-        seen.setdefault(spelled, number)
-    return faults
+            yield Fault(number, "report", "the report is empty", remedy)
+        earlier, patient = first.setdefault(row["study_id"], (number, row["patient_id"]))
+        if row["study_id"] and row["patient_id"] != patient:
+            problem = f"patient_id differs from that of row {earlier}, which has the same study_id"
+            yield Fault(number, "patient_id", problem, "a study has one patient")
 
 
 def _file_faults(
     rows: Sequence[Row],
     names: Sequence[str],
     files: Sequence[FileState | None],
-    folder: Path,
-    *,
-    outside: bool,
-) -> list[Fault]:
-    roots = {os.path.abspath(folder), os.path.realpath(folder)}  # noqa: PTH100 - as it is written
+    folders: set[str],
+) -> Iterator[Fault]:
+    """Images that are named twice, are not there, or lie outside these folders (if any)."""
     missing = "correct the path, which starts at the folder of the table, or fetch the file"
     allow = "move the files there, or allow this: manifest:FILE?outside=allow"
-    faults = []
-    for number, (row, name, file) in enumerate(zip(rows, names, files, strict=True), start=1):
+    seen: dict[str, int] = {}
+    for number, (row, name, state) in enumerate(zip(rows, names, files, strict=True), start=1):
         if not row["image"]:
             continue
-        if file is None:
-            faults.append(Fault(number, "image", "its image file does not exist", missing))
-        elif not file.size:
-            faults.append(Fault(number, "image", "its image file is empty", missing))
-        elif not outside and not any(_is_inside(name, root) for root in roots):
+        earlier = seen.setdefault(os.path.normpath(name), number)
+        if earlier != number:
+            problem = f"duplicate image, also in row {earlier}"
+            yield Fault(number, "image", problem, "leave one of the two rows out")
+        if problem := lacking(state):
+            if state is None and "\\" in name:
+                problem, remedy = f"{problem}: its path has backslashes", "write / in their place"
+            else:
+                remedy = missing
+            yield Fault(number, "image", problem, remedy)
+        elif folders and not any(_is_inside(name, root) for root in folders):
             problem = "its image file is outside the folder of the table"
-            faults.append(Fault(number, "image", problem, allow))
-    return faults
-
-
-def _unreadable(digests: Sequence[str | OSError]) -> list[Fault]:
-    return [
-        Fault(
-            number,
-            "image",
-            f"its image file cannot be read ({digest.strerror})",
-            "see to it that you may read it",
-        )
-        for number, digest in enumerate(digests, start=1)
-        if isinstance(digest, OSError)
-    ]
+            yield Fault(number, "image", problem, allow)
 
 
 def _is_inside(name: str, root: str) -> bool:
     place = os.path.normpath(os.path.join(root, name))  # noqa: PTH118 - links are not followed
     return place.startswith(os.path.join(root, ""))  # noqa: PTH118
-
-
-def _disagreeing_patients(rows: Sequence[Row]) -> list[Fault]:
-    faults = []
-    first: dict[str, tuple[int, str]] = {}
-    for number, row in enumerate(rows, start=1):
-        earlier, patient = first.setdefault(row["study_id"], (number, row["patient_id"]))
-        if row["study_id"] and row["patient_id"] != patient:
-            problem = f"patient_id differs from that of row {earlier}, which has the same study_id"
-            faults.append(Fault(number, "patient_id", problem, "a study has one patient"))
-    return faults

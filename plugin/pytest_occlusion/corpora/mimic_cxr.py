@@ -7,166 +7,139 @@ split table, never patients, studies or images.
 
 from __future__ import annotations
 
-import contextlib
 import gc
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from pytest_occlusion.corpora.base import Corpus, Radiograph, Step, Study
-from pytest_occlusion.corpora.contents import Memory, Say, image_digests
-from pytest_occlusion.corpora.images import open_radiograph
-from pytest_occlusion.corpora.mimic_choice import NAME, ROOT_REMEDY, VIEWS, Choice
-from pytest_occlusion.corpora.mimic_images import find_images, refuse_missing
-from pytest_occlusion.corpora.mimic_reports import read_reports
-from pytest_occlusion.corpora.mimic_tables import Row, read_rows, read_views
-from pytest_occlusion.corpora.paths import is_folder
-from pytest_occlusion.errors import MissingError
+from pytest_occlusion.corpora.base import Corpus, Request, Step
+from pytest_occlusion.corpora.files import Missing, first_place, is_folder
+from pytest_occlusion.corpora.images import is_dicom
+from pytest_occlusion.corpora.mimic_reports import REPORTS_ZIP, read_reports
+from pytest_occlusion.corpora.mimic_tables import ROOT_REMEDY, SPLITS, Row, read_rows, read_views
+from pytest_occlusion.corpora.options import Options, read_options
+from pytest_occlusion.corpora.radiographs import Wanted, file_radiographs, find_images
+from pytest_occlusion.errors import MissingError, OcclusionError
 
-__all__ = ["LICENCE", "NAME", "PAPER", "load_mimic_cxr"]
-
+NAME = "mimic-cxr"
+EXAMPLE = "mimic-cxr:ROOT?views=frontal&per-study=one&missing=0.1"
 PAPER = (994, 1770)
 """Studies and radiographs of the validate split that Deanda et al. 2025 count."""
 
 LICENCE = "MIMIC-CXR: credentialed data of PhysioNet; nothing of it may be passed on"
+FRONTAL = ("PA", "AP")
 LATERAL = ("LATERAL", "LL", "XTABLE LATERAL")
+ENDINGS = {"auto": (".jpg", ".dcm"), "jpg": (".jpg",), "dicom": (".dcm",)}
+"""Value of ``images`` -> endings to look for; the first that occurs is used for all."""
 
 
-def load_mimic_cxr(
-    choice: Choice, *, memory: Memory | None = None, contents: bool = True, say: Say | None = None
-) -> Corpus:
-    """Read the studies of a split that have findings or an impression.
+@dataclass(frozen=True)
+class MimicOptions(Options):
+    """What of MIMIC-CXR to take, and where reports and tables lie if not in the root."""
 
-    Args:
-        choice: What to take.
-        memory: Where digests of images are remembered.
-        contents: Whether to digest images at all; without, the fingerprint means nothing.
-        say: Where progress lines go, if anywhere.
+    views: Literal["all", "frontal"] = "all"
+    per_study: Literal["all", "one"] = "all"
+    missing: float = 0.0
+    images: Literal["auto", "jpg", "dicom"] = "auto"
+    reports: Path | None = None
+    tables: Path | None = None
 
-    Returns:
-        Studies ordered by patient and study, radiographs by row, with the count of every step.
+
+def load(asked: Request) -> Corpus:
+    """Read the studies of a split that have findings or an impression, by patient and study.
 
     Raises:
         MissingError: There is no such folder.
         OcclusionError: A missing or damaged table, faulty rows (listed), no reports, damaged ones,
             or more missing files than were allowed (listed).
     """
-    if not is_folder(choice.root):
-        raise MissingError(f"{choice.root}: no such folder", remedy=ROOT_REMEDY)
-    with _no_collecting():
-        return _load(choice, memory, contents=contents, say=say)
-
-
-@contextlib.contextmanager
-def _no_collecting() -> Iterator[None]:
-    """Keep Python from looking for circles in millions of new objects, all of which are kept."""
+    root, options = read_options(asked, MimicOptions, EXAMPLE, needs="folder")
+    split = asked.split or "validate"
+    if split not in SPLITS:
+        raise OcclusionError(
+            f"corpus '{NAME}': split is {split!r}", remedy=f"known: {', '.join(SPLITS)}"
+        )
+    if not is_folder(root):
+        raise MissingError(f"{root}: no such folder", remedy=ROOT_REMEDY)
     collecting = gc.isenabled()
-    gc.disable()
+    gc.disable()  # or it looks for circles in millions of new objects, all of which are kept
     try:
-        yield
+        return _load(root, split, options, asked)
     finally:
         if collecting:
             gc.enable()
 
 
-def _load(choice: Choice, memory: Memory | None, *, contents: bool, say: Say | None) -> Corpus:
-    rows = read_rows(choice)
-    steps = [_step(f"in the {choice.split} split", rows)]
-    views = read_views(choice, {row.dicom for row in rows})
-    kept_views = VIEWS[choice.views]
-    if kept_views is not None:
-        rows = [row for row in rows if views.get(row.dicom, "") in kept_views]
-        steps.append(_step(f"{choice.views} ({', '.join(kept_views)})", rows))
-    reports, without, headless = read_reports(choice, rows, say=say)
-    listed_studies = len({row.study for row in rows})
-    lacking = [row for row in rows if row.study in without]
-    rows = [row for row in rows if row.study not in without]
-    steps.append(_step("with a report", rows))
-    rows = [row for row in rows if row.study in reports]
-    for name in ("findings", "impression"):
-        having = {study for study, (_, found) in reports.items() if getattr(found, name)}
-        steps.append(_step(f"  with {name}", [row for row in rows if row.study in having]))
-    steps.append(_step("with findings or impression", rows))
-    if choice.per_study == "one":
+def _load(root: Path, split: str, options: MimicOptions, asked: Request) -> Corpus:
+    steps: list[Step] = []
+
+    def count(name: str, studies: Iterable[str]) -> None:
+        steps.append(Step.of(name, studies))
+
+    tables = options.tables or root
+    rows = read_rows(tables, split)
+    count(f"in the {split} split", [row.study for row in rows])
+    needed = options.views != "all" or options.per_study != "all"
+    views = read_views(tables, {row.dicom for row in rows}, needed=needed)
+    if options.views == "frontal":
+        rows = [row for row in rows if views.get(row.dicom) in FRONTAL]
+        count(f"frontal ({', '.join(FRONTAL)})", [row.study for row in rows])
+    usual = (root / REPORTS_ZIP, root / "mimic-cxr-reports", root / "reports")
+    source = first_place(options.reports, usual, f"{REPORTS_ZIP} or a folder of reports")
+    studies, without, headless = read_reports(source or root, rows, asked.say)
+    expected = len({row.study for row in rows})
+    unreported = {row.study: row.number for row in reversed(rows) if row.study in without}
+    count("with a report", [row.study for row in rows if row.study not in without])
+    rows = [row for row in rows if row.study in studies]
+    kept = [studies[row.study] for row in rows]
+    count("  with findings", [study.key for study in kept if study.findings])
+    count("  with impression", [study.key for study in kept if study.impression])
+    count("with findings or impression", [study.key for study in kept])
+    if options.per_study == "one":
         rows = _one_each(rows, views)
-        steps.append(_step("one radiograph per study", rows))
-    files, faults = find_images(choice, rows)
-    missing_reports = {row.study: row.number for row in reversed(lacking)}
-    refuse_missing(choice, len(rows), faults, listed_studies, sorted(missing_reports.values()))
-    wanted = len(rows)
-    rows = [row for row in rows if row.dicom in files]
-    steps.append(_step("with an image file", rows))
-    states = [files[row.dicom] for row in rows]
-    digests = [""] * len(rows)
-    if contents:
-        named = [f"row {row.number}" for row in rows]
-        digests = image_digests(choice.root, states, named, memory, say=say)
-    position: dict[str, int] = {}
-    studies: list[Study] = []
-    radiographs: list[Radiograph] = []
-    for row, state, digest in zip(rows, states, digests, strict=True):
-        if row.study not in position:
-            position[row.study] = len(studies)
-            text, found = reports[row.study]
-            studies.append(
-                Study(
-                    key=row.study,
-                    patient=row.subject,
-                    report=text,
-                    findings=_joined(found.findings),
-                    impression=_joined(found.impression),
-                )
-            )
-        where = f"row {row.number}"
-        radiographs.append(
-            Radiograph(
-                key=row.dicom,
-                study=position[row.study],
-                view=_view(views.get(row.dicom, "")),
-                content=digest,
-                where=where,
-                open=partial(open_radiograph, choice.root, state.name, where, choice.max_pixels),
-            )
-        )
-    dicom = any(state.name.endswith(".dcm") for state in states)
-    notes = [LICENCE]
-    if wanted > len(rows) or missing_reports:
-        notes.append(
-            f"a partial download: {wanted - len(rows):,} of {wanted:,} image files and "
-            f"{len(missing_reports):,} of {listed_studies:,} reports are missing"
-        )
+        count("one radiograph per study", [row.study for row in rows])
+    wanted = [
+        Wanted(row.dicom, studies[row.study], _view(views.get(row.dicom, "")), f"row {row.number}")
+        for row in rows
+    ]
+    stems = [f"files/{row.folder}/{row.dicom}" for row in rows]
+    layouts = ([stem + ending for stem in stems] for ending in ENDINGS[options.images])
+    found, lost = find_images(root, wanted, layouts)
+    missing = Missing(
+        sorted(lost, key=lambda line: int(line.split(":")[0].removeprefix("row "))),
+        len(wanted),
+        [f"row {number}" for number in sorted(unreported.values())],
+        expected,
+    )
+    remedy = "rows are those of the split table"
+    missing.refuse(f"{root}: of the {split} split, ", NAME, options.missing, remedy)
+    count("with an image file", [one.study.key for one, _ in found])
+    present, radiographs = file_radiographs(root, found, asked, options.max_pixels)
     return Corpus(
         name=NAME,
-        studies=tuple(studies),
-        radiographs=tuple(radiographs),
-        notes=tuple(notes),
+        studies=present,
+        radiographs=radiographs,
+        notes=(LICENCE, *missing.notes),
         fields={
-            "split": choice.split,
-            "views": choice.views,
-            "per_study": choice.per_study,
-            "images": "dicom" if dicom else "jpg",
+            "split": split,
+            "views": options.views,
+            "per_study": options.per_study,
+            "images": "dicom" if found and is_dicom(found[0][1].name) else "jpg",
             "listed_studies": steps[0].studies,
             "listed_radiographs": steps[0].radiographs,
             "without_headings": headless,
-            "missing_images": wanted - len(rows),
-            "missing_reports": len(missing_reports),
+            **missing.fields,
         },
         steps=tuple(steps),
+        published=Step("Deanda et al. 2025, validate", *PAPER) if split == "validate" else None,
     )
-
-
-def _step(name: str, rows: Sequence[Row]) -> Step:
-    return Step(name, len({row.study for row in rows}), len(rows))
-
-
-def _joined(pieces: Sequence[str]) -> str:
-    """One text; line breaks of a report are where its typist's screen ended."""
-    return " ".join(" ".join(pieces).split())
 
 
 def _view(position: str) -> str:
     if position in LATERAL:
         return "lateral"
-    return position if position in ("PA", "AP") else ""
+    return position if position in FRONTAL else ""
 
 
 def _one_each(rows: Sequence[Row], views: Mapping[str, str]) -> list[Row]:

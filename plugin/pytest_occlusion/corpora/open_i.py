@@ -3,119 +3,100 @@
 The reports are CC BY-NC-ND 4.0: they are read where NLM's archive lies, or where pip installed
 the package torchxrayvision, which carries it, and never copied. Where the radiographs are not
 given, phantoms stand in for them, drawn from the MeSH codes that each report is indexed with.
+Everything is public, so messages may name images and reports.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
-from pytest_occlusion.corpora.base import Corpus, Radiograph, Step, Study
-from pytest_occlusion.corpora.contents import FileState, Memory, Say, image_digests
-from pytest_occlusion.corpora.images import DICOM, open_radiograph
-from pytest_occlusion.corpora.open_i_files import (
-    NAME,
-    VIEWS,
-    OpenIOptions,
-    find_files,
-    find_reports,
-    refuse_missing,
-)
+from pytest_occlusion.corpora.base import Corpus, Radiograph, Request, Step, Study
+from pytest_occlusion.corpora.files import Missing, first_place, is_folder
+from pytest_occlusion.corpora.images import DICOM, is_dicom
 from pytest_occlusion.corpora.open_i_reports import OpenIReport, archive_path, read_reports
-from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.corpora.options import Options, read_options
+from pytest_occlusion.corpora.radiographs import Found, Wanted, file_radiographs, find_images
+from pytest_occlusion.errors import MissingError, OcclusionError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+NAME = "open-i"
+EXAMPLE = "open-i:ROOT?views=frontal&missing=0.1"
 LICENCE = "Open-i reports (Indiana University): CC BY-NC-ND 4.0"
+FRONTAL = ("PA", "AP", "frontal")
+"""What ``views=frontal`` keeps: CXR-CLIP's Open-i evaluation takes all frontal radiographs."""
+
+PICTURES = (".png", ".jpg", ".jpeg")
+ENDINGS = {"auto": (PICTURES, DICOM), "png": (PICTURES,), "dicom": (DICOM,)}
+"""Value of ``images`` -> endings to look for; the first that occur are used for all."""
+
+DEPTH = 3
+"""Folders below the root that are looked into: ``ROOT/NLMCXR_dcm/1001/``, and one to spare."""
+
+REPORTS = ("ecgen-radiology", "NLMCXR_reports/ecgen-radiology", "NLMCXR_reports.tgz")
+"""Where the reports may lie in the root."""
+
+PHANTOM = 128
+"""Side of a phantom in pixels."""
+
+_TAIL = re.compile(r"IM-\d+(?:-\d+)+$", re.ASCII)
+_NUMBER = re.compile(r"\d+", re.ASCII)
 
 
-class Picture(NamedTuple):
-    """One radiograph that a report names.
+@dataclass(frozen=True)
+class OpenIOptions(Options):
+    """What of Open-i to take, and where the reports lie if not in the root or the package."""
 
-    Attributes:
-        report: The report.
-        place: Its place among the report's radiographs.
-    """
-
-    report: OpenIReport
-    place: int
-
-    @property
-    def name(self) -> str:
-        """Identifier of the image."""
-        return self.report.images[self.place]
-
-    @property
-    def view(self) -> str:
-        """``"PA"``, ``"AP"``, ``"frontal"``, ``"lateral"`` or ``""``."""
-        return self.report.views[self.place]
+    views: Literal["all", "frontal"] = "all"
+    missing: float = 0.0
+    images: Literal["auto", "png", "dicom"] = "auto"
+    reports: Path | None = None
 
 
-def load_open_i(
-    root: Path | None = None,
-    options: OpenIOptions | None = None,
-    *,
-    size: int = 128,
-    memory: Memory | None = None,
-    contents: bool = True,
-    say: Say | None = None,
-) -> Corpus:
-    """Read the Open-i reports, with phantoms or with the real radiographs.
-
-    Args:
-        root: Folder with the real radiographs as NLM distributes them, PNG or DICOM; ``None``
-            draws phantoms from the MeSH codes.
-        options: What to take, and where the reports lie.
-        size: Side of a phantom in pixels.
-        memory: Where digests of images are remembered.
-        contents: Whether to digest images at all; without, the fingerprint means nothing.
-        say: Where progress lines go, if anywhere.
-
-    Returns:
-        The studies that have findings or an impression, and at least one radiograph.
+def load(asked: Request) -> Corpus:
+    """Read the reports with findings or an impression, with phantoms or the radiographs of a root.
 
     Raises:
         OcclusionError: There are no reports, or damaged ones (listed); more radiographs or reports
             are missing than were allowed (listed); radiographs that cannot be read (listed).
     """
-    options = options or OpenIOptions()
-    own = find_reports(root, options)
+    place, options = read_options(asked, OpenIOptions, EXAMPLE)
+    root = place if asked.place.partition("?")[0] else None
+    own = _find_reports(root, options)
     reports = sorted(read_reports(own or archive_path()), key=lambda report: report.key)
     if not reports:
         raise OcclusionError(
             f"{own}: holds no reports of Open-i",
             remedy="name NLMCXR_reports.tgz, or the folder of its XML files, with reports=PATH",
         )
-    pictures, steps = _chosen(reports, options)
-    files: dict[str, FileState] = {}
+    wanted, steps = _chosen(reports, options)
     fields: dict[str, int | str] = {"images": "phantom"}
-    notes: list[str] = []
-    if root is not None:
-        pictures, files, fields, notes = _present(root, options, pictures, reports)
-        steps.append(_step("with an image file", pictures))
-    kept = list(dict.fromkeys(picture.report for picture in pictures))
-    position = {report.key: index for index, report in enumerate(kept)}
+    notes: tuple[str, ...] = ()
     if root is None:
-        radiographs = _phantoms(pictures, position, size)
+        studies, radiographs = _phantoms(wanted, {report.key: report for report in reports})
     else:
-        digests = [""] * len(pictures)
-        if contents:
-            states = [files[picture.name] for picture in pictures]
-            names = [picture.name for picture in pictures]
-            digests = image_digests(root, states, names, memory, say=say)
-        radiographs = _real(pictures, position, root, files, digests, options.max_pixels)
+        found, missing = _find_files(root, options, wanted, reports)
+        steps.append(Step.of("with an image file", [one.study.key for one, _ in found]))
+        studies, radiographs = file_radiographs(root, found, asked, options.max_pixels)
+        kind = "dicom" if found and is_dicom(found[0][1].name) else "png"
+        fields = {"images": "real", "views": options.views, "files": kind, **missing.fields}
+        notes = missing.notes
     drawn = "phantoms drawn from their MeSH codes" if root is None else "their real radiographs"
     return Corpus(
         name=NAME,
-        studies=tuple(_study(report) for report in kept),
-        radiographs=tuple(radiographs),
+        studies=studies,
+        radiographs=radiographs,
         notes=(
             LICENCE + ("" if own else ", read from torchxrayvision"),
-            f"{len(kept):,} of {len(reports):,} reports kept (findings or impression, and a "
+            f"{len(studies):,} of {len(reports):,} reports kept (findings or impression, and a "
             f"radiograph), with {drawn}",
             *notes,
         ),
@@ -123,121 +104,139 @@ def load_open_i(
             "reports": len(reports),
             "with_findings": sum(bool(r.findings) for r in reports),
             "with_findings_or_impression": sum(bool(r.findings or r.impression) for r in reports),
-            "studies": len(kept),
+            "studies": len(studies),
             "radiographs": len(radiographs),
-            "patients": len(kept),
+            "patients": len(studies),
             **fields,
         },
         steps=tuple(steps),
     )
 
 
+def _find_reports(root: Path | None, options: OpenIOptions) -> Path | None:
+    """Where the user's own reports lie; ``None`` where there are none."""
+    if root is not None and not is_folder(root):
+        raise MissingError(
+            f"{root}: no such folder",
+            remedy="write open-i:ROOT with the folder that holds the Open-i PNG or DICOM files",
+        )
+    usual = [root / name for name in REPORTS] if root else []
+    found = first_place(options.reports, usual, "NLMCXR_reports.tgz or the folder of its XML files")
+    if found is not None and is_folder(found / "ecgen-radiology"):
+        return found / "ecgen-radiology"
+    return found
+
+
 def _chosen(
     reports: Sequence[OpenIReport], options: OpenIOptions
-) -> tuple[list[Picture], list[Step]]:
+) -> tuple[list[Wanted], list[Step]]:
     """The radiographs to take, and what every filter left."""
-    pictures = [Picture(report, at) for report in reports for at in range(len(report.images))]
-    steps = [Step("in the collection", len(reports), len(pictures))]
-    pictures = [one for one in pictures if one.report.findings or one.report.impression]
-    steps += [
-        _step("  with findings", [one for one in pictures if one.report.findings]),
-        _step("  with impression", [one for one in pictures if one.report.impression]),
-        _step("with findings or impression", pictures),
+    listed = [
+        (_study(report), name, view)
+        for report in reports
+        for name, view in zip(report.images, report.views, strict=True)
     ]
-    kept_views = VIEWS[options.views]
-    if kept_views is not None:
-        pictures = [one for one in pictures if one.view in kept_views]
-        steps.append(_step(f"{options.views} ({', '.join(kept_views)})", pictures))
-    return pictures, steps
-
-
-def _present(
-    root: Path, options: OpenIOptions, wanted: Sequence[Picture], reports: Sequence[OpenIReport]
-) -> tuple[list[Picture], dict[str, FileState], dict[str, int | str], list[str]]:
-    """The radiographs that have a file, these files, and what to say of the others."""
-    found = find_files(root, options, [picture.name for picture in wanted])
-    unreported = sorted(found.cases - {report.key for report in reports})
-    refuse_missing(root, options, len(wanted), found.faults, len(reports), unreported)
-    pictures = [picture for picture in wanted if picture.name in found.files]
-    missing = len(wanted) - len(pictures)
-    dicom = any(file.name.lower().endswith(DICOM) for file in found.files.values())
-    fields: dict[str, int | str] = {
-        "images": "real",
-        "views": options.views,
-        "files": "dicom" if dicom else "png",
-        "missing_images": missing,
-        "missing_reports": len(unreported),
-    }
-    notes = []
-    if missing or unreported:
-        notes.append(
-            f"a partial download: {missing:,} of {len(wanted):,} image files and "
-            f"{len(unreported):,} of {len(reports) + len(unreported):,} reports are missing"
-        )
-    return pictures, found.files, fields, notes
-
-
-def _step(name: str, pictures: Sequence[Picture]) -> Step:
-    return Step(name, len({picture.report.key for picture in pictures}), len(pictures))
+    steps = [Step("in the collection", len(reports), len(listed))]
+    listed = [one for one in listed if one[0].report]
+    steps += [
+        Step.of("  with findings", [study.key for study, *_ in listed if study.findings]),
+        Step.of("  with impression", [study.key for study, *_ in listed if study.impression]),
+        Step.of("with findings or impression", [study.key for study, *_ in listed]),
+    ]
+    if options.views == "frontal":
+        listed = [one for one in listed if one[2] in FRONTAL]
+        steps.append(Step.of(f"frontal ({', '.join(FRONTAL)})", [one[0].key for one in listed]))
+    return [
+        Wanted(name, study, view, f"radiograph {number}", name)
+        for number, (study, name, view) in enumerate(listed, start=1)
+    ], steps
 
 
 def _study(report: OpenIReport) -> Study:
-    return Study(
-        key=report.key,
-        patient=report.key,
-        report="\n".join(text for text in (report.findings, report.impression) if text),
-        findings=report.findings,
-        impression=report.impression,
-    )
+    text = "\n".join(text for text in (report.findings, report.impression) if text)
+    return Study(report.key, report.key, text, report.findings, report.impression)
 
 
-def _real(
-    pictures: Sequence[Picture],
-    position: dict[str, int],
-    root: Path,
-    files: dict[str, FileState],
-    digests: Sequence[str],
-    max_pixels: int,
-) -> list[Radiograph]:
-    radiographs = []
-    for number, (picture, digest) in enumerate(zip(pictures, digests, strict=True), start=1):
-        where = f"radiograph {number}"
-        radiographs.append(
-            Radiograph(
-                key=picture.name,
-                study=position[picture.report.key],
-                view=picture.view,
-                content=digest,
-                where=where,
-                open=partial(open_radiograph, root, files[picture.name].name, where, max_pixels),
-            )
-        )
-    return radiographs
+def _find_files(
+    root: Path, options: OpenIOptions, wanted: Sequence[Wanted], reports: Sequence[OpenIReport]
+) -> tuple[Found, Missing]:
+    """The radiographs that have a file, all of one kind, and what is missing."""
+    present = _present(root)
+    keys = [image_key(one.key) for one in wanted]
+    cases: set[str] = set()
+
+    def named(endings: tuple[str, ...]) -> list[str]:
+        files = [name for name in reversed(present) if name.lower().endswith(endings)]
+        places = {image_key(name): name for name in files}
+        cases.update(key.partition("_")[0] for key in places if "_IM-" in key)
+        return [places.get(key, "") for key in keys]
+
+    found, lost = find_images(root, wanted, map(named, ENDINGS[options.images]))
+    unreported = sorted(cases - {report.key for report in reports})
+    missing = Missing(lost, len(wanted), unreported, len(reports) + len(unreported))
+    # Without a single image it is no partial download, whatever may be missing.
+    allowed = options.missing if found else 0.0
+    remedy = f"files ({', '.join((*PICTURES, *DICOM))}) are called after their image"
+    missing.refuse(f"{root}: ", NAME, allowed, f"{remedy}, in ROOT or its folders")
+    return found, missing
 
 
-def _phantoms(pictures: Sequence[Picture], position: dict[str, int], size: int) -> list[Radiograph]:
+def image_key(name: str) -> str:
+    """What two spellings of one image have in common.
+
+    ``CXR1_1_IM-0001-3001`` of a report, ``CXR1_1_IM-0001-3001.png`` and
+    ``NLMCXR_dcm/1/1_IM-0001-3001.dcm`` are all ``CXR1_IM-0001-3001``: the case is named by the
+    file, or by its folder. Kaggle's copies are called ``1_IM-0001-3001.dcm.png``.
+    """
+    path = Path(name)
+    while path.suffix.lower() in (*PICTURES, *DICOM):
+        path = path.with_suffix("")
+    tail = _TAIL.search(path.name)
+    if tail is None:
+        return path.name
+    case = _NUMBER.search(path.name[: tail.start()]) or _NUMBER.search(path.parent.name)
+    return f"CXR{int(case[0])}_{tail[0]}" if case else path.name
+
+
+def _present(root: Path) -> list[str]:
+    """Every file up to three folders down, below the root, sorted; links are followed."""
+    found: list[str] = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        below = Path(folder).relative_to(root)
+        found += [(below / name).as_posix() for name in files]
+        if len(below.parts) == DEPTH:
+            folders.clear()
+    return sorted(found)
+
+
+def _phantoms(
+    wanted: Sequence[Wanted], reports: Mapping[str, OpenIReport]
+) -> tuple[tuple[Study, ...], tuple[Radiograph, ...]]:
     from pytest_occlusion_fixtures.digest import generator_digest
 
     digest = generator_digest()
+    position = {study: at for at, study in enumerate(dict.fromkeys(one.study for one in wanted))}
     radiographs = []
-    for number, (report, index) in enumerate(pictures, start=1):
+    for one in wanted:
+        report = reports[one.study.key]
+        place = report.images.index(one.key)
         views = tuple(view if view in ("AP", "lateral") else "PA" for view in report.views)
-        identity = f"{digest}/{report.key}/{report.codes}/{views}/{index}/{size}"
+        identity = f"{digest}/{report.key}/{report.codes}/{views}/{place}/{PHANTOM}"
         radiographs.append(
             Radiograph(
-                key=report.images[index],
-                study=position[report.key],
-                view=report.views[index],
+                key=one.key,
+                study=position[one.study],
+                view=one.view,
                 content=hashlib.sha256(identity.encode()).hexdigest(),
-                where=f"radiograph {number}",
-                open=partial(draw_indexed, report.key, report.codes, views, index, size=size),
+                where=one.where,
+                open=partial(draw_indexed, report.key, report.codes, views, place),
             )
         )
-    return radiographs
+    return tuple(position), tuple(radiographs)
 
 
 def draw_indexed(
-    key: str, codes: tuple[str, ...], views: tuple[str, ...], view_index: int, *, size: int
+    key: str, codes: tuple[str, ...], views: tuple[str, ...], place: int
 ) -> Image.Image:
     """Draw the phantom of one radiograph of a report from its MeSH codes."""
     from PIL import Image
@@ -245,5 +244,4 @@ def draw_indexed(
     from pytest_occlusion_fixtures.open_i import study_from_mesh
     from pytest_occlusion_fixtures.phantom import draw_radiograph
 
-    study = study_from_mesh(key, codes, views)
-    return Image.fromarray(draw_radiograph(study, view_index, size))
+    return Image.fromarray(draw_radiograph(study_from_mesh(key, codes, views), place, PHANTOM))

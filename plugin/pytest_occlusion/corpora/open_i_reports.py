@@ -11,35 +11,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.corpora.faults import refuse_listed
+from pytest_occlusion.corpora.files import is_folder, read_report
+from pytest_occlusion.errors import OcclusionError
 
 ARCHIVE = "data/NLMCXR_reports.tgz"
-REPORT_LIMIT = 1 << 20
-"""Bytes. Real reports have a few thousand."""
-
 _REMEDY = 'pip install "pytest-occlusion[open-i]"'
 
 
 @dataclass(frozen=True)
 class OpenIReport:
-    """One report as the archive holds it.
+    """One report as the archive holds it; every report is of a different patient."""
 
-    Attributes:
-        key: ``"CXR1001"`` and the like; every report is of a different patient.
-        findings: The Findings section or ``""``.
-        impression: The Impression section or ``""``.
-        codes: MeSH codes, e.g. ``"Opacity/lung/base/left"``.
-        images: Identifiers of its radiographs, e.g. ``"CXR1001_IM-0004-1001"``.
-        views: View of each image, from the caption: ``"PA"``, ``"AP"``, ``"frontal"``,
-            ``"lateral"`` or ``""``.
-    """
-
-    key: str
+    key: str  # CXR1001
     findings: str
     impression: str
-    codes: tuple[str, ...]
-    images: tuple[str, ...]
-    views: tuple[str, ...]
+    codes: tuple[str, ...]  # of MeSH: Opacity/lung/base/left
+    images: tuple[str, ...]  # CXR1001_IM-0004-1001
+    views: tuple[str, ...]  # of each image, from the caption
 
 
 def archive_path() -> Path:
@@ -61,15 +50,12 @@ def archive_path() -> Path:
 
 
 def read_reports(path: Path) -> Iterator[OpenIReport]:
-    """Yield every report of an archive or a folder, in the order of the archive or of the names.
-
-    Args:
-        path: ``NLMCXR_reports.tgz``, or a folder of XML files.
+    """Yield every report of ``NLMCXR_reports.tgz`` or of a folder of XML files, in their order.
 
     Raises:
         OcclusionError: A damaged archive, or damaged files of a folder (listed).
     """
-    if path.is_dir():
+    if is_folder(path):
         yield from _read_folder(path)
         return
     try:
@@ -77,7 +63,7 @@ def read_reports(path: Path) -> Iterator[OpenIReport]:
             for member in archive:
                 file = archive.extractfile(member) if member.name.endswith(".xml") else None
                 if file is not None:
-                    yield parse_report(_limited(file.read(REPORT_LIMIT + 1)))
+                    yield parse_report(read_report(file))
     except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as fault:
         raise OcclusionError(
             f"{path}: a damaged archive ({fault})",
@@ -92,25 +78,19 @@ def _read_folder(folder: Path) -> Iterator[OpenIReport]:
     for path in sorted(folder.glob("*.xml")):
         try:
             with path.open("rb") as file:
-                report = parse_report(_limited(file.read(REPORT_LIMIT + 1)))
+                report = parse_report(read_report(file))
         except (OSError, ValueError) as fault:
             faults.append(f"{path.name}: {fault}")
             continue
         if report.key in reports:
             faults.append(f"{path.name}: {report.key} once more")
         reports[report.key] = report
-    if faults:
-        raise OcclusionError(
-            f"{folder}: {len(faults)} reports cannot be read:\n{listed(faults)}",
-            remedy="fetch NLMCXR_reports.tgz again, or remove these files",
-        )
+    refuse_listed(
+        f"{folder}: {len(faults)} reports cannot be read",
+        faults,
+        "fetch NLMCXR_reports.tgz again, or remove these files",
+    )
     yield from reports.values()
-
-
-def _limited(payload: bytes) -> bytes:
-    if len(payload) > REPORT_LIMIT:
-        raise ValueError("too long for a report")
-    return payload
 
 
 def parse_report(payload: bytes) -> OpenIReport:
@@ -154,14 +134,9 @@ def views_from_captions(captions: list[str]) -> tuple[str, ...]:
     """Work out the view of every image of a study from what its captions say of the study.
 
     A caption names the examination ("PA and lateral", "2 views"), not the image; images come with
-    the frontal one first. The table of View Positions is of no use: it calls both images frontal
-    in 1,219 studies, most of which say "2 views" here.
-
-    Args:
-        captions: One per image, in the order of the file.
-
-    Returns:
-        One view per image; ``""`` beyond the second of a study with a lateral view.
+    the frontal one first, and those beyond the second of a study with a lateral view are unknown.
+    The table of View Positions is of no use: it calls both images frontal in 1,219 studies, most
+    of which say "2 views" here.
     """
     text = " ".join(captions)
     frontal = "AP" if _AP.search(text) and not _PA.search(text) else ""

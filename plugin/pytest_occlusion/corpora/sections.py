@@ -16,41 +16,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_FINDINGS = r"findings?"
-_IMPRESSION = r"(?:impressions?|conclusions?|summary|interpretation)"
-_AND = r"[ \t]{0,8}(?:and|&|/|\+)[ \t]{0,8}"
-_QUALIFIER = r"(?:(?:chest|final|preliminary|radiographic|overall|additional)[ \t]{1,8})?"
+_FINDINGS = "findings?"
+_IMPRESSION = "(impressions?|conclusions?|summary|interpretation)"
+_AND = "~(and|&|/|[+])~"
+_QUALIFIER = "((chest|final|preliminary|radiographic|overall|additional) )?"
+_COUNT = r"(~#?~\d{1,3})?"
 
 _KINDS: dict[str, str] = {
-    "both": f"{_QUALIFIER}(?:{_FINDINGS}{_AND}{_IMPRESSION}|{_IMPRESSION}{_AND}{_FINDINGS})",
-    "impression": f"{_QUALIFIER}{_IMPRESSION}(?:{_AND}recommendations?)?",
+    "both": f"{_QUALIFIER}({_FINDINGS}{_AND}{_IMPRESSION}|{_IMPRESSION}{_AND}{_FINDINGS})",
+    "impression": f"{_QUALIFIER}{_IMPRESSION}({_AND}recommendations?)?",
     "findings": f"{_QUALIFIER}{_FINDINGS}",
-    "wet": r"wet[ \t-]{0,4}read(?:ing)?s?(?:[ \t]{1,8}version)?(?:[ \t]{0,8}\#?[ \t]{0,4}\d{1,3})?",
-    "final": r"final[ \t]{1,8}report",
-    "addendum": r"(?:final[ \t]{1,8})?addend(?:um|a)(?:[ \t]{0,8}\#?[ \t]{0,4}\d{1,3})?",
-    "other": "|".join(
-        (
-            r"(?:type[ \t]{1,8}of[ \t]{1,8})?exam(?:ination)?s?(?:[ \t]{1,8}type)?",
-            r"stud(?:y|ies)(?:[ \t]{1,8}date)?",
-            r"procedures?",
-            r"(?:clinical[ \t]{1,8})?(?:indications?|history|information)",
-            r"(?:patient|past[ \t]{1,8}medical|medical)[ \t]{1,8}history",
-            r"history",
-            r"reason[ \t]{1,8}for[ \t]{1,8}(?:this[ \t]{1,8}|the[ \t]{1,8})?"
-            r"(?:exam(?:ination)?|study)",
-            r"comparisons?(?:[ \t]{1,8}(?:study|studies|exams?|films?))?",
-            r"techniques?",
-            r"notifications?",
-            r"communications?",
-            r"recommendations?",
-            r"preliminary[ \t]{1,8}report",
-            r"dictated[ \t]{1,8}by",
-            r"attending(?:[ \t]{1,8}radiologist)?",
-            r"electronically[ \t]{1,8}signed[ \t]{1,8}by",
-        )
-    ),
+    "wet": rf"wet[ \t-]{{0,4}}read(ing)?s?( version)?{_COUNT}",
+    "final": "final report",
+    "addendum": f"(final )?addend(um|a){_COUNT}",
+    "other": "(type of )?exam(ination)?s?( type)?|stud(y|ies)( date)?|procedures?|"
+    "(clinical )?(indications?|history|information)|(patient|past medical|medical) history|history|"
+    "reason for (this |the )?(exam(ination)?|study)|comparisons?( (study|studies|exams?|films?))?|"
+    "techniques?|notifications?|communications?|recommendations?|preliminary report|dictated by|"
+    "attending( radiologist)?|electronically signed by",
 }
-"""Kind of heading -> its names. Only these end a section: "LUNGS:" and the like are part of one."""
+"""Kind of heading -> its names. Only these end a section: "LUNGS:" and the like are part of one.
+A blank stands for one or more blanks or tabs, ``~`` for any number, and groups capture nothing."""
 
 _STEMS = (
     "finding", "impression", "conclusion", "summary", "interpretation", "chest", "final", "prelim",
@@ -61,14 +47,19 @@ _STEMS = (
 )  # fmt: skip
 """How the names above begin. Searching for these first is ten times as fast as the pattern."""
 
+
+def _pattern(names: str) -> str:
+    names = re.sub(r"(?<!\[) ", r"[ \\t]{1,8}", names)
+    return names.replace("~", r"[ \t]{0,8}").replace("(", "(?:")
+
+
 _HEADING = re.compile(
-    "(" + "|".join(f"(?P<{kind}>{names})" for kind, names in _KINDS.items()) + ")"
+    "(" + "|".join(f"(?P<{kind}>{_pattern(names)})" for kind, names in _KINDS.items()) + ")"
     r"(?![A-Za-z0-9])"
     r"(?P<aside>[ \t]{0,8}\([^()\n]{0,60}\))?"
     r"[ \t]{0,8}(?P<mark>:{1,2}|;|[-\u2013\u2014=]{1,2}>?|\.(?=[ \t]{0,8}(?:[\r\n]|\Z)))?",
     re.IGNORECASE | re.ASCII,
 )
-_ORDER = tuple(_KINDS)
 _RULE = re.compile(r"^[ \t]*[_=*-]{8,}[ \t]*$", re.MULTILINE)
 _REST_OF_LINE = re.compile(r"[^\n\r]*")
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
@@ -101,22 +92,14 @@ class _Heading(NamedTuple):
 
 
 def parse_sections(text: str) -> Sections:
-    """Find the findings and the impression of a report.
+    """Find the findings and the impression of any text; all empty where there is none.
 
     Wet reads (what somebody read first) are left out, with their headings, when a final report
     follows. An addendum is not part of a section, but sections that it repeats count like others:
     they correct or extend the first ones. De-identification marks (``___``) stay; a section of
     nothing but marks is empty.
-
-    Args:
-        text: Any text at all.
-
-    Returns:
-        The sections; all empty where there is no text.
     """
-    headings = _headings(text)
-    if any(heading.kind == "wet" for heading in headings):
-        headings = _without_wet_reads(headings)
+    headings = _without_wet_reads(_headings(text))
     findings: list[str] = []
     impression: list[str] = []
     narrative: list[str] = []
@@ -148,27 +131,23 @@ def _pieces(segments: list[str]) -> tuple[str, ...]:
 
 def _without_wet_reads(headings: list[_Heading]) -> list[_Heading]:
     """Drop the headings between a wet read and the final report after it."""
-    last_final = max(
-        (at for at, heading in enumerate(headings) if heading.kind == "final"), default=-1
-    )
+    last_final = max((at for at, one in enumerate(headings) if one.kind == "final"), default=-1)
     kept: list[_Heading] = []
     inside = False
     for at, heading in enumerate(headings):
-        if heading.kind == "final":
-            inside = False
+        inside = inside and heading.kind != "final"
         if not inside:
             kept.append(heading)
-        if heading.kind == "wet" and at < last_final:
-            inside = True
+        inside = inside or (heading.kind == "wet" and at < last_final)
     return kept
 
 
 def _headings(text: str) -> list[_Heading]:
     """All headings and dividing lines in order, after one that stands for the text's start."""
     found = [_Heading("start", 0, 0), *_named(text)]
-    if "________" in text or "--------" in text or "========" in text or "********" in text:
-        rules = [_Heading("rule", *match.span()) for match in _RULE.finditer(text)]
-        found = sorted([*found, *rules], key=lambda heading: heading.start)
+    if any(rule in text for rule in ("________", "--------", "========", "********")):
+        found += [_Heading("rule", *match.span()) for match in _RULE.finditer(text)]
+        found.sort(key=lambda heading: heading.start)
     return found
 
 
@@ -176,15 +155,13 @@ def _named(text: str) -> Iterator[_Heading]:
     end = last = 0
     small = text.islower()
     for place in _places(text):
-        if place < last:
-            continue  # inside a name that was looked at already
-        match = _HEADING.match(text, place)
+        # What lies before ``last`` is inside a name that was looked at already.
+        match = _HEADING.match(text, place) if place >= last else None
         if match is None:
             continue
-        found = match.groups()
-        kind = _ORDER[found.index(found[0], 1) - 1]
+        kind = next(kind for kind in _KINDS if match[kind] is not None)
         last = match.end(1)
-        if _is_heading(text, match, kind, after=end, small=small):
+        if _is_heading(text, match, after=end, small=small):
             yield _Heading(kind, place, match.end())
             end = last = match.end()
 
@@ -200,22 +177,20 @@ def _places(text: str) -> list[int]:
             if at == 0 or not lowered[at - 1].isalnum():
                 places.append(at)
             at = lowered.find(stem, at + len(stem))
-    places.sort()
-    return places
+    return sorted(places)
 
 
-def _is_heading(text: str, match: re.Match[str], kind: str, *, after: int, small: bool) -> bool:
+def _is_heading(text: str, match: re.Match[str], *, after: int, small: bool) -> bool:
     """Whether a name is a heading here, or a word of a sentence.
 
     Args:
         text: The report.
         match: Where the name stands, with its mark (colon, dash) if it has one.
-        kind: Which name it is.
         after: Where the heading before it ends.
         small: Whether the report has no capitals at all.
     """
     start = match.start()
-    name, colon = match[kind], (match["mark"] or "").startswith(":")
+    name, colon = match[1], (match["mark"] or "").startswith(":")
     before = start - 1
     while before >= 0 and text[before] in _INDENT:
         before -= 1
@@ -251,8 +226,7 @@ def _stands_out(text: str, match: re.Match[str]) -> bool:
     rest = line[0] if line else ""
     name_end = match.end() - len(match[0]) + len(match[0].rstrip())
     wide_gap = text[name_end : name_end + 2].isspace() and match.end() - name_end > 1
-    said = rest.lstrip()
-    if said[:1].islower():
+    if rest.lstrip()[:1].islower():
         return False
     return wide_gap or any(character.islower() for character in rest)
 

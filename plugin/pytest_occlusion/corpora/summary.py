@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from pytest_occlusion.corpora.base import Corpus, Step
@@ -14,13 +14,7 @@ WIDTH = 79
 
 
 def summary_lines(corpus: Corpus, *, text_rule: str, candidates: str) -> Iterator[str]:
-    """Lines to print; counts only, never a text or an identifier.
-
-    Args:
-        corpus: Any corpus.
-        text_rule: A name of :data:`TEXT_RULES`.
-        candidates: A name of :data:`CANDIDATES`.
-    """
+    """Lines to print of a corpus; counts only, never a text or an identifier."""
     named = [name for name in ("split", "views") if name in corpus.fields]
     yield ", ".join([f"corpus {corpus.name}", *(f"{name} {corpus.fields[name]}" for name in named)])
     for note in corpus.notes:
@@ -42,28 +36,22 @@ def summary_lines(corpus: Corpus, *, text_rule: str, candidates: str) -> Iterato
         yield f"{'queries (radiographs)':<32}{len(task.radiographs):>10,}"
         yield f"{'distinct texts':<32}{len(task.texts):>10,}  (rule {text_rule})"
         yield f"{'candidates':<32}{len(task.candidate_text):>10,}  ({candidates})"
-    yield from _paper_lines(corpus)
+    yield from _published_lines(corpus)
 
 
 def _line(step: Step) -> str:
     return f"{step.name:<32}{step.studies:>10,}{step.radiographs:>13,}"
 
 
-def _steps(corpus: Corpus) -> Iterator[Step]:
+def _steps(corpus: Corpus) -> Sequence[Step]:
     if corpus.steps:
-        yield from corpus.steps
-        return
-    images: dict[int, int] = {}
-    for radiograph in corpus.radiographs:
-        images[radiograph.study] = images.get(radiograph.study, 0) + 1
-    studies = corpus.studies
-    having = {
-        "all": list(images),
-        "  with findings": [at for at in images if studies[at].findings],
-        "  with impression": [at for at in images if studies[at].impression],
-    }
-    for name, kept in having.items():
-        yield Step(name, len(kept), sum(images[at] for at in kept))
+        return corpus.steps
+    studies, shown = corpus.studies, [radiograph.study for radiograph in corpus.radiographs]
+    return (
+        Step.of("all", shown),
+        Step.of("  with findings", [at for at in shown if studies[at].findings]),
+        Step.of("  with impression", [at for at in shown if studies[at].impression]),
+    )
 
 
 def task_of(corpus: Corpus, text_rule: str, candidates: str) -> Task | None:
@@ -74,24 +62,22 @@ def task_of(corpus: Corpus, text_rule: str, candidates: str) -> Task | None:
         return None
 
 
-def _paper_lines(corpus: Corpus) -> Iterator[str]:
-    """Our count of the paper's selection beside the paper's own."""
-    from pytest_occlusion.corpora import mimic_cxr
-
-    if corpus.name != mimic_cxr.NAME or corpus.fields.get("split") != "validate":
+def _published_lines(corpus: Corpus) -> Iterator[str]:
+    """Our count of a paper's selection beside the paper's own."""
+    theirs = corpus.published
+    if theirs is None:
         return
-    studies, radiographs = mimic_cxr.PAPER
-    ours = (len(corpus.studies), len(corpus.radiographs))
+    ours = Step("this selection", len(corpus.studies), len(corpus.radiographs))
+    more, radiographs = ours.studies - theirs.studies, ours.radiographs - theirs.radiographs
     yield ""
-    yield f"{'Deanda et al. 2025, validate':<32}{studies:>10,}{radiographs:>13,}"
-    yield f"{'this selection':<32}{ours[0]:>10,}{ours[1]:>13,}"
-    if ours == (studies, radiographs):
+    yield _line(theirs)
+    yield _line(ours)
+    if not more and not radiographs:
         yield "The counts agree."
     else:
         yield from wrap(
-            f"The counts differ by {ours[0] - studies:+,} studies and "
-            f"{ours[1] - radiographs:+,} radiographs: the paper does not say which views, which "
-            "sections or which part of the split it kept. Numbers of this corpus are not those of "
-            "the paper's table.",
+            f"The counts differ by {more:+,} studies and {radiographs:+,} radiographs: the paper "
+            "does not say which views, which sections or which part of the split it kept. Numbers "
+            "of this corpus are not those of the paper's table.",
             WIDTH,
         )

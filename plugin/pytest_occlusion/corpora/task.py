@@ -77,14 +77,8 @@ class Task:
     @cached_property
     def digest(self) -> str:
         """Digest (hex) of the texts and of what is positive for what."""
-        return settings_digest(
-            [
-                list(self.texts),
-                self.radiographs.tolist(),
-                self.candidate_text.tolist(),
-                self.radiograph_group.tolist(),
-            ]
-        )
+        rows = (self.radiographs, self.candidate_text, self.radiograph_group)
+        return settings_digest([list(self.texts), *(row.tolist() for row in rows)])
 
 
 def folded(text: str) -> str:
@@ -93,54 +87,41 @@ def folded(text: str) -> str:
 
 
 def build_task(corpus: Corpus, *, text_rule: str, candidates: str) -> Task:
-    """Choose texts, candidates and positives.
-
-    Args:
-        corpus: Any corpus.
-        text_rule: A name of :data:`TEXT_RULES`.
-        candidates: A name of :data:`CANDIDATES`.
+    """Choose texts, candidates and positives, by a name of each of the tables above.
 
     Raises:
         OcclusionError: A corpus from which nothing is left.
     """
     import numpy as np
 
-    text_of = [TEXT_RULES[text_rule](study).strip() for study in corpus.studies]
     shown = {radiograph.study for radiograph in corpus.radiographs}
-    texts: dict[str, int] = {}
-    spelled: list[str] = []
+    numbers: dict[str, int] = {}
+    texts: list[str] = []
     group_of_study: dict[int, int] = {}
     candidate_text: list[int] = []
     candidate_patient: list[str] = []
-    for index, text in enumerate(text_of):
+    for index, study in enumerate(corpus.studies):
+        text = TEXT_RULES[text_rule](study).strip()
         if not text or index not in shown:
             continue
-        name = folded(text)
-        known = name in texts
-        number = texts.setdefault(name, len(texts))
-        if not known:
-            spelled.append(text)
-        if candidates == "studies" or not known:
+        number = group_of_study[index] = numbers.setdefault(folded(text), len(texts))
+        if new := number == len(texts):
+            texts.append(text)
+        if new or candidates == "studies":
             group_of_study[index] = len(candidate_text)
             candidate_text.append(number)
-            candidate_patient.append(corpus.studies[index].patient)
-        else:
-            group_of_study[index] = number
-    kept = [
-        position
-        for position, radiograph in enumerate(corpus.radiographs)
-        if radiograph.study in group_of_study
-    ]
+            candidate_patient.append(study.patient)
+    kept = [at for at, one in enumerate(corpus.radiographs) if one.study in group_of_study]
     if not kept:
         raise OcclusionError(
             f"corpus {corpus.name!r} is empty: none of its {len(corpus.radiographs)} radiographs "
             f"has a text under the rule {text_rule!r}",
             remedy=f"choose another text rule ({', '.join(TEXT_RULES)}) or another corpus",
         )
-    studies = [corpus.radiographs[position].study for position in kept]
+    studies = [corpus.radiographs[at].study for at in kept]
     return Task(
         radiographs=np.asarray(kept, dtype=np.int64),
-        texts=tuple(spelled),
+        texts=tuple(texts),
         candidate_text=np.asarray(candidate_text, dtype=np.int64),
         radiograph_group=np.asarray([group_of_study[s] for s in studies], dtype=np.int64),
         radiograph_patient=tuple(corpus.studies[s].patient for s in studies),

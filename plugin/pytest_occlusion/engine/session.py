@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_occlusion.corpora import Corpus, load_corpus
-from pytest_occlusion.corpora.opaque import opaque_name, read_key
+from pytest_occlusion.corpora.digests import opaque_name, read_key
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.engine.decoding import Decoders
 from pytest_occlusion.engine.drawing import in_shards

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.corpora.paths import expanded, is_file
+from pytest_occlusion.corpora.files import expanded, is_file
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.suite.table import known
 

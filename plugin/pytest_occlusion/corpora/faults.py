@@ -1,4 +1,7 @@
-"""What is wrong with the rows of a manifest: found, grouped, shown, and written to a file."""
+"""What is wrong with the rows of a table: found, grouped, shown, and written to a file.
+
+Rows are named by number only: paths and identifiers may point to a patient.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,10 @@ from pathlib import Path
 
 from pytest_occlusion.errors import SHOWN, OcclusionError, listed
 
-Row = dict[str, str]
-"""Column -> text."""
-
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of one row; names neither a path nor an identifier.
-
-    Attributes:
-        row: Number of the row; 1 is the first after the header.
-        column: Where to look; empty for the row as a whole.
-        problem: What is wrong.
-        remedy: What to do about it.
-    """
+    """One fault of one row, 1 being the first after the header; no column is the row as a whole."""
 
     row: int
     column: str
@@ -30,36 +23,35 @@ class Fault:
     remedy: str
 
 
-def refuse(faults: Sequence[Fault], rows: int, path: Path, file: Path | None) -> None:
-    """Stop if anything is wrong.
+def refuse_listed(problem: str, faults: Sequence[str], remedy: str) -> None:
+    """Raise an error that lists the faults, if there are any."""
+    if faults:
+        raise OcclusionError(f"{problem}:\n{listed(faults)}", remedy=remedy)
 
-    Args:
-        faults: Everything that is.
-        rows: How many rows there are.
-        path: The manifest.
-        file: Where to write all faults, as a CSV table; without faults it has a header only.
 
-    Raises:
-        OcclusionError: There are faults; grouped by column and remedy, the first 20 of each group.
+def refuse_rows(faults: Sequence[Fault], rows: int, path: Path, file: Path | None) -> None:
+    """Raise an error if anything is wrong with the rows of a table, grouped by column and remedy.
+
+    A message shows the first 20 of each group; all faults are written to the file, if one is named,
+    as a CSV table that has only a header where there are none.
     """
     if file is not None:
         _write(faults, file)
     if not faults:
         return
-    groups: dict[tuple[str, str], list[Fault]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for fault in sorted(faults, key=lambda fault: (fault.row, fault.column)):
-        groups.setdefault((fault.column, fault.remedy), []).append(fault)
+        group = groups.setdefault((fault.column, fault.remedy), [])
+        group.append(f"row {fault.row}: {fault.problem}")
     lines = [
-        f" {column or 'row'} ({len(group)}): {remedy}\n"
-        + listed([f"row {fault.row}: {fault.problem}" for fault in group])
+        f" {column or 'row'} ({len(group)}): {remedy}\n{listed(group)}"
         for (column, remedy), group in groups.items()
     ]
+    all_of_them = ""
     if file is not None:
         all_of_them = f"; all faults are in {file}"
     elif max(map(len, groups.values())) > SHOWN:
         all_of_them = f"; manifest:{path.name}?faults=FILE writes all faults to a table"
-    else:
-        all_of_them = ""
     raise OcclusionError(
         f"{path}: {len(faults)} faults in {rows} rows:\n" + "\n".join(lines),
         remedy=f"correct these rows; row 1 is the first after the header{all_of_them}",

@@ -1,0 +1,150 @@
+"""The files of a corpus: paths as users write them, what is there, and what is missing.
+
+``pathlib`` raises for names that are too long, hold a null byte or ask for nobody's home, and a
+table with two columns swapped has many of them. Here such a name is simply not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from pytest_occlusion.errors import MissingError, OcclusionError, listed
+
+LONGEST_REPORT = 1 << 20
+"""Bytes. Real reports have a few thousand."""
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def expanded(text: str) -> Path:
+    """The path with ``~`` replaced, or as it is where nobody has that home."""
+    path = Path(text)
+    with contextlib.suppress(RuntimeError, ValueError):
+        path = path.expanduser()
+    return path
+
+
+def first_place(asked: Path | None, usual: Iterable[Path], remedy: str) -> Path | None:
+    """The place that was asked for, which must be there, or the first of the usual ones that is."""
+    if asked is None:
+        return next((place for place in usual if is_file(place) or is_folder(place)), None)
+    if not is_file(asked) and not is_folder(asked):
+        raise MissingError(f"{asked}: no such file or folder", remedy=f"reports= names {remedy}")
+    return asked
+
+
+def read_report(file: IO[bytes]) -> bytes:
+    """The bytes of an open file; a :class:`ValueError` if they are too many for a report."""
+    payload = file.read(LONGEST_REPORT + 1)
+    if len(payload) > LONGEST_REPORT:
+        raise ValueError("too long for a report")
+    return payload
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as its folder lists it: path (below the root), bytes, nanoseconds of last change."""
+
+    name: str = field(repr=False)
+    size: int
+    changed: int
+
+
+def file_states(root: Path, names: Sequence[str]) -> list[FileState | None]:
+    """The file of each name below the root, following links; ``None`` where there is none."""
+    prefix = str(root)
+
+    def look(piece: Sequence[str]) -> list[FileState | None]:
+        states: list[FileState | None] = []
+        for name in piece:
+            try:
+                entry = os.stat(os.path.join(prefix, name))  # noqa: PTH116, PTH118 - half a million
+            except (OSError, ValueError):
+                states.append(None)
+                continue
+            regular = stat.S_ISREG(entry.st_mode)
+            states.append(FileState(name, entry.st_size, entry.st_mtime_ns) if regular else None)
+        return states
+
+    # Several at once: on a network drive each look takes a trip.
+    pieces = [names[at : at + 1024] for at in range(0, len(names), 1024)]
+    with ThreadPoolExecutor() as pool:
+        return [state for piece in pool.map(look, pieces) for state in piece]
+
+
+def lacking(state: FileState | None) -> str:
+    """What is wrong with an image file as its folder lists it, if anything."""
+    if state is None:
+        return "its image file does not exist"
+    return "" if state.size else "its image file is empty"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a download lacks: what is wrong with images, and studies without a report.
+
+    ``wanted`` images and ``expected`` reports there should be.
+    """
+
+    images: Sequence[str]
+    wanted: int
+    reports: Sequence[str]
+    expected: int
+
+    def __str__(self) -> str:
+        """Both counts."""
+        return (
+            f"{len(self.images):,} of {self.wanted:,} image files and {len(self.reports):,} of "
+            f"{self.expected:,} reports are missing"
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say once of what is missing and was allowed to be."""
+        return (f"a partial download: {self}",) if self.images or self.reports else ()
+
+    @property
+    def fields(self) -> dict[str, int | str]:
+        """What to record of it."""
+        return {"missing_images": len(self.images), "missing_reports": len(self.reports)}
+
+    def refuse(self, head: str, kind: str, allowed: float, remedy: str) -> None:
+        """Stop where more images or reports are missing than the share, or number, that may be.
+
+        Raises:
+            OcclusionError: Too much is missing (listed).
+        """
+        if all(
+            len(lost) <= (allowed if allowed >= 1 else allowed * total)
+            for lost, total in ((self.images, self.wanted), (self.reports, self.expected))
+        ):
+            return
+        reports = [f"{name}: its report does not exist" for name in self.reports]
+        lines = "\n".join(listed(faults) for faults in (reports, self.images) if faults)
+        needed = max(len(self.images), len(self.reports))
+        raise OcclusionError(
+            f"{head}{self}:\n{lines}",
+            remedy="finish the download, or say how many may be missing: "
+            f"{kind}:ROOT?missing={needed} (or a share below 1); {remedy}",
+        )

@@ -1,0 +1,84 @@
+"""What follows the kind in a corpus specification: ``PLACE?name=value&name=value``.
+
+A kind of corpus declares its options as fields of a dataclass with defaults; how the value of one
+is read follows from its type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from pytest_occlusion.corpora.base import Request
+from pytest_occlusion.corpora.files import expanded
+from pytest_occlusion.corpora.images import LARGEST
+from pytest_occlusion.errors import OcclusionError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every corpus with files takes: the largest picture that is decoded."""
+
+    max_pixels: int = LARGEST
+
+
+Known = TypeVar("Known", bound=Options)
+
+
+def read_options(
+    asked: Request, known: type[Known], example: str, *, needs: str = ""
+) -> tuple[Path, Known]:
+    """The place before the question mark, and the options; ``per_study`` is ``per-study``.
+
+    Raises:
+        OcclusionError: No place where one is needed; an option that is unknown, given twice,
+            without a value or with a wrong one.
+    """
+    kind = example.partition(":")[0]
+    place, _, query = asked.place.partition("?")
+    types = {name.replace("_", "-"): of for name, of in get_type_hints(known).items()}
+    values: dict[str, Any] = {}
+
+    def refuse(problem: str, remedy: str) -> OcclusionError:
+        return OcclusionError(f"corpus '{kind}': {problem}", remedy=remedy)
+
+    if needs and not place:
+        raise OcclusionError(f"corpus '{kind}' names no {needs}", remedy=f"for example {example}")
+    for pair in filter(None, query.split("&")):
+        name, _, text = pair.partition("=")
+        if name not in types:
+            remedy = f"known: {', '.join(types)}; for example {example}"
+            raise refuse(f"unknown option {name!r}", remedy)
+        if name in values or not text:
+            problem = f"option {name} is given {'twice' if text else 'no value'}"
+            raise refuse(problem, f"once each, for example {example}")
+        try:
+            values[name] = _read(types[name], text, asked.base)
+        except ValueError as fault:
+            raise refuse(f"{name} is {text!r}", str(fault)) from None
+    given = {name.replace("-", "_"): value for name, value in values.items()}
+    return asked.base / expanded(place), known(**given)
+
+
+def _read(of: Any, text: str, base: Path) -> object:
+    """A value of a type; a :class:`ValueError` says what would be right."""
+    if get_origin(of) is Literal:
+        if text not in get_args(of):
+            raise ValueError(f"known: {', '.join(get_args(of))}")
+        return text
+    if of is int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):
+            raise ValueError("a whole number of pixels, for example max-pixels=400000000")
+        return int(text)
+    if of is float:  # how many may be missing
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < 1e9 or (number >= 1 and number != int(number)):
+            raise ValueError(
+                "a share below 1 (missing=0.1) or a whole number of files (missing=25)"
+            )
+        return number
+    return base / expanded(text)

@@ -1,0 +1,200 @@
+"""Tables of studies and images, read row by row: CSV, JSON lines and Parquet.
+
+CSV is read by Python's own module: pandas takes three times as long, pyarrow twice the memory, both
+take broken quotes for text, and both quote the cells of a faulty row, which may be a report.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from pytest_occlusion.corpora.faults import Fault
+from pytest_occlusion.errors import OcclusionError
+
+EMPTY = frozenset(("nan", "-nan", "none", "null", "n/a", "na", "<na>", "#n/a", "nat"))
+"""What programs write where there is nothing, in any case."""
+
+DELIMITERS = ",;\t|"
+"""What may stand between the cells of a CSV table; the one that finds most columns is taken."""
+
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+"""JSON can spell half of a surrogate pair, which UTF-8 cannot."""
+
+Cells = list[str | None]
+"""Texts of the columns that were asked for; ``None`` where a row ends before the column."""
+
+
+@dataclass
+class Table:
+    """A table and what is asked of it.
+
+    Attributes:
+        path: ``.csv``, ``.jsonl``/``.ndjson`` (each also with ``.gz``), or ``.parquet``.
+        columns: Columns to read; others are passed over.
+        required: Columns that must be there, or one of several.
+        shape: What to do where they are not.
+        remedy: What to do where the table is damaged, instead of what its kind suggests.
+        faults: What reading has found wrong with single rows.
+    """
+
+    path: Path
+    columns: Sequence[str]
+    required: Sequence[Sequence[str]]
+    shape: str
+    remedy: str = ""
+    faults: list[Fault] = field(default_factory=list)
+
+    def rows(self) -> Iterator[Cells]:
+        """Yield the text of every wanted cell, row by row, without white space around it.
+
+        A missing value is empty, whichever word the program that wrote the table has for it.
+
+        Raises:
+            OcclusionError: A table that cannot be read, or without the required columns.
+        """
+        kinds = {
+            ".csv": self._csv,
+            ".jsonl": self._json_lines,
+            ".ndjson": self._json_lines,
+            ".parquet": self._parquet,
+            ".tsv": self._csv,
+        }
+        kind = Path(self.path.name.lower().removesuffix(".gz")).suffix
+        if kind not in kinds:
+            raise self._error(f"unknown kind of table {kind!r}", f"known: {', '.join(kinds)}")
+        try:
+            yield from kinds[kind]()
+        except UnicodeDecodeError as fault:
+            raise self._error(
+                f"not UTF-8 (byte {fault.start})", "save the table as UTF-8"
+            ) from None
+        except (OSError, EOFError, zlib.error) as fault:
+            reason = getattr(fault, "strerror", None) or type(fault).__name__
+            raise self._error(
+                f"cannot be read ({reason})", "see to it that you may read it"
+            ) from None
+
+    def _error(self, problem: str, remedy: str) -> OcclusionError:
+        return OcclusionError(f"{self.path}: {problem}", remedy=self.remedy or remedy)
+
+    def _open(self) -> IO[str]:
+        if self.path.suffix.lower() == ".gz":
+            return gzip.open(self.path, "rt", encoding="utf-8-sig", newline="")
+        return self.path.open(encoding="utf-8-sig", newline="")
+
+    def _refuse_doubles(self, names: Sequence[str]) -> None:
+        if doubled := [name for name in self.columns if names.count(name) > 1]:
+            raise self._error(
+                f"columns that occur twice: {', '.join(doubled)}", "leave one of each out"
+            )
+
+    def _check(self, header: Sequence[str]) -> None:
+        self._refuse_doubles(header)
+        missing = [names[0] for names in self.required if not set(names) & set(header)]
+        if missing:
+            # Other names are not shown: without a header, the first row's cells are the names.
+            meant = {_spelling(name) for name in self.columns}
+            others = [name for name in header if name not in self.columns]
+            close = [repr(name) for name in others if _spelling(name) in meant]
+            otherwise = f" (spelled otherwise: {', '.join(close)})" if close else ""
+            raise self._error(f"missing columns {', '.join(missing)}{otherwise}", self.shape)
+
+    def _csv(self) -> Iterator[Cells]:
+        quote = "quote texts that hold commas"
+        with self._open() as file:
+            first = file.readline()
+            meant = {_spelling(name) for name in self.columns}
+            delimiter = max(
+                DELIMITERS, key=lambda mark: len(meant & {*map(_spelling, first.split(mark))})
+            )
+            try:
+                reader = csv.reader(chain([first], file), delimiter=delimiter, strict=True)
+                header = next(reader, [])
+                self._check(header)
+                absent = len(header)  # each row gets an empty cell there
+                places = [header.index(n) if n in header else absent for n in self.columns]
+                for number, cells in enumerate(filter(None, reader), start=1):
+                    if len(cells) > absent and any(cell.strip() for cell in cells[absent:]):
+                        self.faults.append(Fault(number, "", "more cells than columns", quote))
+                    row = [*cells[:absent], *[None] * (absent - len(cells)), ""]
+                    yield [(cell := row[at]) and text_of(cell) for at in places]
+            except csv.Error as fault:
+                raise self._error(f"not a CSV table ({fault})", quote) from None
+
+    def _json_lines(self) -> Iterator[Cells]:
+        def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+            self._refuse_doubles([name for name, _ in pairs])
+            return dict(pairs)
+
+        number = 0
+        with self._open() as file:
+            for line_number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line, object_pairs_hook=once)
+                except (ValueError, RecursionError) as fault:
+                    reason = getattr(fault, "msg", "beyond all bounds")
+                    raise self._error(
+                        f"line {line_number} is not JSON ({reason})", "one JSON object per line"
+                    ) from None
+                if not isinstance(record, dict):
+                    raise self._error(
+                        f"line {line_number} is not a JSON object",
+                        'one object per line: {"image": ..., "study_id": ..., "report": ...}',
+                    )
+                number += 1
+                if number == 1:
+                    self._check(list(record))
+                yield self._texts(number, record)
+
+    def _parquet(self) -> Iterator[Cells]:
+        try:
+            import pyarrow as arrow
+            from pyarrow.parquet import ParquetFile
+        except ImportError:
+            raise self._error(
+                "reading Parquet needs pyarrow", 'pip install "pytest-occlusion[parquet]"'
+            ) from None
+        number = 0
+        try:
+            with ParquetFile(self.path) as file:
+                header = file.schema_arrow.names
+                if file.metadata.num_rows:
+                    self._check(header)
+                # Batch by batch, and no other column: some hold the pictures themselves.
+                wanted = [name for name in self.columns if name in header]
+                for batch in file.iter_batches(columns=wanted):
+                    for number, record in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020
+                        yield self._texts(number, record)
+        except (arrow.ArrowException, OSError) as fault:  # both, for damage of different kinds
+            raise self._error(f"not a Parquet file ({fault})", "write the table again") from None
+
+    def _texts(self, number: int, record: Mapping[str, object]) -> Cells:
+        cells = [record.get(name) for name in self.columns]
+        self.faults += [
+            Fault(number, name, f"{name} is not a text", "write one text or number")
+            for name, cell in zip(self.columns, cells, strict=True)
+            if isinstance(cell, (bytes, list, tuple, dict))
+            or (isinstance(cell, str) and HALF_CHARACTER.search(cell))
+        ]
+        return [text_of(str(cell)) for cell in cells]
+
+
+def text_of(cell: str) -> str:
+    """A cell without white space around it, empty where the value is missing."""
+    text = cell.strip()
+    return "" if len(text) < 5 and text.casefold() in EMPTY else text
+
+
+def _spelling(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
