@@ -10,6 +10,7 @@ the length of the longest chain of imports that ends at it; modules of one circl
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -122,7 +123,8 @@ def lines_of(path: Path) -> int:
 def unused(house: House, *elsewhere: Path) -> list[str]:
     """Functions, classes and methods that nothing but themselves asks for.
 
-    What pytest or Python calls is left out, and methods of classes that stand on others.
+    What pytest, Python or a page's template calls is left out, and methods of classes that stand
+    on others.
 
     Args:
         house: Whose.
@@ -133,6 +135,8 @@ def unused(house: House, *elsewhere: Path) -> list[str]:
     ]
     trees = [*house.trees.values(), *map(parsed, outside)]
     asked = [house.used_in(tree) for tree in trees]
+    templates = " ".join(path.read_text(encoding="utf-8") for path in house.folder.rglob("*.html"))
+    named = set(re.findall(r"\w+", templates))
     attributes = set().union(*(_names(tree, ast.Attribute) for tree in trees))
     found = []
     for module, tree in house.trees.items():
@@ -140,11 +144,11 @@ def unused(house: House, *elsewhere: Path) -> list[str]:
         here = _names(tree, ast.Name, ast.Attribute)
         for node in filter(_is_definition, tree.body):
             within = _names(node, ast.Name, ast.Attribute)
-            if node.name not in imported and here[node.name] == within[node.name]:
+            if node.name not in imported | named and here[node.name] == within[node.name]:
                 found.append(f"{module}.{node.name}")
             if isinstance(node, ast.ClassDef) and not node.bases:
                 methods = {inner.name for inner in filter(_is_definition, node.body)}
-                found += [f"{module}.{node.name}.{name}" for name in methods - attributes]
+                found += [f"{module}.{node.name}.{name}" for name in methods - attributes - named]
     return sorted(found)
 
 

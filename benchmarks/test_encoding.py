@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_occlusion.hooks.collector import UNTIMED
 from pytest_occlusion.hooks.options import is_controller
+from pytest_occlusion.hooks.properties import UNTIMED
 
 if TYPE_CHECKING:
     from pytest_occlusion.engine.session import Session

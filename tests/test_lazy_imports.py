@@ -12,7 +12,7 @@ HEAVY = ("torch", "torchvision", "numpy", "transformers", "open_clip", "PIL", "s
 ENGINES = ("torch", "torchvision", "transformers", "open_clip")
 """What a run that finds everything in the store must do without."""
 
-STARTING = ("hooks", "hooks.collector", "hooks.options", "suite", "suite.table")
+STARTING = ("hooks", "hooks.collector", "hooks.options", "hooks.properties", "suite", "suite.table")
 """All that the plugin may import where nobody asks for occlusion."""
 
 REPORT = """

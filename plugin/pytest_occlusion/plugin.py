@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_occlusion.hooks import collector
-from pytest_occlusion.hooks.collector import MISSING, Collector
+from pytest_occlusion.hooks import properties
+from pytest_occlusion.hooks.collector import Collector
 from pytest_occlusion.hooks.options import (
     SETTINGS_KEY,
     add_options,
@@ -134,7 +134,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     params = {item: _params(item) for item in session.items}
     held = {item: asked[CELL] for item, asked in params.items() if CELL in asked}
     for item, cell in held.items():
-        item.user_properties.append((collector.CELL, cell.id))
+        item.user_properties.append((properties.CELL, cell.id))
     wanted = list(held.values())
     claims: list[str] = [asked[CLAIM] for asked in params.values() if CLAIM in asked]
     mapped: list[str] = [asked[MAP] for asked in params.values() if asked.get(MAP)]
@@ -161,7 +161,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             needed = next((asked[n] for n in (CELL, CURVE, MODEL, MAP) if asked.get(n)), None)
             model = getattr(needed, "model", needed)
             if model in absent:
-                item.add_marker(pytest.mark.skip(reason=f"{MISSING}: {absent[model]}"))
+                item.add_marker(pytest.mark.skip(reason=f"{properties.MISSING}: {absent[model]}"))
 
 
 def _params(item: pytest.Item) -> Mapping[str, Any]:
@@ -206,18 +206,18 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
     from pytest_occlusion.reporting.record import cell_record
 
     assertion = snapshot.use_extension(RecallSnapshot)
-    properties = request.node.user_properties
+    sent = request.node.user_properties
 
     def matches(data: dict[str, Any], name: str) -> bool:
         if check.writes:
-            properties.append((collector.STORES, check.stored(data)))
+            sent.append((properties.STORES, check.stored(data)))
         return bool(assertion(name=name) == data)
 
     check = _check(request, CellCheck, matches=matches)
     record = cell_record(check.gate.session, check.result, check.verdict, check.provenance)
     # Not record_property: it warns, and under "-W error" fails, where --junitxml is given.
-    properties.append((collector.RECORD, record))
-    properties += [(name, record["cell"][name]) for name in JUNIT]
+    sent.append((properties.RECORD, record))
+    sent += [(name, record["cell"][name]) for name in JUNIT]
     return check
 
 
@@ -246,7 +246,7 @@ def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
     except UnaskableError as reason:
         pytest.skip(str(reason))
     check = ClaimCheck(session.settings, finding)
-    request.node.user_properties.append((collector.CLAIM, claim_record(finding, check.expected)))
+    request.node.user_properties.append((properties.CLAIM, claim_record(finding, check.expected)))
     return check
 
 
@@ -261,7 +261,7 @@ def occlusion_map(request: pytest.FixtureRequest) -> SensitivityMap:
 
     session = _gate(request.config).session
     found, measured = session_map(session, request.param)
-    request.node.user_properties.append((collector.MAP, map_record(session, found, measured)))
+    request.node.user_properties.append((properties.MAP, map_record(session, found, measured)))
     return found
 
 

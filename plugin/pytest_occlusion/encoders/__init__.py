@@ -1,4 +1,9 @@
-"""Encoders: one module per family of checkpoints, resolved by name when one is needed."""
+"""Encoders: one module per family of checkpoints, resolved by name when one is needed.
+
+A file is read once (``checkpoints``), fills the towers of a library, and is digested there
+(``weights``, ``libraries``); preprocessing, pooling and projection are ours. This room imports no
+other but :mod:`pytest_occlusion.errors`.
+"""
 
 from __future__ import annotations
 

@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_occlusion.hooks.options import settings_of
+from pytest_occlusion.hooks.properties import (
+    CELL,
+    CLAIM,
+    MAP,
+    OWN,
+    RECORD,
+    SAID,
+    STORES,
+    UNTIMED,
+)
 
 if TYPE_CHECKING:
     from pytest_occlusion.reporting.schema import Record
     from pytest_occlusion.suite.settings import Settings
-
-MISSING = "occlusion: missing"
-"""Begins the reason of a test that is skipped for want of a checkpoint or corpus."""
-
-UNTIMED = "occlusion: not timed: "
-"""Begins the reason of a timing that is skipped; the rest of it is said in the summary."""
-
-CELL, RECORD, CLAIM, MAP, STORES, SAID = OWN = tuple(
-    f"pytest_occlusion.{name}" for name in ("cell", "record", "claim", "map", "stores", "said")
-)
-"""Properties of a test that are meant for the summary: the id of its cell, records of what was
-measured, what of it syrupy was told to store, and a line of a worker to show at once."""
 
 
 class Collector:

@@ -12,7 +12,7 @@ from typing import TextIO
 import pytest
 
 from pytest_occlusion.corpora.progress import Terminal
-from pytest_occlusion.hooks.collector import SAID
+from pytest_occlusion.hooks.properties import SAID
 
 
 def speaker(config: pytest.Config) -> Callable[[str], None]:

@@ -1,7 +1,7 @@
 """Occlusion: which pixels of a canvas are blocked, and what they are replaced by.
 
-And corruptions of the same canvases, to set occlusion beside them. Usable as a library on its own;
-needs nothing but torch and Pillow.
+And corruptions of the same canvases, to set occlusion beside them. Usable as a library on its own:
+needs torch and Pillow, and imports no other room but :mod:`pytest_occlusion.errors`.
 """
 
 from __future__ import annotations
