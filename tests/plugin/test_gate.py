@@ -11,6 +11,8 @@ import pytest
 
 from tests.plugin.conftest import Project, workers
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 
 def edit_suite(project: Project, old: str, new: str) -> None:
     suite = project.path / "suite.toml"

@@ -11,6 +11,8 @@ import pytest
 from pytest_occlusion.plugin import JUNIT
 from tests.plugin.conftest import Project, workers
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 
 @workers()
 def test_csv_has_a_row_per_cell(project: Project, parallel: tuple[str, ...]) -> None:

@@ -20,11 +20,7 @@ NEUTRAL = {"RescaleSlope": 1, "RescaleIntercept": 0, "SamplesPerPixel": 1, "Numb
 
 
 def import_pydicom() -> Any:
-    """The package that reads DICOM files, made silent.
-
-    Raises:
-        OcclusionError: It is not installed.
-    """
+    """The package that reads DICOM files, made silent; an error if it is not installed."""
     try:
         import pydicom
         import pydicom.pixels
@@ -47,8 +43,7 @@ def open_dicom(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     are spread over the whole range, as the makers of MIMIC-CXR-JPG did.
 
     Raises:
-        ImageFault: A file that is missing, is no DICOM, has no pixels, more than one frame or more
-            than ``max_pixels``, or cannot be decompressed.
+        ImageFault: A file that is missing, damaged, too large, or not one radiograph.
         OcclusionError: pydicom is not installed.
     """
     import numpy as np

@@ -23,10 +23,8 @@ NOTE = (
 def load(asked: Request) -> Corpus:
     """The corpus; it takes no path and no options."""
     if asked.place:
-        raise OcclusionError(
-            f"corpus 'embedded:{asked.place}'",
-            remedy="the embedded corpus takes no path: 'embedded'",
-        )
+        remedy = "the embedded corpus takes no path: 'embedded'"
+        raise OcclusionError(f"corpus 'embedded:{asked.place}'", remedy=remedy)
     return load_embedded()
 
 

@@ -47,10 +47,8 @@ def refuse_rows(faults: Sequence[Fault], rows: int, path: Path, file: Path | Non
         f" {column or 'row'} ({len(group)}): {remedy}\n{listed(group)}"
         for (column, remedy), group in groups.items()
     ]
-    all_of_them = ""
-    if file is not None:
-        all_of_them = f"; all faults are in {file}"
-    elif max(map(len, groups.values())) > SHOWN:
+    all_of_them = f"; all faults are in {file}" if file else ""
+    if file is None and max(map(len, groups.values())) > SHOWN:
         all_of_them = f"; manifest:{path.name}?faults=FILE writes all faults to a table"
     raise OcclusionError(
         f"{path}: {len(faults)} faults in {rows} rows:\n" + "\n".join(lines),

@@ -102,10 +102,7 @@ def lacking(state: FileState | None) -> str:
 
 @dataclass(frozen=True)
 class Missing:
-    """What a download lacks: what is wrong with images, and studies without a report.
-
-    ``wanted`` images and ``expected`` reports there should be.
-    """
+    """What a download lacks of the wanted images (with what is wrong) and the expected reports."""
 
     images: Sequence[str]
     wanted: int

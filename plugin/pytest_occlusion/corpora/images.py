@@ -35,8 +35,6 @@ DEPTHS = (8, 10, 12, 14, 16)
 """Bits per pixel that detectors and their exports use; 16-bit containers hold all of them."""
 
 DICOM = (".dcm", ".dicom")
-"""Endings of DICOM files."""
-
 DRAWINGS = ("EPS", "WMF", "EMF")
 """Formats for which Pillow would run another program on what the file says."""
 
@@ -44,7 +42,6 @@ LARGEST = 200_000_000
 """Pixels. Radiographs have up to 20 million; a header that claims more would fill the memory."""
 
 AGAIN = "fetch the file again, or leave it out of the corpus"
-"""What to do about a damaged file."""
 
 
 def is_dicom(name: str) -> bool:

@@ -70,9 +70,8 @@ def load(asked: Request) -> Corpus:
         for cells in table.rows()
     ]
     if not rows:
-        raise OcclusionError(
-            f"{file}: the table has no rows", remedy="give it one row per radiograph"
-        )
+        remedy = "give it one row per radiograph"
+        raise OcclusionError(f"{file}: the table has no rows", remedy=remedy)
     refuse = partial(refuse_rows, rows=len(rows), path=file, file=options.faults)
     names = [str(expanded(row["image"])) for row in rows]
     files = file_states(file.parent, names)
@@ -153,12 +152,11 @@ def _file_faults(
         if earlier != number:
             problem = f"duplicate image, also in row {earlier}"
             yield Fault(number, "image", problem, "leave one of the two rows out")
-        if problem := lacking(state):
-            if state is None and "\\" in name:
-                problem, remedy = f"{problem}: its path has backslashes", "write / in their place"
-            else:
-                remedy = missing
-            yield Fault(number, "image", problem, remedy)
+        if state is None and "\\" in name:
+            problem = f"{lacking(state)}: its path has backslashes"
+            yield Fault(number, "image", problem, "write / in their place")
+        elif problem := lacking(state):
+            yield Fault(number, "image", problem, missing)
         elif folders and not any(_is_inside(name, root) for root in folders):
             problem = "its image file is outside the folder of the table"
             yield Fault(number, "image", problem, allow)

@@ -57,9 +57,8 @@ def load(asked: Request) -> Corpus:
     root, options = read_options(asked, MimicOptions, EXAMPLE, needs="folder")
     split = asked.split or "validate"
     if split not in SPLITS:
-        raise OcclusionError(
-            f"corpus '{NAME}': split is {split!r}", remedy=f"known: {', '.join(SPLITS)}"
-        )
+        known = f"known: {', '.join(SPLITS)}"
+        raise OcclusionError(f"corpus '{NAME}': split is {split!r}", remedy=known)
     if not is_folder(root):
         raise MissingError(f"{root}: no such folder", remedy=ROOT_REMEDY)
     collecting = gc.isenabled()
@@ -74,7 +73,7 @@ def load(asked: Request) -> Corpus:
 def _load(root: Path, split: str, options: MimicOptions, asked: Request) -> Corpus:
     steps: list[Step] = []
 
-    def count(name: str, studies: Iterable[str]) -> None:
+    def count(name: str, studies: Iterable[object]) -> None:
         steps.append(Step.of(name, studies))
 
     tables = options.tables or root
@@ -93,9 +92,9 @@ def _load(root: Path, split: str, options: MimicOptions, asked: Request) -> Corp
     count("with a report", [row.study for row in rows if row.study not in without])
     rows = [row for row in rows if row.study in studies]
     kept = [studies[row.study] for row in rows]
-    count("  with findings", [study.key for study in kept if study.findings])
-    count("  with impression", [study.key for study in kept if study.impression])
-    count("with findings or impression", [study.key for study in kept])
+    count("  with findings", [study for study in kept if study.findings])
+    count("  with impression", [study for study in kept if study.impression])
+    count("with findings or impression", kept)
     if options.per_study == "one":
         rows = _one_each(rows, views)
         count("one radiograph per study", [row.study for row in rows])
@@ -114,7 +113,7 @@ def _load(root: Path, split: str, options: MimicOptions, asked: Request) -> Corp
     )
     remedy = "rows are those of the split table"
     missing.refuse(f"{root}: of the {split} split, ", NAME, options.missing, remedy)
-    count("with an image file", [one.study.key for one, _ in found])
+    count("with an image file", [one.study for one, _ in found])
     present, radiographs = file_radiographs(root, found, asked, options.max_pixels)
     return Corpus(
         name=NAME,
@@ -144,9 +143,8 @@ def _view(position: str) -> str:
 
 def _one_each(rows: Sequence[Row], views: Mapping[str, str]) -> list[Row]:
     rank = {"PA": 0, "AP": 1}
-    best: dict[str, Row] = {}
-    for row in rows:  # in the order of the table, so that the first of equals stays
-        held = best.setdefault(row.study, row)
-        if rank.get(views.get(row.dicom, ""), 2) < rank.get(views.get(held.dicom, ""), 2):
-            best[row.study] = row
-    return list(best.values())
+    studies: dict[str, list[Row]] = {}
+    for row in rows:
+        studies.setdefault(row.study, []).append(row)
+    # The first of equals is taken, which is the first of the table.
+    return [min(s, key=lambda row: rank.get(views.get(row.dicom, ""), 2)) for s in studies.values()]

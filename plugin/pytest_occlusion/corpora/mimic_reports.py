@@ -19,7 +19,7 @@ from pytest_occlusion.errors import OcclusionError
 REPORTS_ZIP = "mimic-cxr-reports.zip"
 
 Reader = Callable[[str], bytes | None]
-"""Gives the bytes of a report by its path below ``files/``, or ``None`` where there is none."""
+"""Gives the bytes of a report by its path below ``files/``; ``None`` where there is none."""
 
 
 def read_reports(
@@ -86,10 +86,8 @@ def _opened(place: Path, studies: Sequence[Row]) -> Iterator[Reader]:
     try:
         archive = ZipFile(place)
     except (OSError, BadZipFile, ValueError) as fault:
-        raise OcclusionError(
-            f"{place}: not a zip file that can be read ({type(fault).__name__})",
-            remedy="fetch it again; it need not be unpacked",
-        ) from None
+        problem = f"{place}: not a zip file that can be read ({type(fault).__name__})"
+        raise OcclusionError(problem, remedy="fetch it again; it need not be unpacked") from None
     with archive:
         yield _zip(archive)
 

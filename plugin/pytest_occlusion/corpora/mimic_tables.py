@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +17,7 @@ ROOT_REMEDY = (
     "ROOT is the folder that holds files/ and mimic-cxr-2.0.0-split.csv.gz (MIMIC-CXR-JPG); "
     "tables=FOLDER and reports=PATH name other places"
 )
-"""What to do where the folder of the collection, or a table of it, is not found."""
-
 AGAIN = "fetch the table again"
-
 _DICOM_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,12}", re.ASCII)
 
@@ -95,13 +93,12 @@ def read_views(folder: Path, wanted: set[str], *, needed: bool) -> dict[str, str
         return {}
     table = _table(folder, "metadata", "dicom_id", "ViewPosition")
     known: dict[str, str] = {}
-    spelled: dict[str, str] = {}
     faults = []
     for number, (dicom, view) in enumerate(table.rows(), start=1):
         if dicom is None or view is None:
             faults.append(f"row {number}: fewer cells than columns")
         elif dicom in wanted:
-            known[dicom] = spelled.setdefault(view, view.upper())
+            known[dicom] = sys.intern(view.upper())  # one string, however many rows have it
     refuse_listed(f"{table.path}: {len(faults)} faulty rows", faults, AGAIN)
     return known
 

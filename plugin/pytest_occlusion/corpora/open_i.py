@@ -73,10 +73,8 @@ def load(asked: Request) -> Corpus:
     own = _find_reports(root, options)
     reports = sorted(read_reports(own or archive_path()), key=lambda report: report.key)
     if not reports:
-        raise OcclusionError(
-            f"{own}: holds no reports of Open-i",
-            remedy="name NLMCXR_reports.tgz, or the folder of its XML files, with reports=PATH",
-        )
+        remedy = "name NLMCXR_reports.tgz, or the folder of its XML files, with reports=PATH"
+        raise OcclusionError(f"{own}: holds no reports of Open-i", remedy=remedy)
     wanted, steps = _chosen(reports, options)
     fields: dict[str, int | str] = {"images": "phantom"}
     notes: tuple[str, ...] = ()
@@ -84,7 +82,7 @@ def load(asked: Request) -> Corpus:
         studies, radiographs = _phantoms(wanted, {report.key: report for report in reports})
     else:
         found, missing = _find_files(root, options, wanted, reports)
-        steps.append(Step.of("with an image file", [one.study.key for one, _ in found]))
+        steps.append(Step.of("with an image file", [one.study for one, _ in found]))
         studies, radiographs = file_radiographs(root, found, asked, options.max_pixels)
         kind = "dicom" if found and is_dicom(found[0][1].name) else "png"
         fields = {"images": "real", "views": options.views, "files": kind, **missing.fields}
@@ -116,10 +114,8 @@ def load(asked: Request) -> Corpus:
 def _find_reports(root: Path | None, options: OpenIOptions) -> Path | None:
     """Where the user's own reports lie; ``None`` where there are none."""
     if root is not None and not is_folder(root):
-        raise MissingError(
-            f"{root}: no such folder",
-            remedy="write open-i:ROOT with the folder that holds the Open-i PNG or DICOM files",
-        )
+        remedy = "write open-i:ROOT with the folder that holds the Open-i PNG or DICOM files"
+        raise MissingError(f"{root}: no such folder", remedy=remedy)
     usual = [root / name for name in REPORTS] if root else []
     found = first_place(options.reports, usual, "NLMCXR_reports.tgz or the folder of its XML files")
     if found is not None and is_folder(found / "ecgen-radiology"):
@@ -131,30 +127,24 @@ def _chosen(
     reports: Sequence[OpenIReport], options: OpenIOptions
 ) -> tuple[list[Wanted], list[Step]]:
     """The radiographs to take, and what every filter left."""
-    listed = [
-        (_study(report), name, view)
-        for report in reports
-        for name, view in zip(report.images, report.views, strict=True)
-    ]
+    listed = []
+    for one in reports:
+        text = "\n".join(text for text in (one.findings, one.impression) if text)
+        study = Study(one.key, one.key, text, one.findings, one.impression)
+        for name, view in zip(one.images, one.views, strict=True):
+            listed.append(Wanted(name, study, view, "", name))
     steps = [Step("in the collection", len(reports), len(listed))]
-    listed = [one for one in listed if one[0].report]
+    listed = [one for one in listed if one.study.report]
     steps += [
-        Step.of("  with findings", [study.key for study, *_ in listed if study.findings]),
-        Step.of("  with impression", [study.key for study, *_ in listed if study.impression]),
-        Step.of("with findings or impression", [study.key for study, *_ in listed]),
+        Step.of("  with findings", [one.study for one in listed if one.study.findings]),
+        Step.of("  with impression", [one.study for one in listed if one.study.impression]),
+        Step.of("with findings or impression", [one.study for one in listed]),
     ]
     if options.views == "frontal":
-        listed = [one for one in listed if one[2] in FRONTAL]
-        steps.append(Step.of(f"frontal ({', '.join(FRONTAL)})", [one[0].key for one in listed]))
-    return [
-        Wanted(name, study, view, f"radiograph {number}", name)
-        for number, (study, name, view) in enumerate(listed, start=1)
-    ], steps
-
-
-def _study(report: OpenIReport) -> Study:
-    text = "\n".join(text for text in (report.findings, report.impression) if text)
-    return Study(report.key, report.key, text, report.findings, report.impression)
+        listed = [one for one in listed if one.view in FRONTAL]
+        steps.append(Step.of(f"frontal ({', '.join(FRONTAL)})", [one.study for one in listed]))
+    numbered = enumerate(listed, start=1)
+    return [one._replace(where=f"radiograph {number}") for number, one in numbered], steps
 
 
 def _find_files(
@@ -184,9 +174,8 @@ def _find_files(
 def image_key(name: str) -> str:
     """What two spellings of one image have in common.
 
-    ``CXR1_1_IM-0001-3001`` of a report, ``CXR1_1_IM-0001-3001.png`` and
-    ``NLMCXR_dcm/1/1_IM-0001-3001.dcm`` are all ``CXR1_IM-0001-3001``: the case is named by the
-    file, or by its folder. Kaggle's copies are called ``1_IM-0001-3001.dcm.png``.
+    ``CXR1_1_IM-0001-3001`` of a report, ``NLMCXR_dcm/1/1_IM-0001-3001.dcm`` and Kaggle's
+    ``1_IM-0001-3001.dcm.png`` are all ``CXR1_IM-0001-3001``: file or folder name the case.
     """
     path = Path(name)
     while path.suffix.lower() in (*PICTURES, *DICOM):

@@ -35,17 +35,12 @@ def archive_path() -> Path:
     """Find the archive of reports in the installed torchxrayvision, without importing it."""
     spec = find_spec("torchxrayvision")
     if spec is None or spec.origin is None:
-        raise OcclusionError(
-            "corpus 'open-i' reads its reports from the package torchxrayvision, which is not "
-            "installed",
-            remedy=_REMEDY,
-        )
+        problem = "corpus 'open-i' reads its reports from the package torchxrayvision, which is not"
+        raise OcclusionError(f"{problem} installed", remedy=_REMEDY)
     path = Path(spec.origin).parent / ARCHIVE
     if not path.is_file():
-        raise OcclusionError(
-            f"the installed torchxrayvision holds no {ARCHIVE}",
-            remedy=f"install it from its wheel: {_REMEDY}",
-        )
+        problem = f"the installed torchxrayvision holds no {ARCHIVE}"
+        raise OcclusionError(problem, remedy=f"install it from its wheel: {_REMEDY}")
     return path
 
 

@@ -71,13 +71,10 @@ _SENTENCE_END = ".:;!?)]_-=*"
 
 @dataclass(frozen=True)
 class Sections:
-    """What a report says where; every piece is a part of it, letter by letter.
+    """What a report says where, in order and each once; every piece is a part of it, as it is.
 
-    Attributes:
-        findings: Texts under a Findings heading, in order, each once. A text under "Findings and
-            impression" stands here and in ``impression``.
-        impression: Texts under Impression, Conclusion and the like, in order, each once.
-        narrative: Of a report with neither: what stands under no heading.
+    A text under "Findings and impression" is in both. The narrative is what stands under no heading
+    of a report that has neither.
     """
 
     findings: tuple[str, ...] = ()
@@ -183,11 +180,8 @@ def _places(text: str) -> list[int]:
 def _is_heading(text: str, match: re.Match[str], *, after: int, small: bool) -> bool:
     """Whether a name is a heading here, or a word of a sentence.
 
-    Args:
-        text: The report.
-        match: Where the name stands, with its mark (colon, dash) if it has one.
-        after: Where the heading before it ends.
-        small: Whether the report has no capitals at all.
+    The match has the name's mark (colon, dash) if there is one; the heading before it ends at
+    ``after``; a ``small`` report has no capitals at all.
     """
     start = match.start()
     name, colon = match[1], (match["mark"] or "").startswith(":")

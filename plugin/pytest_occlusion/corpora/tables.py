@@ -74,14 +74,11 @@ class Table:
         try:
             yield from kinds[kind]()
         except UnicodeDecodeError as fault:
-            raise self._error(
-                f"not UTF-8 (byte {fault.start})", "save the table as UTF-8"
-            ) from None
+            problem = f"not UTF-8 (byte {fault.start})"
+            raise self._error(problem, "save the table as UTF-8") from None
         except (OSError, EOFError, zlib.error) as fault:
-            reason = getattr(fault, "strerror", None) or type(fault).__name__
-            raise self._error(
-                f"cannot be read ({reason})", "see to it that you may read it"
-            ) from None
+            problem = f"cannot be read ({getattr(fault, 'strerror', None) or type(fault).__name__})"
+            raise self._error(problem, "see to it that you may read it") from None
 
     def _error(self, problem: str, remedy: str) -> OcclusionError:
         return OcclusionError(f"{self.path}: {problem}", remedy=self.remedy or remedy)
@@ -93,9 +90,8 @@ class Table:
 
     def _refuse_doubles(self, names: Sequence[str]) -> None:
         if doubled := [name for name in self.columns if names.count(name) > 1]:
-            raise self._error(
-                f"columns that occur twice: {', '.join(doubled)}", "leave one of each out"
-            )
+            problem = f"columns that occur twice: {', '.join(doubled)}"
+            raise self._error(problem, "leave one of each out")
 
     def _check(self, header: Sequence[str]) -> None:
         self._refuse_doubles(header)
@@ -144,14 +140,11 @@ class Table:
                     record = json.loads(line, object_pairs_hook=once)
                 except (ValueError, RecursionError) as fault:
                     reason = getattr(fault, "msg", "beyond all bounds")
-                    raise self._error(
-                        f"line {line_number} is not JSON ({reason})", "one JSON object per line"
-                    ) from None
+                    problem = f"line {line_number} is not JSON ({reason})"
+                    raise self._error(problem, "one JSON object per line") from None
                 if not isinstance(record, dict):
-                    raise self._error(
-                        f"line {line_number} is not a JSON object",
-                        'one object per line: {"image": ..., "study_id": ..., "report": ...}',
-                    )
+                    remedy = 'one object per line: {"image": ..., "study_id": ..., "report": ...}'
+                    raise self._error(f"line {line_number} is not a JSON object", remedy)
                 number += 1
                 if number == 1:
                     self._check(list(record))
@@ -162,10 +155,8 @@ class Table:
             import pyarrow as arrow
             from pyarrow.parquet import ParquetFile
         except ImportError:
-            raise self._error(
-                "reading Parquet needs pyarrow", 'pip install "pytest-occlusion[parquet]"'
-            ) from None
-        number = 0
+            remedy = 'pip install "pytest-occlusion[parquet]"'
+            raise self._error("reading Parquet needs pyarrow", remedy) from None
         try:
             with ParquetFile(self.path) as file:
                 header = file.schema_arrow.names
@@ -173,9 +164,10 @@ class Table:
                     self._check(header)
                 # Batch by batch, and no other column: some hold the pictures themselves.
                 wanted = [name for name in self.columns if name in header]
-                for batch in file.iter_batches(columns=wanted):
-                    for number, record in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020
-                        yield self._texts(number, record)
+                batches = file.iter_batches(columns=wanted)
+                records = (record for batch in batches for record in batch.to_pylist())
+                for number, record in enumerate(records, start=1):
+                    yield self._texts(number, record)
         except (arrow.ArrowException, OSError) as fault:  # both, for damage of different kinds
             raise self._error(f"not a Parquet file ({fault})", "write the table again") from None
 

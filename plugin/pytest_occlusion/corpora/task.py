@@ -23,19 +23,12 @@ if TYPE_CHECKING:
 
 def _findings_and_impression(study: Study) -> str:
     # Under one heading for both they are the same text, which is not said twice.
-    sections = dict.fromkeys((study.findings, study.impression))
-    return "\n".join(text for text in sections if text) or study.report
-
-
-def _longest(study: Study) -> str:
-    if not (study.findings or study.impression):
-        return study.report
-    return max(study.findings, study.impression, key=len)
+    return "\n".join(filter(None, dict.fromkeys((study.findings, study.impression))))
 
 
 TEXT_RULES: dict[str, Callable[[Study], str]] = {
-    "findings+impression": _findings_and_impression,
-    "longest": _longest,
+    "findings+impression": lambda study: _findings_and_impression(study) or study.report,
+    "longest": lambda study: max(study.findings, study.impression, key=len) or study.report,
     "impression": lambda study: study.impression,
     "findings": lambda study: study.findings,
     "full": lambda study: study.report,
@@ -58,7 +51,7 @@ class Task:
 
     Attributes:
         radiographs: int64 ``[N]``, positions of the query radiographs in the corpus.
-        texts: Distinct texts to embed, ``T`` of them.
+        texts: Distinct texts to embed.
         candidate_text: int64 ``[M]``, the text of each candidate.
         radiograph_group: int64 ``[N]``, the candidate that is each radiograph's positive.
         radiograph_patient: The patient of each radiograph, for intervals.

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,19 +96,6 @@ class _Part:
     pieces: Sequence[_Piece]
 
 
-@dataclass
-class _Effort:
-    """What a pass came to so far.
-
-    Attributes:
-        batch_size: The one in force; falls when memory runs out and stays there.
-        busy: Seconds in which threads encoded, all threads together.
-    """
-
-    batch_size: int
-    busy: list[float] = field(default_factory=list)
-
-
 def embed_images(
     job: Job,
     encoder: Encoder,
@@ -124,29 +111,21 @@ def embed_images(
     import torch
 
     total = sum(len(shard.radiographs) for shard in shards) * len(conditions)
-    effort, stage = _Effort(job.batch_size), Stage(encoder.device)
-    what = f"{job.label}: encoding", total, "occluded radiographs", job.say
     encoded = 0
-    with Progress(*what) as progress:
+    with Progress(f"{job.label}: encoding", total, "occluded radiographs", job.say) as progress:
+        done = _Pass(encoder, Stage(encoder.device), progress, job.batch_size)
         parts = _parts(job, encoder, shards, conditions, threads, progress)
 
         def pieces() -> Iterator[tuple[_Piece, Staged]]:
             for part in parts:
                 if part.pieces:
-                    staged = stage.put(part.shard.canvases())
+                    staged = done.stage.put(part.shard.canvases())
                     yield from ((piece, staged) for piece in part.pieces)
-
-        def embed(work: tuple[_Piece, Staged]) -> list[torch.Tensor]:
-            start = time.perf_counter()
-            found = _embed(encoder, *work, stage, effort, progress)
-            stage.finish()
-            effort.busy.append(time.perf_counter() - start)
-            return found
 
         start = time.perf_counter()
         # On one thread of a CPU nothing can be done meanwhile.
         ahead = threads if threads > 1 or encoder.device.type != "cpu" else None
-        with closing(batch_map(embed, pieces(), threads=threads, ahead=ahead)) as results:
+        with closing(batch_map(done.timed, pieces(), threads=threads, ahead=ahead)) as results:
             for part in parts:
                 rows: dict[Condition, list[torch.Tensor]] = {}
                 found = islice(results, len(part.pieces))
@@ -158,13 +137,13 @@ def embed_images(
                     array = part.done[condition].cpu().numpy()
                     job.store.write("embeddings", part.keys[condition], {"embeddings": array})
                 encoded += len(part.shard.radiographs) * len(rows)
-    seconds = sum(effort.busy) / max(1, threads)
+    seconds = sum(done.busy) / max(1, threads)
     fields = {
         "encode_seconds": seconds,
         "wait_seconds": max(0.0, time.perf_counter() - start - seconds) if encoded else 0.0,
         "encoded_images": encoded,
         "images_per_second": encoded / seconds if seconds else None,
-        "batch_size": effort.batch_size,
+        "batch_size": done.batch_size,
     }
     return {c: torch.cat([part.done[c] for part in parts]) for c in conditions}, fields
 
@@ -207,49 +186,64 @@ def _parts(
     return parts
 
 
-def _embed(
-    encoder: Encoder,
-    piece: _Piece,
-    staged: Staged,
-    stage: Stage,
-    effort: _Effort,
-    progress: Progress,
-) -> list[torch.Tensor]:
-    """Embeddings of a piece, one tensor per condition; in halves where memory runs out."""
-    import torch
+@dataclass
+class _Pass:
+    """One pass over the canvases, by several threads.
 
-    count = piece.last - piece.first
-    if count > effort.batch_size:
-        starts = range(piece.first, piece.last, effort.batch_size)
-        ends = [*starts[1:], piece.last]
-        embedded = [
-            _embed(encoder, replace(piece, first=a, last=b), staged, stage, effort, progress)
-            for a, b in zip(starts, ends, strict=True)
-        ]
-        return [torch.cat(several) for several in zip(*embedded, strict=True)]
-    results: list[torch.Tensor] = []
-    try:
-        canvases = stage.rows(staged, piece.first, piece.last)
-        for embeddings in _embed_batch(encoder, piece, canvases):
-            results.append(embeddings)
-            progress.add(count)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
-        # CPU allocators raise a plain RuntimeError.
-        plain = not isinstance(fault, (torch.OutOfMemoryError, MemoryError))
-        if plain and not re.search("out of memory|can't allocate memory", str(fault)):
-            raise
-        if count == 1:
-            raise OcclusionError(
-                f"memory does not suffice for one image on {encoder.device}",
-                remedy="use --occlusion-device cpu, or free the device",
-            ) from fault
-        effort.batch_size = max(1, count // 2)
-        progress.add(-len(results) * count)  # they are done again in halves
-    else:
-        return results
-    if encoder.device.type == "cuda":  # pragma: no cover - needs a GPU
-        torch.cuda.empty_cache()
-    return _embed(encoder, piece, staged, stage, effort, progress)
+    Attributes:
+        encoder: What embeds.
+        stage: The way to its device.
+        progress: Counts canvases under each condition.
+        batch_size: Falls when memory runs out, and stays there.
+        busy: Seconds that each piece took.
+    """
+
+    encoder: Encoder
+    stage: Stage
+    progress: Progress
+    batch_size: int
+    busy: list[float] = field(default_factory=list)
+
+    def timed(self, work: tuple[_Piece, Staged]) -> list[torch.Tensor]:
+        start = time.perf_counter()
+        found = self.embed(*work)
+        self.stage.finish()
+        self.busy.append(time.perf_counter() - start)
+        return found
+
+    def embed(self, piece: _Piece, staged: Staged) -> list[torch.Tensor]:
+        """Embeddings of a piece, one tensor per condition; in halves where memory runs out."""
+        import torch
+
+        count = piece.last - piece.first
+        if count > self.batch_size:
+            cuts = [*range(piece.first, piece.last, self.batch_size), piece.last]
+            smaller = [replace(piece, first=at, last=end) for at, end in pairwise(cuts)]
+            embedded = [self.embed(one, staged) for one in smaller]
+            return [torch.cat(several) for several in zip(*embedded, strict=True)]
+        results: list[torch.Tensor] = []
+        try:
+            canvases = self.stage.rows(staged, piece.first, piece.last)
+            for embeddings in _embed_batch(self.encoder, piece, canvases):
+                results.append(embeddings)
+                self.progress.add(count)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
+            # CPU allocators raise a plain RuntimeError.
+            plain = not isinstance(fault, (torch.OutOfMemoryError, MemoryError))
+            if plain and not re.search("out of memory|can't allocate memory", str(fault)):
+                raise
+            if count == 1:
+                raise OcclusionError(
+                    f"memory does not suffice for one image on {self.encoder.device}",
+                    remedy="use --occlusion-device cpu, or free the device",
+                ) from fault
+            self.batch_size = max(1, count // 2)
+            self.progress.add(-len(results) * count)  # they are done again in halves
+        else:
+            return results
+        if self.encoder.device.type == "cuda":  # pragma: no cover - needs a GPU
+            torch.cuda.empty_cache()
+        return self.embed(piece, staged)
 
 
 def _embed_batch(encoder: Encoder, piece: _Piece, batch: torch.Tensor) -> Iterator[torch.Tensor]:
