@@ -17,13 +17,23 @@ from pytest_occlusion.errors import OcclusionError
 __all__ = ["CORPORA", "Corpus", "Radiograph", "Study", "load_corpus"]
 
 
-CORPORA: dict[str, str] = {
-    "embedded": "pytest_occlusion.corpora.embedded:load",
-    "manifest": "pytest_occlusion.corpora.manifest:load",
-    "mimic-cxr": "pytest_occlusion.corpora.mimic_cxr:load",
-    "open-i": "pytest_occlusion.corpora.open_i:load",
+def _of(module: str) -> Callable[[Request], Corpus]:
+    """The loader of a module, which is imported when something is to be loaded."""
+
+    def load(request: Request) -> Corpus:
+        corpus: Corpus = import_module(f"{__name__}.{module}").load(request)
+        return corpus
+
+    return load
+
+
+CORPORA: dict[str, Callable[[Request], Corpus]] = {
+    "embedded": _of("embedded"),
+    "manifest": _of("manifest"),
+    "mimic-cxr": _of("mimic_cxr"),
+    "open-i": _of("open_i"),
 }
-"""Registry: kind -> ``"module:function"`` of its loader, imported when something is loaded."""
+"""Registry: kind -> loader."""
 
 WITH_SPLITS = ("mimic-cxr",)
 """Kinds that have parts to choose from."""
@@ -65,6 +75,4 @@ def load_corpus(
             f"corpus {kind!r} has no splits, but {split!r} is asked for",
             remedy=f"leave the split out; only {', '.join(WITH_SPLITS)} has them",
         )
-    module, _, function = CORPORA[kind].partition(":")
-    load: Callable[[Request], Corpus] = getattr(import_module(module), function)
-    return load(Request(place, base or Path.cwd(), split, memory, contents, say))
+    return CORPORA[kind](Request(place, base or Path.cwd(), split, memory, contents, say))
