@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 from pytest_occlusion.corpora.base import Study
 from pytest_occlusion.corpora.faults import refuse_listed
@@ -17,9 +17,10 @@ from pytest_occlusion.corpora.sections import parse_sections
 from pytest_occlusion.errors import OcclusionError
 
 REPORTS_ZIP = "mimic-cxr-reports.zip"
+DAMAGE = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 
-Reader = Callable[[str], bytes | None]
-"""Gives the bytes of a report by its path below ``files/``; ``None`` where there is none."""
+Place = Path | zipfile.Path
+"""A folder or file, on the disk or in a zip file."""
 
 
 def read_reports(
@@ -39,18 +40,19 @@ def read_reports(
     headless = 0
     studies = list({row.study: row for row in reversed(rows)}.values())
     progress = Progress("corpus: reading", len(studies), "reports", say or (lambda _: None))
-    with progress, _opened(place, studies) as read:
+    with progress, _opened(place) as root:
+        path = _layout(root, place, studies)
         for row in studies:
             progress.add(1)
             try:
-                payload = read(f"{row.folder}.txt")
-            except (OSError, BadZipFile, EOFError, RuntimeError, zlib.error, ValueError) as fault:
-                faults.append(f"row {row.number}: its report is damaged ({type(fault).__name__})")
-                continue
-            if payload is None:
+                with path(row).open("rb") as file:
+                    text = _decoded(read_report(file))
+            except FileNotFoundError:
                 without.add(row.study)
                 continue
-            text = _decoded(payload)
+            except DAMAGE as fault:
+                faults.append(f"row {row.number}: its report is damaged ({type(fault).__name__})")
+                continue
             found = parse_sections(text)
             if found.findings or found.impression:
                 sections = _joined(found.findings), _joined(found.impression)
@@ -78,61 +80,39 @@ def _decoded(payload: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _opened(place: Path, studies: Sequence[Row]) -> Iterator[Reader]:
-    """The reports of a place, for as long as they are read."""
+def _opened(place: Path) -> Iterator[Place]:
+    """The folder that the reports are in, for as long as they are read."""
     if is_folder(place):
-        yield _folder(place, studies)
+        yield place
         return
     try:
-        archive = ZipFile(place)
-    except (OSError, BadZipFile, ValueError) as fault:
+        archive = zipfile.ZipFile(place)
+    except (OSError, zipfile.BadZipFile, ValueError) as fault:
         problem = f"{place}: not a zip file that can be read ({type(fault).__name__})"
         raise OcclusionError(problem, remedy="fetch it again; it need not be unpacked") from None
     with archive:
-        yield _zip(archive)
+        first = next((name for name in archive.namelist() if name.endswith(".txt")), "")
+        prefix, found, _ = first.rpartition("files/p")
+        if not found:
+            raise OcclusionError(
+                f"{place}: holds no reports (files/p10/.../s....txt)",
+                remedy=f"name the {REPORTS_ZIP} of PhysioNet",
+            )
+        yield zipfile.Path(archive, prefix)
 
 
-def _folder(place: Path, studies: Sequence[Row]) -> Reader:
-    layouts: tuple[Callable[[str], Path], ...] = (
-        lambda name: place / "files" / name,
-        lambda name: place / name,
-        lambda name: place / name.rpartition("/")[2],
+def _layout(root: Place, place: Path, studies: Sequence[Row]) -> Callable[[Row], Place]:
+    """Where each report lies, in the first layout that any report follows."""
+    layouts: tuple[Callable[[Row], Place], ...] = (
+        lambda row: root / f"files/{row.folder}.txt",
+        lambda row: root / f"{row.folder}.txt",
+        lambda row: root / f"s{row.study}.txt",
     )
     for path in layouts:
-        if any(path(f"{row.folder}.txt").is_file() for row in studies):
-            break
-    else:
-        raise OcclusionError(
-            f"{place}: holds no report of the split",
-            remedy=f"put {REPORTS_ZIP} (of the MIMIC-CXR release) beside files/, or name it or "
-            "a folder of reports with reports=PATH",
-        )
-
-    def read(name: str) -> bytes | None:
-        try:
-            with path(name).open("rb") as file:
-                return read_report(file)
-        except FileNotFoundError:
-            return None
-
-    return read
-
-
-def _zip(archive: ZipFile) -> Reader:
-    names = archive.NameToInfo
-    first = next((name for name in names if name.endswith(".txt")), "")
-    prefix, found, _ = first.rpartition("files/p")
-    if not found:
-        raise OcclusionError(
-            f"{archive.filename}: holds no reports (files/p10/.../s....txt)",
-            remedy=f"name the {REPORTS_ZIP} of PhysioNet",
-        )
-
-    def read(name: str) -> bytes | None:
-        info = names.get(f"{prefix}files/{name}")
-        if info is None:
-            return None
-        with archive.open(info) as file:
-            return read_report(file)
-
-    return read
+        if any(path(row).is_file() for row in studies):
+            return path
+    raise OcclusionError(
+        f"{place}: holds no report of the split",
+        remedy=f"put {REPORTS_ZIP} (of the MIMIC-CXR release) beside files/, or name it or a "
+        "folder of reports with reports=PATH",
+    )

@@ -37,11 +37,7 @@ class Row(NamedTuple):
 
 
 def read_rows(folder: Path, split: str) -> list[Row]:
-    """Rows of a split, ordered by patient and study, then as the split table has them.
-
-    Raises:
-        OcclusionError: No table or a damaged one, faulty rows (listed), or no row of the split.
-    """
+    """Rows of a split, at least one, ordered by patient and study, then as the table has them."""
     table = _table(folder, "split", "dicom_id", "study_id", "subject_id", "split")
     rows: list[Row] = []
     faults: list[str] = []
@@ -84,11 +80,7 @@ def read_rows(folder: Path, split: str) -> list[Row]:
 
 
 def read_views(folder: Path, wanted: set[str], *, needed: bool) -> dict[str, str]:
-    """DICOM id -> ViewPosition, in capitals, of every wanted image that the metadata table knows.
-
-    Raises:
-        OcclusionError: A damaged table, or none although one is needed.
-    """
+    """DICOM id -> ViewPosition, in capitals, of the wanted images that the metadata table knows."""
     if not needed and _find(folder, "metadata") is None:
         return {}
     table = _table(folder, "metadata", "dicom_id", "ViewPosition")

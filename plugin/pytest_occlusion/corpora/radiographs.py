@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """A radiograph whose file is still to be found, as in :class:`Radiograph` but for its study.
-
-    ``called`` is what lists call it if that is not where it is.
-    """
+    """A radiograph whose file is still to be found; lists call it so, or by where it is."""
 
     key: str
     study: Study
@@ -41,9 +38,6 @@ def find_images(
 
     Returns:
         The radiographs that have a file, and what is wrong with the others.
-
-    Raises:
-        OcclusionError: The files are DICOM, and pydicom is not installed.
     """
     for names in layouts:
         states = list(zip(wanted, file_states(root, names), strict=True))

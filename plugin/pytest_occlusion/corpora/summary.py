@@ -9,8 +9,7 @@ from pytest_occlusion.corpora.base import Corpus, Step
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.errors import OcclusionError
 
-WIDTH = 79
-"""Columns of a terminal that nobody has widened."""
+WIDTH = 79  # columns of a terminal that nobody has widened
 
 
 def summary_lines(corpus: Corpus, *, text_rule: str, candidates: str) -> Iterator[str]:

@@ -80,7 +80,7 @@ def folded(text: str) -> str:
 
 
 def build_task(corpus: Corpus, *, text_rule: str, candidates: str) -> Task:
-    """Choose texts, candidates and positives, by a name of each of the tables above.
+    """Choose texts, candidates and positives, by names of the two tables above.
 
     Raises:
         OcclusionError: A corpus from which nothing is left.

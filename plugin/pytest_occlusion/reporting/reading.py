@@ -63,12 +63,12 @@ def read_checked(path: Path) -> Record:
     return content
 
 
-def completed(results: Mapping[str, Any], name: str = "the results") -> Record:
+def completed(results: Mapping[str, Any], label: str = "the results") -> Record:
     """The document with defaults where an earlier version wrote nothing; the original is kept.
 
     Args:
         results: What was read or made.
-        name: What to call it.
+        label: What to call it.
 
     Raises:
         OcclusionError: A part of it is not what it should be.
@@ -80,9 +80,9 @@ def completed(results: Mapping[str, Any], name: str = "the results") -> Record:
     if faults:
         more = len(faults) - TOLD
         told = faults[:TOLD] + [f"and {more} more"] * (more > 0)
-        raise OcclusionError(f"{name}: damaged: {'; '.join(told)}", remedy=WRITE_AGAIN)
-    for cell in found["cells"]:
-        found["models"].setdefault(cell["model"], plain(MODEL))
+        raise OcclusionError(f"{label}: damaged: {'; '.join(told)}", remedy=WRITE_AGAIN)
+    for name in dict.fromkeys(cell["model"] for cell in found["cells"]):
+        found["models"].setdefault(name, plain(MODEL))
     return found
 
 

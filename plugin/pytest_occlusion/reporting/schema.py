@@ -1,8 +1,9 @@
 """The results document: what it holds, told once, from which runs write it and readers check it.
 
 A field that was added later makes no new schema: it has a default here, for files of earlier
-versions. The checks are ours: of a damaged file they name every fault (msgspec stops at the first)
-and need no second set of types (pydantic's models would be one, and cost a process 75 ms).
+versions. The checks are ours: of a damaged file they name every fault (msgspec stops at the first),
+and what a worker holds becomes plain data by the same tables (pydantic, which costs a process
+75 ms, would need that told beside its models).
 """
 
 from __future__ import annotations
