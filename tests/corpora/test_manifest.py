@@ -18,7 +18,7 @@ from PIL import Image
 
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.images import ImageFault
-from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.errors import OcclusionError, printable
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -80,8 +80,8 @@ def fault(path: Path) -> str:
         load_manifest(path)
     text = str(caught.value)
     assert caught.value.remedy
-    assert str(path) in text
-    rest = text.replace(str(path), "")
+    assert printable(str(path)) in text
+    rest = text.replace(printable(str(path)), "")
     assert not [secret for secret in SECRETS if secret in rest]
     return text
 
