@@ -1,7 +1,7 @@
 """Tables of studies and images, read row by row: CSV, JSON lines and Parquet.
 
-CSV is read by Python's own module: pandas takes three times as long, pyarrow twice the memory, both
-take broken quotes for text, and both quote the cells of a faulty row, which may be a report.
+CSV is read by Python's own module: pandas takes three times as long, and pyarrow takes twice the
+memory, reads broken quotes as text and quotes the cells of a faulty row, which may be a report.
 """
 
 from __future__ import annotations
