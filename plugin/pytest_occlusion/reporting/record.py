@@ -19,8 +19,17 @@ from pytest_occlusion.gate.snapshots import pack_bits
 from pytest_occlusion.gate.verdicts import Verdict, drift
 from pytest_occlusion.insight.claims import CLAIMS, Finding
 from pytest_occlusion.occlusion.levels import severity_of
-from pytest_occlusion.reporting import schema
-from pytest_occlusion.reporting.schema import Record, plain
+from pytest_occlusion.reporting.schema import (
+    CELL,
+    CLAIM,
+    CORPUS,
+    CURVE,
+    MAP,
+    MODEL,
+    SCHEMA,
+    Record,
+    plain,
+)
 from pytest_occlusion.reporting.timings import merged, timing_record
 from pytest_occlusion.retrieval.degradation import degradation
 from pytest_occlusion.suite.settings import CLAIM_NAMES
@@ -47,7 +56,7 @@ def cell_record(
     return {
         "baseline": None if accepted is None else {accepted.id: asdict(accepted)},
         "cell": plain(
-            schema.CELL,
+            CELL,
             cell,
             result,
             verdict,
@@ -61,7 +70,7 @@ def cell_record(
             hit_queries=pack_bits(result.hit_queries),
         ),
         "model": plain(
-            schema.MODEL, session.record(cell.model), origin, truncated=fields.get("truncated", 0)
+            MODEL, session.record(cell.model), origin, truncated=fields.get("truncated", 0)
         ),
         "corpus": _corpus_record(session),
         "damaged": list(session.store.damaged),
@@ -80,7 +89,7 @@ def _corpus_record(session: Session) -> Record:
         "candidates": len(task.candidate_text),
         "dropped": task.dropped,
     }
-    return {**plain(schema.CORPUS, corpus, **counts), **corpus.fields}
+    return {**plain(CORPUS, corpus, **counts), **corpus.fields}
 
 
 def claim_record(finding: Finding, expected: str | None) -> Record:
@@ -91,7 +100,7 @@ def claim_record(finding: Finding, expected: str | None) -> Record:
         expected: What the suite says it comes to.
     """
     statement = CLAIMS[finding.claim].statement
-    return plain(schema.CLAIM, finding, statement=statement, expected=expected)
+    return plain(CLAIM, finding, statement=statement, expected=expected)
 
 
 def map_record(
@@ -106,7 +115,7 @@ def map_record(
     """
     direction = "image-to-text"
     return {
-        "map": plain(schema.MAP, found, direction=direction, fill=session.settings.fill),
+        "map": plain(MAP, found, direction=direction, fill=session.settings.fill),
         "timings": [
             timing_record(found.model, [direction, shown.occluder, shown.ratio, 0], one)
             for shown, one in measured.items()
@@ -135,7 +144,7 @@ def document(
     baselines = {name: kept for one in records for name, kept in (one["baseline"] or {}).items()}
     mapped = {one["map"]["model"]: dict(one["map"]) for one in maps}
     return {
-        "schema": schema.SCHEMA,
+        "schema": SCHEMA,
         "suite": suite,
         "corpus": dict(records[-1]["corpus"]) if records else {},
         "protocol": dict(protocol),
@@ -179,9 +188,7 @@ def _curve(points: Sequence[Mapping[str, Any]]) -> Record:
     place = {name: points[0][name] for name in ("model", "direction", "occluder", "k")}
     ratios, recalls = ([point[name] for point in points] for name in ("ratio", "recall"))
     numbers = degradation(ratios, recalls, chance=points[0]["chance"])
-    return plain(
-        schema.CURVE, numbers, **place, ratios=ratios, recalls=recalls, flags=_flags(points)
-    )
+    return plain(CURVE, numbers, **place, ratios=ratios, recalls=recalls, flags=_flags(points))
 
 
 def _flags(points: Sequence[Mapping[str, Any]]) -> list[str]:
