@@ -18,13 +18,17 @@ from pytest_occlusion.encoders.libraries import (
     Source,
     cannot_build,
     check_held,
-    check_numbers,
     configuration_digest,
     normalised,
     open_source,
     vocabulary_digest,
 )
-from pytest_occlusion.encoders.weights import INDICES, quiet_transformers, weights_digest
+from pytest_occlusion.encoders.weights import (
+    INDICES,
+    check_numbers,
+    quiet_transformers,
+    weights_digest,
+)
 from pytest_occlusion.errors import OcclusionError, listed
 
 if TYPE_CHECKING:
@@ -82,7 +86,7 @@ def _load(
 
     trusted = options["trust-remote-code"]
     source = open_source(checkpoint, options, WEIGHTS)
-    check_numbers(source.read)
+    check_numbers(source.read.state, source.read.weights)
     with quiet_transformers():
         model, digest = _model(source, trusted)
         processor, words = _processors(source.place, tokenizer, trusted)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
 from pytest_occlusion.encoders.files import folder_files, is_remote, short_digest
 from pytest_occlusion.encoders.hub import COMPANIONS, local_directory
-from pytest_occlusion.encoders.weights import INDICES, not_numbers
+from pytest_occlusion.encoders.weights import INDICES
 from pytest_occlusion.errors import OcclusionError, listed
 
 if TYPE_CHECKING:
@@ -56,16 +56,6 @@ def open_source(
     if is_remote(checkpoint):
         return Source(place, read, str(checkpoint), tuple(folder_files(place)))
     return Source(place, read, "directory", ())
-
-
-def check_numbers(read: Checkpoint) -> None:
-    """Refuse weights that are not finite."""
-    if faults := not_numbers(read.state):
-        raise OcclusionError(
-            f"{read.weights}: {len(faults)} tensors hold values that are not numbers:\n"
-            f"{listed(faults)}",
-            remedy="the training run diverged or the file is damaged; use an earlier checkpoint.",
-        )
 
 
 def check_held(model: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -116,6 +116,15 @@ def not_numbers(state: Mapping[str, torch.Tensor]) -> list[str]:
     return faults
 
 
+def check_numbers(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse weights that are not finite; the OcclusionError lists up to 20 tensors."""
+    if faults := not_numbers(state):
+        raise OcclusionError(
+            f"{path}: {len(faults)} tensors hold values that are not numbers:\n{listed(faults)}",
+            remedy="the training run diverged or the file is damaged; use an earlier checkpoint.",
+        )
+
+
 def check_plan(plan: Plan, path: Path) -> None:
     """Refuse weights that do not fill their model exactly, or that are not finite.
 
@@ -129,11 +138,7 @@ def check_plan(plan: Plan, path: Path) -> None:
             remedy="give the file as its authors publish it, and the family that it belongs to; "
             "`python -m pytest_occlusion inspect FILE` shows what it holds.",
         )
-    if faults := not_numbers(plan.state):
-        raise OcclusionError(
-            f"{path}: {len(faults)} tensors hold values that are not numbers:\n{listed(faults)}",
-            remedy="the training run diverged or the file is damaged; use an earlier checkpoint.",
-        )
+    check_numbers(plan.state, path)
 
 
 def fill(plan: Plan, path: Path, device: torch.device) -> tuple[dict[str, torch.nn.Module], str]:
