@@ -115,12 +115,12 @@ def test_looking_at_what_would_be_set_up_is_no_run(project: Project) -> None:
 
 
 def test_properties_of_others_stay(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
+    own = pytester.makepyfile(
         "def test(record_property):\n"
         "    record_property('occlusion', 0.3)\n"
         "    record_property('occlusion_map', 'depth.png')"
     )
-    xml = ("--junitxml", "junit.xml", "-o", "junit_family=xunit1")
+    xml = (own, "--junitxml", "junit.xml", "-o", "junit_family=xunit1")
     pytester.runpytest(*xml).assert_outcomes(passed=1)
     text = (pytester.path / "junit.xml").read_text()
     assert 'name="occlusion" value="0.3"' in text
