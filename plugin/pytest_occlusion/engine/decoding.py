@@ -51,13 +51,9 @@ Answer = NDArray[np.uint8] | Exception
 
 @dataclass
 class Decoders:
-    """The decoding processes of one run; started when first needed and kept for its other models.
+    """The decoding processes of one run: started when needed first, kept for its other models."""
 
-    Attributes:
-        most: How many there may be.
-    """
-
-    most: int = field(default_factory=usable_cores)
+    most: int = field(default_factory=usable_cores)  # how many there may be
     _workers: list[_Worker] = field(default_factory=list)
     _ahead: list[Future[Any]] = field(default_factory=list)
 

@@ -27,16 +27,12 @@ SHARD = 256
 
 @dataclass(frozen=True)
 class Shard:
-    """Some radiographs of a job, and a way to their canvases.
-
-    Attributes:
-        radiographs: ``n`` of them, at most :data:`SHARD`.
-        canvases: Gives uint8 ``[n, C, H, W]``, read-only where they come from the store: memory
-            then holds only the shards that are in use.
-    """
+    """Some radiographs of a job, at most :data:`SHARD`, and a way to their canvases."""
 
     radiographs: Sequence[Radiograph]
     canvases: Callable[[], NDArray[np.uint8]]
+    """Gives uint8 ``[n, C, H, W]``, read-only where they come from the store: memory then holds
+    only the shards that are in use."""
 
 
 def in_shards(radiographs: Sequence[Radiograph]) -> list[Sequence[Radiograph]]:

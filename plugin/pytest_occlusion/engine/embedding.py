@@ -188,21 +188,13 @@ def _parts(
 
 @dataclass
 class _Pass:
-    """One pass over the canvases, by several threads.
-
-    Attributes:
-        encoder: What embeds.
-        stage: The way to its device.
-        progress: Counts canvases under each condition.
-        batch_size: Falls when memory runs out, and stays there.
-        busy: Seconds that each piece took.
-    """
+    """One pass over the canvases, by several threads."""
 
     encoder: Encoder
-    stage: Stage
-    progress: Progress
-    batch_size: int
-    busy: list[float] = field(default_factory=list)
+    stage: Stage  # the way to its device
+    progress: Progress  # counts canvases under each condition
+    batch_size: int  # falls when memory runs out, and stays there
+    busy: list[float] = field(default_factory=list)  # seconds that each piece took
 
     def timed(self, work: tuple[_Piece, Staged]) -> list[torch.Tensor]:
         start = time.perf_counter()

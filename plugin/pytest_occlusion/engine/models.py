@@ -30,40 +30,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What is known of a model without its weights in memory.
+    """What is known of a model without its weights in memory."""
 
-    Attributes:
-        family: Checkpoint format.
-        variant: What the file holds.
-        weights: Digest of the tensors.
-        settings: The encoder's choices, with the family's code revision.
-        precision: Of the forward passes.
-        canvas: Name of the canvas recipe.
-        canvas_size: Its (height, width).
-        token_limit: Longest token sequence.
-        assumed: Those of the settings that neither its files nor its options told.
-    """
-
-    family: str
-    variant: str
-    weights: str
-    settings: Mapping[str, Any]
-    precision: str
-    canvas: str
-    canvas_size: tuple[int, int]
-    token_limit: int
+    family: str  # checkpoint format
+    variant: str  # what the file holds
+    weights: str  # digest of the tensors
+    settings: Mapping[str, Any]  # the encoder's choices, with the family's code revision
+    precision: str  # of the forward passes
+    canvas: str  # name of the canvas recipe
+    canvas_size: tuple[int, int]  # height, width
+    token_limit: int  # longest token sequence
     assumed: Mapping[str, Any] = field(default_factory=dict)
+    """Those of the settings that neither its files nor its options told."""
 
     @property
     def key(self) -> dict[str, Any]:
         """Everything that an embedding depends on besides its input; plain data."""
-        return {
-            "family": self.family,
-            "weights": self.weights,
-            "settings": dict(self.settings),
-            "precision": self.precision,
-            "canvas": self.canvas,
-        }
+        names = ("family", "weights", "settings", "precision", "canvas")
+        return {name: value for name, value in asdict(self).items() if name in names}
 
 
 def check_model(model: ModelSettings) -> OcclusionError | None:

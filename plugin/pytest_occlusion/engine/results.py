@@ -24,35 +24,20 @@ from pytest_occlusion.suite.grid import REVERSE, Cell
 
 @dataclass(frozen=True)
 class CellResult:
-    """What one cell measured.
-
-    Attributes:
-        cell: Which one.
-        recall: Share of queries with a hit, ties at their expectation, in [0, 1].
-        hits: Expected hits over all queries, rounded; whole where nothing ties.
-        queries: Queries, counted once per mask seed.
-        chance: Recall of a random ranking.
-        constant: Recall of the best ranking that ignores the query.
-        ci_low: Lower end of the 95 % interval of ``recall``.
-        ci_high: Upper end.
-        median_rank: Median over the queries.
-        mrr: Mean reciprocal rank.
-        tied: Share of queries whose positive ties with another candidate.
-        hit_queries: bool ``[queries]``, in corpus order, seed after seed.
-    """
+    """What one cell measured."""
 
     cell: Cell
-    recall: float
-    hits: int
-    queries: int
-    chance: float
-    constant: float
-    ci_low: float
+    recall: float  # share of queries with a hit, ties at their expectation, in [0, 1]
+    hits: int  # expected ones over all queries, rounded; whole where nothing ties
+    queries: int  # counted once per mask seed
+    chance: float  # recall of a random ranking
+    constant: float  # recall of the best ranking that ignores the query
+    ci_low: float  # ends of the 95 % interval of ``recall``
     ci_high: float
-    median_rank: float
-    mrr: float
-    tied: float
-    hit_queries: NDArray[np.bool_]
+    median_rank: float  # over the queries
+    mrr: float  # mean reciprocal rank
+    tied: float  # share of queries whose positive ties with another candidate
+    hit_queries: NDArray[np.bool_]  # ``[queries]``, in corpus order, seed after seed
 
 
 def cell_results(

@@ -35,34 +35,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Later:
-    """Cells that questions asked at the end will need: best measured while the encoder is open.
+    """Cells that questions asked at the end will need: best measured while the encoder is open."""
 
-    Attributes:
-        cells: Model -> these cells.
-        asked: Model whose other cells are measured -> whether the questions will be asked of it.
-    """
-
-    cells: Callable[[str], Sequence[Cell]]
-    asked: Callable[[str], bool]
+    cells: Callable[[str], Sequence[Cell]]  # of a model
+    asked: Callable[[str], bool]  # whether they will be, of a model whose other cells are measured
 
 
 @dataclass
 class Session:
-    """Measurements of one run in one process.
-
-    Attributes:
-        settings: What to do.
-        wanted: The cells that were selected (known once tests are collected).
-        later: What questions beyond the cells' own will need, where some were selected.
-        workers: Processes that share the work.
-        say: Where progress lines go.
-    """
+    """Measurements of one run in one process."""
 
     settings: Settings
-    wanted: Sequence[Cell] = ()
-    later: Later | None = None
-    workers: int = 1
-    say: Callable[[str], None] = print
+    wanted: Sequence[Cell] = ()  # the cells that were selected (known once tests are collected)
+    later: Later | None = None  # what questions beyond the cells' own need, where there are some
+    workers: int = 1  # processes that share the work
+    say: Callable[[str], None] = print  # where progress lines go
     store: Store = field(init=False)
     decoders: Decoders = field(default_factory=Decoders, init=False)
     _results: dict[Cell, CellResult] = field(default_factory=dict, init=False)

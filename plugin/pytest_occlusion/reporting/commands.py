@@ -67,11 +67,11 @@ def corpus(options: argparse.Namespace) -> int:
     for line in summary_lines(corpus, text_rule=rule, candidates=candidates):
         print(line)  # noqa: T201
     if options.suite and (task := task_of(corpus, rule, candidates)):
-        from pytest_occlusion.engine.truncation import count_truncated, truncation_lines
+        from pytest_occlusion.engine.truncation import truncation_lines
 
         models = [settings.model(name) for name in settings.grid.models]
         print()  # noqa: T201
-        for line in truncation_lines(count_truncated(task.texts, models)):
+        for line in truncation_lines(task.texts, models):
             print(line, flush=True)  # noqa: T201
     if options.fingerprint:
         print(f"fingerprint {corpus.fingerprint}")  # noqa: T201
