@@ -12,7 +12,6 @@ from pytest_occlusion.corpora.task import Task
 from pytest_occlusion.engine.job import Measured
 from pytest_occlusion.retrieval.intervals import Resamples, interval, resampled_means
 from pytest_occlusion.retrieval.recall import (
-    FloatArray,
     chance_recall,
     constant_recall,
     hit_probability,
@@ -43,11 +42,11 @@ class CellResult:
 def cell_results(
     cells: Sequence[Cell], measured: Sequence[Measured], task: Task, resamples: Resamples
 ) -> list[CellResult]:
-    """Results of cells that share one condition and differ in k.
+    """Results of cells of one (model, direction, occluder, ratio), which differ in k.
 
     Args:
-        cells: Cells of one (model, direction, occluder, ratio).
-        measured: Ranks of that condition, one per mask seed; their queries are pooled.
+        cells: Which ones.
+        measured: Ranks of their condition, one per mask seed; their queries are pooled.
         task: What was retrieved from what.
         resamples: Of the patients behind the queries.
     """
@@ -82,15 +81,3 @@ def cell_results(
             )
         )
     return results
-
-
-def sampled_recall(measured: Sequence[Measured], k: int, resamples: Resamples) -> FloatArray:
-    """Recall@k of the whole sample, then of every resample: float64 ``[1 + B]``.
-
-    Args:
-        measured: Ranks of one condition, one per mask seed.
-        k: Cut-off.
-        resamples: Of the patients behind the queries.
-    """
-    by_query = np.mean([hit_probability(one.ranks, k) for one in measured], axis=0)
-    return np.concatenate([[by_query.mean()], resampled_means(resamples, by_query)])
