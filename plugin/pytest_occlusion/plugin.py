@@ -114,7 +114,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _parameters(name: str, settings: Settings) -> list[Any]:
     from pytest_occlusion.suite.grid import cells, curves
-    from pytest_occlusion.suite.settings import CLAIM_NAMES
+    from pytest_occlusion.suite.table import CLAIM_NAMES
 
     if name == CLAIM:
         return list(CLAIM_NAMES)

@@ -33,8 +33,9 @@ from pytest_occlusion.retrieval.degradation import (
 )
 from pytest_occlusion.suite.grid import Cell
 from pytest_occlusion.suite.merge import build_settings
-from pytest_occlusion.suite.settings import CLAIM_NAMES, ROLES, Settings
+from pytest_occlusion.suite.settings import Settings
 from pytest_occlusion.suite.suites import Suite
+from pytest_occlusion.suite.table import CLAIM_NAMES, ROLES
 
 RATIOS = [0.0, 0.25, 0.36, 0.81]
 CHANCE = 0.01

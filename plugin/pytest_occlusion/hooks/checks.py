@@ -60,7 +60,7 @@ class CellCheck:
     @property
     def gated(self) -> bool:
         """Whether the cell has a baseline to meet; see ``Settings.gated``."""
-        return self.gate.holds(self.cell)
+        return self.cell in self.gate.session.settings.gated
 
     @cached_property
     def provenance(self) -> Provenance:

@@ -15,8 +15,8 @@ from xdist.workermanage import parse_tx_spec_config
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.hooks.options import is_updating
-from pytest_occlusion.suite.grid import cells, scope_of
-from pytest_occlusion.suite.settings import Grid, Settings
+from pytest_occlusion.suite.grid import Grid, cells, scope_of
+from pytest_occlusion.suite.settings import Settings
 
 
 def auto_workers(settings: Settings) -> int | None:
