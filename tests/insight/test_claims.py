@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pytest_occlusion.hooks.checks import ClaimCheck, UnacceptedError
+from pytest_occlusion.errors import UnacceptedError
+from pytest_occlusion.hooks.checks import ClaimCheck
 from pytest_occlusion.insight.claims import (
     CLAIMS,
     CONTRADICTED,
