@@ -59,7 +59,7 @@ def corpus(options: argparse.Namespace) -> int:
     for line in summary_lines(corpus, text_rule=rule, candidates=candidates):
         print(line)  # noqa: T201
     if options.suite and (task := task_of(corpus, rule, candidates)):
-        from pytest_occlusion.engine.truncation import truncation_lines
+        from pytest_occlusion.engine.models import truncation_lines
 
         models = [settings.model(name) for name in settings.grid.models]
         print()  # noqa: T201
