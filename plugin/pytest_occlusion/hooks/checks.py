@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from pytest_occlusion.engine.results import CellResult
-from pytest_occlusion.errors import OcclusionError, UnacceptedError
+from pytest_occlusion.errors import UnacceptedError
 from pytest_occlusion.gate.judging import Gate
-from pytest_occlusion.gate.provenance import Provenance
+from pytest_occlusion.gate.provenance import Provenance, provenance
 from pytest_occlusion.gate.snapshots import (
-    SchemaError,
+    DamagedError,
     expected_line,
     snapshot_data,
     snapshot_file,
@@ -77,15 +77,15 @@ class CellCheck(_Check):
     def provenance(self) -> Provenance:
         """Where the result comes from."""
         _ = self.result
-        return self.gate.provenance(self.cell)
+        return provenance(self.gate.session, self.cell)
 
     @cached_property
     def verdict(self) -> Verdict:
         """How the result stands against the baseline."""
         try:
             baseline = self.gate.baseline(self.folder, self.cell)
-        except OcclusionError as fault:
-            if isinstance(fault, SchemaError) or not self.updating:
+        except DamagedError:
+            if not self.updating:
                 raise
             baseline = None  # the update repairs the file
         return self.gate.verdict(self.cell, baseline)
