@@ -268,7 +268,7 @@ def test_images_of_the_collection_are_not_confused() -> None:
     reports = list(read_reports(open_i_reports.archive_path()))
     images = [image for report in reports for image in report.images]
     assert len({image_key(image) for image in images}) == len(images) == 7470
-    assert all(image_key(i).startswith(f"{r.key}_") for r in reports for i in r.images)
+    assert all(image_key(i).startswith(f"{r.study.key}_") for r in reports for i in r.images)
 
 
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))

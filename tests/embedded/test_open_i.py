@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pytest_occlusion.corpora import load_corpus, open_i, open_i_reports
-from pytest_occlusion.corpora.base import Corpus
+from pytest_occlusion.corpora.base import Corpus, Study
 from pytest_occlusion.corpora.open_i_reports import (
     OpenIReport,
     read_reports,
@@ -74,9 +74,16 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
 @pytest.fixture
 def two_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     reports = [
-        OpenIReport("CXR2", "", "", ("normal",), ("CXR2_a",), ("PA",)),
-        OpenIReport("CXR1", "Clear.", "", ("normal",), ("CXR1_a", "CXR1_b"), ("PA", "lateral")),
-        OpenIReport("CXR3", "", "Large heart.", ("Cardiomegaly",), (), ()),
+        OpenIReport(Study("CXR2", "CXR2", ""), ("normal",), ("CXR2_a",), ("PA",)),
+        OpenIReport(
+            Study("CXR1", "CXR1", "Clear.", "Clear."),
+            ("normal",),
+            ("CXR1_a", "CXR1_b"),
+            ("PA", "lateral"),
+        ),
+        OpenIReport(
+            Study("CXR3", "CXR3", "Large heart.", "", "Large heart."), ("Cardiomegaly",), (), ()
+        ),
     ]
     monkeypatch.setattr(open_i, "archive_path", lambda: Path("unused"))
     monkeypatch.setattr(open_i, "read_reports", lambda path: iter(reports))

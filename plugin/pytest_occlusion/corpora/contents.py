@@ -61,7 +61,7 @@ def content_digests(
         known = _known(memory.read(KIND, key)) if memory else {}
         new = [at for at, stamp in enumerate(stamps) if stamp not in known]
         progress = held.enter_context(
-            Progress("corpus: reading", len(new), "image files", asked.say or (lambda _: None))
+            Progress("corpus: reading", len(new), "image files", asked.say)
         )
         for start in range(0, len(new), BATCH):
             places = new[start : start + BATCH]

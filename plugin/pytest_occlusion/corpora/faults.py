@@ -22,11 +22,15 @@ class Fault:
     problem: str
     remedy: str
 
+    def __str__(self) -> str:
+        """As lists have it."""
+        return f"row {self.row}: {self.problem}"
 
-def refuse_listed(problem: str, faults: Sequence[str], remedy: str) -> None:
+
+def refuse_listed(problem: str, faults: Sequence[object], remedy: str) -> None:
     """Raise an error that lists the faults, if there are any."""
     if faults:
-        raise OcclusionError(f"{problem}:\n{listed(faults)}", remedy=remedy)
+        raise OcclusionError(f"{problem}:\n{listed([*map(str, faults)])}", remedy=remedy)
 
 
 def refuse_rows(faults: Sequence[Fault], rows: int, path: Path, file: Path | None) -> None:
@@ -41,8 +45,7 @@ def refuse_rows(faults: Sequence[Fault], rows: int, path: Path, file: Path | Non
         return
     groups: dict[tuple[str, str], list[str]] = {}
     for fault in sorted(faults, key=lambda fault: (fault.row, fault.column)):
-        group = groups.setdefault((fault.column, fault.remedy), [])
-        group.append(f"row {fault.row}: {fault.problem}")
+        groups.setdefault((fault.column, fault.remedy), []).append(str(fault))
     lines = [
         f" {column or 'row'} ({len(group)}): {remedy}\n{listed(group)}"
         for (column, remedy), group in groups.items()

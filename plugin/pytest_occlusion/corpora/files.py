@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from pytest_occlusion.errors import MissingError, OcclusionError, listed
+from pytest_occlusion.errors import MissingError
 
 LONGEST_REPORT = 1 << 20
 """Bytes. Real reports have a few thousand."""
@@ -98,50 +98,3 @@ def lacking(state: FileState | None) -> str:
     if state is None:
         return "its image file does not exist"
     return "" if state.size else "its image file is empty"
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What a download lacks of the wanted images (with what is wrong) and the expected reports."""
-
-    images: Sequence[str]
-    wanted: int
-    reports: Sequence[str]
-    expected: int
-
-    def __str__(self) -> str:
-        """Both counts."""
-        return (
-            f"{len(self.images):,} of {self.wanted:,} image files and {len(self.reports):,} of "
-            f"{self.expected:,} reports are missing"
-        )
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to say once of what is missing and was allowed to be."""
-        return (f"a partial download: {self}",) if self.images or self.reports else ()
-
-    @property
-    def fields(self) -> dict[str, int | str]:
-        """What to record of it."""
-        return {"missing_images": len(self.images), "missing_reports": len(self.reports)}
-
-    def refuse(self, head: str, kind: str, allowed: float, remedy: str) -> None:
-        """Stop where more images or reports are missing than the share, or number, that may be.
-
-        Raises:
-            OcclusionError: Too much is missing (listed).
-        """
-        if all(
-            len(lost) <= (allowed if allowed >= 1 else allowed * total)
-            for lost, total in ((self.images, self.wanted), (self.reports, self.expected))
-        ):
-            return
-        reports = [f"{name}: its report does not exist" for name in self.reports]
-        lines = "\n".join(listed(faults) for faults in (reports, self.images) if faults)
-        needed = max(len(self.images), len(self.reports))
-        raise OcclusionError(
-            f"{head}{self}:\n{lines}",
-            remedy="finish the download, or say how many may be missing: "
-            f"{kind}:ROOT?missing={needed} (or a share below 1); {remedy}",
-        )

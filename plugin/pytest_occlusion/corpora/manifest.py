@@ -65,10 +65,7 @@ def load(asked: Request) -> Corpus:
     if not is_file(file):
         raise MissingError(f"{file}: no such file", remedy=itself)
     table = Table(file, COLUMNS, (("image",), ("study_id",), TEXTS), SHAPE)
-    rows = [
-        {column: cell or "" for column, cell in zip(COLUMNS, cells, strict=True)}
-        for cells in table.rows()
-    ]
+    rows = [dict(zip(COLUMNS, cells, strict=True)) for cells in table.rows()]
     if not rows:
         remedy = "give it one row per radiograph"
         raise OcclusionError(f"{file}: the table has no rows", remedy=remedy)

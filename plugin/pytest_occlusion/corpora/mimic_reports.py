@@ -11,8 +11,8 @@ from pathlib import Path
 from pytest_occlusion.corpora.base import Study
 from pytest_occlusion.corpora.faults import refuse_listed
 from pytest_occlusion.corpora.files import is_folder, read_report
-from pytest_occlusion.corpora.mimic_tables import Row
 from pytest_occlusion.corpora.progress import Progress
+from pytest_occlusion.corpora.radiographs import Wanted
 from pytest_occlusion.corpora.sections import parse_sections
 from pytest_occlusion.errors import OcclusionError
 
@@ -23,40 +23,46 @@ Place = Path | zipfile.Path
 """A folder or file, on the disk or in a zip file."""
 
 
+def folder_of(study: Study) -> str:
+    """Its folder below ``files/``, with forward slashes; its report has ``.txt`` after it."""
+    return f"p{study.patient[:2]}/p{study.patient}/s{study.key}"
+
+
 def read_reports(
-    place: Path, rows: Sequence[Row], say: Callable[[str], None] | None
-) -> tuple[dict[str, Study], set[str], int]:
+    place: Path, rows: Sequence[Wanted], say: Callable[[str], None] | None
+) -> tuple[dict[str, Study], list[Wanted], int]:
     """Read and parse the report of every study, from the zip file or a folder of reports.
 
     Reports that are not kept are forgotten at once: of a large split that is half of the memory.
 
     Returns:
-        The studies whose reports have findings or an impression; those that have no report; and how
-        many reports have text but no heading.
+        By key, the studies whose reports have findings or an impression; the first row of each
+        that has no report; and how many reports have text but no heading.
     """
     kept: dict[str, Study] = {}
-    without: set[str] = set()
+    without: list[Wanted] = []
     faults: list[str] = []
     headless = 0
-    studies = list({row.study: row for row in reversed(rows)}.values())
-    progress = Progress("corpus: reading", len(studies), "reports", say or (lambda _: None))
+    firsts = list({row.study.key: row for row in reversed(rows)}.values())
+    progress = Progress("corpus: reading", len(firsts), "reports", say)
     with progress, _opened(place) as root:
-        path = _layout(root, place, studies)
-        for row in studies:
+        path = _layout(root, place, firsts)
+        for row in firsts:
             progress.add(1)
             try:
-                with path(row).open("rb") as file:
+                with path(row.study).open("rb") as file:
                     text = _decoded(read_report(file))
             except FileNotFoundError:
-                without.add(row.study)
+                without.append(row)
                 continue
             except DAMAGE as fault:
-                faults.append(f"row {row.number}: its report is damaged ({type(fault).__name__})")
+                faults.append(f"{row.where}: its report is damaged ({type(fault).__name__})")
                 continue
             found = parse_sections(text)
             if found.findings or found.impression:
+                key, patient = row.study.key, row.study.patient
                 sections = _joined(found.findings), _joined(found.impression)
-                kept[row.study] = Study(row.study, row.subject, text, *sections)
+                kept[key] = Study(key, patient, text, *sections)
             else:
                 headless += bool(found.narrative)
     refuse_listed(
@@ -101,15 +107,15 @@ def _opened(place: Path) -> Iterator[Place]:
         yield zipfile.Path(archive, prefix)
 
 
-def _layout(root: Place, place: Path, studies: Sequence[Row]) -> Callable[[Row], Place]:
+def _layout(root: Place, place: Path, rows: Sequence[Wanted]) -> Callable[[Study], Place]:
     """Where each report lies, in the first layout that any report follows."""
-    layouts: tuple[Callable[[Row], Place], ...] = (
-        lambda row: root / f"files/{row.folder}.txt",
-        lambda row: root / f"{row.folder}.txt",
-        lambda row: root / f"s{row.study}.txt",
+    layouts: tuple[Callable[[Study], Place], ...] = (
+        lambda study: root / f"files/{folder_of(study)}.txt",
+        lambda study: root / f"{folder_of(study)}.txt",
+        lambda study: root / f"s{study.key}.txt",
     )
     for path in layouts:
-        if any(path(row).is_file() for row in studies):
+        if any(path(row.study).is_file() for row in rows):
             return path
     raise OcclusionError(
         f"{place}: holds no report of the split",

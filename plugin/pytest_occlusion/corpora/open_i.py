@@ -11,18 +11,27 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pytest_occlusion.corpora.base import Corpus, Radiograph, Request, Step, Study
-from pytest_occlusion.corpora.files import Missing, first_place, is_folder
+from pytest_occlusion.corpora.base import Corpus, Request, Step
+from pytest_occlusion.corpora.files import first_place, is_folder
 from pytest_occlusion.corpora.images import DICOM, is_dicom
 from pytest_occlusion.corpora.open_i_reports import OpenIReport, archive_path, read_reports
-from pytest_occlusion.corpora.options import Options, read_options
-from pytest_occlusion.corpora.radiographs import Found, Wanted, file_radiographs, find_images
+from pytest_occlusion.corpora.options import CollectionOptions, read_options
+from pytest_occlusion.corpora.radiographs import (
+    Found,
+    Grouped,
+    Selection,
+    Wanted,
+    count_missing,
+    file_radiographs,
+    find_images,
+    grouped,
+)
 from pytest_occlusion.errors import MissingError, OcclusionError
 
 if TYPE_CHECKING:
@@ -52,13 +61,10 @@ _NUMBER = re.compile(r"\d+", re.ASCII)
 
 
 @dataclass(frozen=True)
-class OpenIOptions(Options):
-    """What of Open-i to take, and where the reports lie if not in the root or the package."""
+class OpenIOptions(CollectionOptions):
+    """Which kind of image files to take."""
 
-    views: Literal["all", "frontal"] = "all"
-    missing: float = 0.0
     images: Literal["auto", "png", "dicom"] = "auto"
-    reports: Path | None = None
 
 
 def load(asked: Request) -> Corpus:
@@ -71,23 +77,22 @@ def load(asked: Request) -> Corpus:
     place, options = read_options(asked, OpenIOptions, EXAMPLE)
     root = place if asked.place.partition("?")[0] else None
     own = _find_reports(root, options)
-    reports = sorted(read_reports(own or archive_path()), key=lambda report: report.key)
+    reports = sorted(read_reports(own or archive_path()), key=lambda report: report.study.key)
     if not reports:
         remedy = "name NLMCXR_reports.tgz, or the folder of its XML files, with reports=PATH"
         raise OcclusionError(f"{own}: holds no reports of Open-i", remedy=remedy)
-    wanted, steps = _chosen(reports, options)
-    fields: dict[str, int | str] = {"images": "phantom"}
-    notes: tuple[str, ...] = ()
+    selection = _chosen(reports, options)
     if root is None:
-        studies, radiographs = _phantoms(wanted, {report.key: report for report in reports})
+        drawn = "phantoms drawn from their MeSH codes"
+        notes: tuple[str, ...] = ()
+        fields: dict[str, int | str] = {"images": "phantom"}
+        studies, radiographs = _phantoms(selection.wanted, reports)
     else:
-        found, missing = _find_files(root, options, wanted, reports)
-        steps.append(Step.of("with an image file", [one.study for one, _ in found]))
+        drawn = "their real radiographs"
+        found, notes, missing = _find_files(root, options, selection, reports)
         studies, radiographs = file_radiographs(root, found, asked, options.max_pixels)
         kind = "dicom" if found and is_dicom(found[0][1].name) else "png"
-        fields = {"images": "real", "views": options.views, "files": kind, **missing.fields}
-        notes = missing.notes
-    drawn = "phantoms drawn from their MeSH codes" if root is None else "their real radiographs"
+        fields = {"images": "real", "views": options.views, "files": kind, **missing}
     return Corpus(
         name=NAME,
         studies=studies,
@@ -100,14 +105,14 @@ def load(asked: Request) -> Corpus:
         ),
         fields={
             "reports": len(reports),
-            "with_findings": sum(bool(r.findings) for r in reports),
-            "with_findings_or_impression": sum(bool(r.findings or r.impression) for r in reports),
+            "with_findings": sum(bool(one.study.findings) for one in reports),
+            "with_findings_or_impression": sum(bool(one.study.report) for one in reports),
             "studies": len(studies),
             "radiographs": len(radiographs),
             "patients": len(studies),
             **fields,
         },
-        steps=tuple(steps),
+        steps=tuple(selection.steps),
     )
 
 
@@ -118,41 +123,33 @@ def _find_reports(root: Path | None, options: OpenIOptions) -> Path | None:
         raise MissingError(f"{root}: no such folder", remedy=remedy)
     usual = [root / name for name in REPORTS] if root else []
     found = first_place(options.reports, usual, "NLMCXR_reports.tgz or the folder of its XML files")
-    if found is not None and is_folder(found / "ecgen-radiology"):
-        return found / "ecgen-radiology"
-    return found
+    below = found / "ecgen-radiology" if found else None
+    return below if below and is_folder(below) else found
 
 
-def _chosen(
-    reports: Sequence[OpenIReport], options: OpenIOptions
-) -> tuple[list[Wanted], list[Step]]:
-    """The radiographs to take, and what every filter left."""
-    listed = []
-    for one in reports:
-        text = "\n".join(text for text in (one.findings, one.impression) if text)
-        study = Study(one.key, one.key, text, one.findings, one.impression)
-        for name, view in zip(one.images, one.views, strict=True):
-            listed.append(Wanted(name, study, view, "", name))
-    steps = [Step("in the collection", len(reports), len(listed))]
-    listed = [one for one in listed if one.study.report]
-    steps += [
-        Step.of("  with findings", [one.study for one in listed if one.study.findings]),
-        Step.of("  with impression", [one.study for one in listed if one.study.impression]),
-        Step.of("with findings or impression", [one.study for one in listed]),
-    ]
+def _chosen(reports: Sequence[OpenIReport], options: OpenIOptions) -> Selection:
+    selection = Selection(
+        [
+            Wanted(name, one.study, view, "", name)
+            for one in reports
+            for name, view in zip(one.images, one.views, strict=True)
+        ]
+    )
+    selection.steps.append(Step("in the collection", len(reports), len(selection.wanted)))
+    selection.keep_sections()
     if options.views == "frontal":
-        listed = [one for one in listed if one.view in FRONTAL]
-        steps.append(Step.of(f"frontal ({', '.join(FRONTAL)})", [one.study for one in listed]))
-    numbered = enumerate(listed, start=1)
-    return [one._replace(where=f"radiograph {number}") for number, one in numbered], steps
+        selection.keep_frontal(FRONTAL)
+    numbered = enumerate(selection.wanted, start=1)
+    selection.wanted = [one._replace(where=f"radiograph {number}") for number, one in numbered]
+    return selection
 
 
 def _find_files(
-    root: Path, options: OpenIOptions, wanted: Sequence[Wanted], reports: Sequence[OpenIReport]
-) -> tuple[Found, Missing]:
+    root: Path, options: OpenIOptions, selection: Selection, reports: Sequence[OpenIReport]
+) -> tuple[Found, tuple[str, ...], dict[str, int | str]]:
     """The radiographs that have a file, all of one kind, and what is missing."""
     present = _present(root)
-    keys = [image_key(one.key) for one in wanted]
+    keys = [image_key(one.key) for one in selection.wanted]
     cases: set[str] = set()
 
     def named(endings: tuple[str, ...]) -> list[str]:
@@ -161,14 +158,20 @@ def _find_files(
         cases.update(key.partition("_")[0] for key in places if "_IM-" in key)
         return [places.get(key, "") for key in keys]
 
-    found, lost = find_images(root, wanted, map(named, ENDINGS[options.images]))
-    unreported = sorted(cases - {report.key for report in reports})
-    missing = Missing(lost, len(wanted), unreported, len(reports) + len(unreported))
-    # Without a single image it is no partial download, whatever may be missing.
-    allowed = options.missing if found else 0.0
-    remedy = f"files ({', '.join((*PICTURES, *DICOM))}) are called after their image"
-    missing.refuse(f"{root}: ", NAME, allowed, f"{remedy}, in ROOT or its folders")
-    return found, missing
+    found, lost = find_images(root, selection.wanted, map(named, ENDINGS[options.images]))
+    unreported = sorted(cases - {report.study.key for report in reports})
+    called = f"files ({', '.join((*PICTURES, *DICOM))}) are called after their image"
+    notes, missing = count_missing(
+        (lost, len(selection.wanted)),
+        (unreported, len(reports) + len(unreported)),
+        # Without a single image it is no partial download, whatever may be missing.
+        options.missing if found else 0.0,
+        head=f"{root}: ",
+        kind=NAME,
+        remedy=f"{called}, in ROOT or its folders",
+    )
+    selection.keep_found(found)
+    return found, notes, missing
 
 
 def image_key(name: str) -> str:
@@ -198,30 +201,20 @@ def _present(root: Path) -> list[str]:
     return sorted(found)
 
 
-def _phantoms(
-    wanted: Sequence[Wanted], reports: Mapping[str, OpenIReport]
-) -> tuple[tuple[Study, ...], tuple[Radiograph, ...]]:
+def _phantoms(wanted: Sequence[Wanted], reports: Sequence[OpenIReport]) -> Grouped:
     from pytest_occlusion_fixtures.digest import generator_digest
 
     digest = generator_digest()
-    position = {study: at for at, study in enumerate(dict.fromkeys(one.study for one in wanted))}
-    radiographs = []
+    by_key = {report.study.key: report for report in reports}
+    contents, opens = [], []
     for one in wanted:
-        report = reports[one.study.key]
+        report = by_key[one.study.key]
         place = report.images.index(one.key)
         views = tuple(view if view in ("AP", "lateral") else "PA" for view in report.views)
-        identity = f"{digest}/{report.key}/{report.codes}/{views}/{place}/{PHANTOM}"
-        radiographs.append(
-            Radiograph(
-                key=one.key,
-                study=position[one.study],
-                view=one.view,
-                content=hashlib.sha256(identity.encode()).hexdigest(),
-                where=one.where,
-                open=partial(draw_indexed, report.key, report.codes, views, place),
-            )
-        )
-    return tuple(position), tuple(radiographs)
+        identity = f"{digest}/{one.study.key}/{report.codes}/{views}/{place}/{PHANTOM}"
+        contents.append(hashlib.sha256(identity.encode()).hexdigest())
+        opens.append(partial(draw_indexed, one.study.key, report.codes, views, place))
+    return grouped(wanted, contents, opens)
 
 
 def draw_indexed(

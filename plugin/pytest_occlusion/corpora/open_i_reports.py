@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
+from pytest_occlusion.corpora.base import Study
 from pytest_occlusion.corpora.faults import refuse_listed
 from pytest_occlusion.corpora.files import is_folder, read_report
 from pytest_occlusion.errors import OcclusionError
@@ -23,9 +24,7 @@ _REMEDY = 'pip install "pytest-occlusion[open-i]"'
 class OpenIReport:
     """One report as the archive holds it; every report is of a different patient."""
 
-    key: str  # CXR1001
-    findings: str
-    impression: str
+    study: Study  # CXR1001
     codes: tuple[str, ...]  # of MeSH: Opacity/lung/base/left
     images: tuple[str, ...]  # CXR1001_IM-0004-1001
     views: tuple[str, ...]  # of each image, from the caption
@@ -77,9 +76,10 @@ def _read_folder(folder: Path) -> Iterator[OpenIReport]:
         except (OSError, ValueError) as fault:
             faults.append(f"{path.name}: {fault}")
             continue
-        if report.key in reports:
-            faults.append(f"{path.name}: {report.key} once more")
-        reports[report.key] = report
+        key = report.study.key
+        if key in reports:
+            faults.append(f"{path.name}: {key} once more")
+        reports[key] = report
     refuse_listed(
         f"{folder}: {len(faults)} reports cannot be read",
         faults,
@@ -109,10 +109,11 @@ def parse_report(payload: bytes) -> OpenIReport:
         raise ValueError("holds no report of Open-i")
     parents = root.findall("parentImage")
     captions = [parent.findtext("caption") or "" for parent in parents]
+    findings, impression = sections.get("FINDINGS", ""), sections.get("IMPRESSION", "")
     return OpenIReport(
-        key=key,
-        findings=sections.get("FINDINGS", ""),
-        impression=sections.get("IMPRESSION", ""),
+        study=Study(
+            key, key, "\n".join(filter(None, (findings, impression))), findings, impression
+        ),
         codes=tuple(term.text.strip() for term in root.iter("major") if term.text),
         images=tuple(parent.get("id", "") for parent in parents),
         views=views_from_captions(captions),

@@ -23,6 +23,15 @@ class Options:
     max_pixels: int = LARGEST
 
 
+@dataclass(frozen=True)
+class CollectionOptions(Options):
+    """What to take of a published collection, how much may be missing, and where reports lie."""
+
+    views: Literal["all", "frontal"] = "all"
+    missing: float = 0.0
+    reports: Path | None = None
+
+
 Known = TypeVar("Known", bound=Options)
 
 

@@ -51,14 +51,14 @@ class Progress:
         label: What is being done.
         total: Items to do.
         unit: What an item is called.
-        say: Where lines go; a :class:`Terminal` is drawn a bar.
+        say: Where lines go, if anywhere; a :class:`Terminal` is drawn a bar.
         done: Items that are finished.
     """
 
     label: str
     total: int
     unit: str
-    say: Callable[[str], None]
+    say: Callable[[str], None] | None
     done: int = 0
     _start: float = field(default_factory=lambda: time.monotonic(), init=False)
     _told: float | None = field(default=None, init=False)
@@ -84,7 +84,7 @@ class Progress:
                 if seconds - (self._told or 0.0) >= REDRAW:
                     self._told = seconds
                     self.say.draw(lambda width: self._text(BAR, seconds, width))
-            elif seconds >= (FIRST if self._told is None else self._told + EVERY):
+            elif self.say and seconds >= (FIRST if self._told is None else self._told + EVERY):
                 self._told = seconds
                 self.say(self._text(LINE, seconds))
 

@@ -1,25 +1,32 @@
-"""Radiographs whose images are files: looked for, listed, and opened by what kind they are."""
+"""What the readers of corpora share: radiographs chosen, looked for, grouped by study, opened.
+
+A reader makes one :class:`Wanted` for each radiograph; a :class:`Selection` counts what filters
+leave, :func:`find_images` finds image files, :func:`count_missing` says whether a download is
+whole enough, and :func:`file_radiographs` makes studies and radiographs of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_occlusion.corpora.base import Radiograph, Request, Study
+from pytest_occlusion.corpora.base import Radiograph, Request, Step, Study
 from pytest_occlusion.corpora.contents import content_digests
 from pytest_occlusion.corpora.dicom import import_pydicom, open_dicom
 from pytest_occlusion.corpora.faults import refuse_listed
 from pytest_occlusion.corpora.files import FileState, file_states, lacking
 from pytest_occlusion.corpora.images import LARGEST, ImageFault, is_dicom, open_image
+from pytest_occlusion.errors import OcclusionError, listed
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 class Wanted(NamedTuple):
-    """A radiograph whose file is still to be found; lists call it so, or by where it is."""
+    """A radiograph before its file is found; lists call it so, or by where it is ("row 7")."""
 
     key: str
     study: Study
@@ -27,13 +34,58 @@ class Wanted(NamedTuple):
     where: str
     called: str = ""
 
+    @property
+    def number(self) -> int:
+        """The number in where it is."""
+        return int(self.where.rpartition(" ")[2])
+
+    def has(self, problem: str) -> str:
+        """A line of a list of faults."""
+        return f"{self.called or self.where}: {problem}"
+
 
 Found = Sequence[tuple[Wanted, FileState]]
+Lost = Sequence[tuple[Wanted, str]]
+Grouped = tuple[tuple[Study, ...], tuple[Radiograph, ...]]
+
+
+@dataclass
+class Selection:
+    """What filters leave of a collection, and how much it was after each."""
+
+    wanted: list[Wanted]
+    steps: list[Step] = field(default_factory=list)
+
+    def count(self, name: str, test: Callable[[Study], object] = lambda study: True) -> None:
+        """Add a step of those radiographs whose study passes a test."""
+        passed = [one.study.key for one in self.wanted if test(one.study)]
+        self.steps.append(Step.of(name, passed))
+
+    def keep(self, name: str, test: Callable[[Wanted], object]) -> None:
+        """Leave out what does not pass, and count."""
+        self.wanted = [one for one in self.wanted if test(one)]
+        self.count(name)
+
+    def keep_found(self, found: Found) -> None:
+        """Leave out what has no image file."""
+        self.wanted = [one for one, _ in found]
+        self.count("with an image file")
+
+    def keep_frontal(self, views: Sequence[str]) -> None:
+        """Leave out radiographs of other views."""
+        self.keep(f"frontal ({', '.join(views)})", lambda one: one.view in views)
+
+    def keep_sections(self) -> None:
+        """Leave out studies that have neither findings nor an impression."""
+        self.count("  with findings", lambda study: study.findings)
+        self.count("  with impression", lambda study: study.impression)
+        either = "with findings or impression"
+        self.keep(either, lambda one: one.study.findings or one.study.impression)
 
 
 def find_images(
     root: Path, wanted: Sequence[Wanted], layouts: Iterable[Sequence[str]]
-) -> tuple[Found, list[str]]:
+) -> tuple[Found, Lost]:
     """Look for files under one set of names after the other; the first that any file has counts.
 
     Returns:
@@ -46,8 +98,43 @@ def find_images(
             if is_dicom(found[0][1].name):
                 import_pydicom()
             break
-    faults = [(one, lacking(state)) for one, state in states]
-    return found, [f"{one.called or one.where}: {problem}" for one, problem in faults if problem]
+    return found, [(one, problem) for one, state in states if (problem := lacking(state))]
+
+
+def count_missing(
+    images: tuple[Lost, int],
+    reports: tuple[Sequence[str], int],
+    allowed: float,
+    *,
+    kind: str,
+    head: str,
+    remedy: str,
+) -> tuple[tuple[str, ...], dict[str, int | str]]:
+    """What to say, and what to record, of what a download lacks of so many images and reports.
+
+    Raises:
+        OcclusionError: Of either more is missing than the share (below 1) or number (listed).
+    """
+    (lost, wanted), (names, expected) = images, reports
+    both = (
+        f"{len(lost):,} of {wanted:,} image files and {len(names):,} of {expected:,} reports are "
+        "missing"
+    )
+    if any(
+        len(gone) > (allowed if allowed >= 1 else allowed * total)
+        for gone, total in (images, reports)
+    ):
+        lines = (
+            [f"{name}: its report does not exist" for name in names],
+            [one.has(problem) for one, problem in sorted(lost, key=lambda pair: pair[0].number)],
+        )
+        raise OcclusionError(
+            f"{head}{both}:\n" + "\n".join(listed(faults) for faults in lines if faults),
+            remedy="finish the download, or say how many may be missing: "
+            f"{kind}:ROOT?missing={max(len(lost), len(names))} (or a share below 1); {remedy}",
+        )
+    notes = (f"a partial download: {both}",) if lost or names else ()
+    return notes, {"missing_images": len(lost), "missing_reports": len(names)}
 
 
 def file_radiographs(
@@ -56,7 +143,7 @@ def file_radiographs(
     asked: Request,
     max_pixels: int,
     refuse: Callable[[Sequence[tuple[int, str]]], None] | None = None,
-) -> tuple[tuple[Study, ...], tuple[Radiograph, ...]]:
+) -> Grouped:
     """Studies, and radiographs grouped by study, of files that can be read.
 
     ``refuse`` takes the positions of those that cannot, with what is wrong; else they are listed.
@@ -66,20 +153,23 @@ def file_radiographs(
         refuse(unreadable)
     refuse_listed(
         f"{root}: {len(unreadable)} image files cannot be read",
-        [f"{found[at][0].called or found[at][0].where}: {what}" for at, what in unreadable],
+        [found[at][0].has(problem) for at, problem in unreadable],
         "see to it that you may read them",
     )
-    position = {study: at for at, study in enumerate(dict.fromkeys(one.study for one, _ in found))}
+    opens = [
+        partial(open_radiograph, root, file.name, one.where, max_pixels) for one, file in found
+    ]
+    return grouped([one for one, _ in found], digests, opens)
+
+
+def grouped(
+    wanted: Sequence[Wanted], contents: Sequence[str], opens: Sequence[Callable[[], Image.Image]]
+) -> Grouped:
+    """Studies as they first occur, and their radiographs, in the order of the studies."""
+    position = {study: at for at, study in enumerate(dict.fromkeys(one.study for one in wanted))}
     radiographs = [
-        Radiograph(
-            key=one.key,
-            study=position[one.study],
-            view=one.view,
-            content=digest,
-            where=one.where,
-            open=partial(open_radiograph, root, file.name, one.where, max_pixels),
-        )
-        for (one, file), digest in zip(found, digests, strict=True)
+        Radiograph(one.key, position[one.study], one.view, content, one.where, open_it)
+        for one, content, open_it in zip(wanted, contents, opens, strict=True)
     ]
     # The sort is stable: within a study the order stays.
     return tuple(position), tuple(sorted(radiographs, key=lambda radiograph: radiograph.study))

@@ -29,8 +29,8 @@ DELIMITERS = ",;\t|"
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 """JSON can spell half of a surrogate pair, which UTF-8 cannot."""
 
-Cells = list[str | None]
-"""Texts of the columns that were asked for; ``None`` where a row ends before the column."""
+Cells = list[str]
+"""Texts of the columns that were asked for."""
 
 
 @dataclass
@@ -43,6 +43,7 @@ class Table:
         required: Columns that must be there, or one of several.
         shape: What to do where they are not.
         remedy: What to do where the table is damaged, instead of what its kind suggests.
+        whole: Whether a row that ends before a column is faulty; else its cell is empty.
         faults: What reading has found wrong with single rows.
     """
 
@@ -51,6 +52,7 @@ class Table:
     required: Sequence[Sequence[str]]
     shape: str
     remedy: str = ""
+    whole: bool = False
     faults: list[Fault] = field(default_factory=list)
 
     def rows(self) -> Iterator[Cells]:
@@ -116,13 +118,17 @@ class Table:
                 reader = csv.reader(chain([first], file), delimiter=delimiter, strict=True)
                 header = next(reader, [])
                 self._check(header)
-                absent = len(header)  # each row gets an empty cell there
-                places = [header.index(n) if n in header else absent for n in self.columns]
+                width = len(header)
+                blank = [""] * (width + 1)  # after each row: what is not there is empty
+                places = [header.index(n) if n in header else width for n in self.columns]
+                needed = max(at for at in places if at < width) + 1 if self.whole else 0
                 for number, cells in enumerate(filter(None, reader), start=1):
-                    if len(cells) > absent and any(cell.strip() for cell in cells[absent:]):
+                    if len(cells) > width and any(cell.strip() for cell in cells[width:]):
                         self.faults.append(Fault(number, "", "more cells than columns", quote))
-                    row = [*cells[:absent], *[None] * (absent - len(cells)), ""]
-                    yield [(cell := row[at]) and text_of(cell) for at in places]
+                    if len(cells) < needed:
+                        self.faults.append(Fault(number, "", "fewer cells than columns", quote))
+                    row = cells[:width] + blank
+                    yield [text_of(row[at]) for at in places]
             except csv.Error as fault:
                 raise self._error(f"not a CSV table ({fault})", quote) from None
 
