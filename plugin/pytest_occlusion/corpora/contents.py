@@ -48,7 +48,8 @@ def content_digests(
     key = settings_digest([KIND, place])
     secret = read_key(memory.root if memory else None)
     stamps = [_stamp(place, file, secret) for file in files]
-    digests: dict[int, str | OSError] = {}
+    faults: list[tuple[int, str]] = []
+    digests: dict[int, str] = {}
     with contextlib.ExitStack() as held:
         remembers = memory is not None
         if memory is not None:
@@ -60,38 +61,34 @@ def content_digests(
                 remembers = False  # on a read-only disk; what is there may be all that is needed
         known = _known(memory.read(KIND, key)) if memory else {}
         new = [at for at, stamp in enumerate(stamps) if stamp not in known]
-        progress = held.enter_context(
-            Progress("corpus: reading", len(new), "image files", asked.say)
-        )
+        progress = Progress("corpus: reading", len(new), "image files", asked.say)
+        held.enter_context(progress)
+
+        def digest(at: int) -> str | OSError:
+            try:
+                return file_digest(root / files[at].name)
+            except OSError as fault:
+                return fault
+            finally:
+                progress.add(1)
+
+        pool = held.enter_context(ThreadPoolExecutor())
         for start in range(0, len(new), BATCH):
             places = new[start : start + BATCH]
             settled = time.time_ns() - int(SETTLED * 1e9)
-            read = _read(root, [files[at] for at in places], progress)
-            for at, found in zip(places, read, strict=True):
+            for at, found in zip(places, pool.map(digest, places), strict=True):
+                if isinstance(found, OSError):
+                    faults.append((at, f"its image file cannot be read ({found.strerror})"))
+                    continue
                 digests[at] = found
-                if isinstance(found, str) and files[at].changed <= settled:
+                if files[at].changed <= settled:
                     known[stamps[at]] = bytes.fromhex(found)
             if memory is not None and remembers:
                 memory.write(KIND, key, _arrays(known))
-    faults = [
-        (at, f"its image file cannot be read ({digest.strerror})")
-        for at, digest in sorted(digests.items())
-        if isinstance(digest, OSError)
-    ]
-    return [str(digests.get(at) or known[stamp].hex()) for at, stamp in enumerate(stamps)], faults
-
-
-def _read(root: Path, files: Sequence[FileState], progress: Progress) -> list[str | OSError]:
-    def digest(file: FileState) -> str | OSError:
-        try:
-            return file_digest(root / file.name)
-        except OSError as fault:
-            return fault
-        finally:
-            progress.add(1)
-
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(digest, files))
+    readable = (
+        known[s].hex() if s in known else digests.get(at, "") for at, s in enumerate(stamps)
+    )
+    return list(readable), faults
 
 
 def _stamp(place: str, file: FileState, secret: bytes) -> bytes:
@@ -102,11 +99,8 @@ def _stamp(place: str, file: FileState, secret: bytes) -> bytes:
 def _known(kept: Any) -> dict[bytes, bytes]:
     if kept is None:
         return {}
-    stamps, digests = kept.arrays["stamps"].tobytes(), kept.arrays["digests"].tobytes()
-    return {
-        stamps[at * STAMP : (at + 1) * STAMP]: digests[at * DIGEST : (at + 1) * DIGEST]
-        for at in range(len(stamps) // STAMP)
-    }
+    stamps, digests = kept.arrays["stamps"], kept.arrays["digests"]
+    return dict(zip(map(bytes, stamps), map(bytes, digests), strict=True))
 
 
 def _arrays(known: Mapping[bytes, bytes]) -> dict[str, Any]:

@@ -20,21 +20,7 @@ from pytest_occlusion.errors import MissingError
 LONGEST_REPORT = 1 << 20
 """Bytes. Real reports have a few thousand."""
 
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is such a folder."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+is_file, is_folder, is_there = os.path.isfile, os.path.isdir, os.path.exists
 
 
 def expanded(text: str) -> Path:
@@ -48,8 +34,8 @@ def expanded(text: str) -> Path:
 def first_place(asked: Path | None, usual: Iterable[Path], remedy: str) -> Path | None:
     """The place that was asked for, which must be there, or the first of the usual ones that is."""
     if asked is None:
-        return next((place for place in usual if is_file(place) or is_folder(place)), None)
-    if not is_file(asked) and not is_folder(asked):
+        return next(filter(is_there, usual), None)
+    if not is_there(asked):
         raise MissingError(f"{asked}: no such file or folder", remedy=f"reports= names {remedy}")
     return asked
 
@@ -75,22 +61,19 @@ def file_states(root: Path, names: Sequence[str]) -> list[FileState | None]:
     """The file of each name below the root, following links; ``None`` where there is none."""
     prefix = str(root)
 
-    def look(piece: Sequence[str]) -> list[FileState | None]:
-        states: list[FileState | None] = []
-        for name in piece:
-            try:
-                entry = os.stat(os.path.join(prefix, name))  # noqa: PTH116, PTH118 - half a million
-            except (OSError, ValueError):
-                states.append(None)
-                continue
-            regular = stat.S_ISREG(entry.st_mode)
-            states.append(FileState(name, entry.st_size, entry.st_mtime_ns) if regular else None)
-        return states
+    def look(name: str) -> FileState | None:
+        try:
+            entry = os.stat(os.path.join(prefix, name))  # noqa: PTH116, PTH118 - half a million
+        except (OSError, ValueError):
+            return None
+        regular = stat.S_ISREG(entry.st_mode)
+        return FileState(name, entry.st_size, entry.st_mtime_ns) if regular else None
 
     # Several at once: on a network drive each look takes a trip.
     pieces = [names[at : at + 1024] for at in range(0, len(names), 1024)]
     with ThreadPoolExecutor() as pool:
-        return [state for piece in pool.map(look, pieces) for state in piece]
+        looked = pool.map(lambda piece: [look(name) for name in piece], pieces)
+        return [state for piece in looked for state in piece]
 
 
 def lacking(state: FileState | None) -> str:

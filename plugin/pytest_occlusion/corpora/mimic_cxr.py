@@ -17,16 +17,9 @@ from typing import Literal
 from pytest_occlusion.corpora.base import Corpus, Request, Step, Study
 from pytest_occlusion.corpora.faults import Fault, refuse_listed
 from pytest_occlusion.corpora.files import first_place, is_file, is_folder
-from pytest_occlusion.corpora.images import is_dicom
 from pytest_occlusion.corpora.mimic_reports import REPORTS_ZIP, folder_of, read_reports
 from pytest_occlusion.corpora.options import CollectionOptions, read_options
-from pytest_occlusion.corpora.radiographs import (
-    Selection,
-    Wanted,
-    count_missing,
-    file_radiographs,
-    find_images,
-)
+from pytest_occlusion.corpora.radiographs import Selection, Wanted, file_radiographs, number_of
 from pytest_occlusion.corpora.tables import Table
 from pytest_occlusion.errors import MissingError, OcclusionError
 
@@ -109,18 +102,17 @@ def _load(root: Path, split: str, options: MimicOptions, asked: Request) -> Corp
     if options.per_study == "one":
         _keep_one_each(selection)
     stems = [f"files/{folder_of(one.study)}/{one.key}" for one in selection.wanted]
-    layouts = ([stem + ending for stem in stems] for ending in ENDINGS[options.images])
-    found, lost = find_images(root, selection.wanted, layouts)
-    notes, missing = count_missing(
-        (lost, len(selection.wanted)),
-        ([one.where for one in sorted(unreported, key=lambda one: one.number)], expected),
+    endings = ENDINGS[options.images]
+    selection.find(root, ([stem + ending for stem in stems] for ending in endings))
+    notes, missing = selection.keep_found(
+        [one.where for one in sorted(unreported, key=number_of)],
+        expected,
         options.missing,
-        head=f"{root}: of the {split} split, ",
         kind=NAME,
+        head=f"{root}: of the {split} split, ",
         remedy="rows are those of the split table",
     )
-    selection.keep_found(found)
-    present, radiographs = file_radiographs(root, found, asked, options.max_pixels)
+    present, radiographs = file_radiographs(root, selection.found, asked, options.max_pixels)
     return Corpus(
         name=NAME,
         studies=present,
@@ -130,7 +122,7 @@ def _load(root: Path, split: str, options: MimicOptions, asked: Request) -> Corp
             "split": split,
             "views": options.views,
             "per_study": options.per_study,
-            "images": "dicom" if found and is_dicom(found[0][1].name) else "jpg",
+            "images": "dicom" if selection.is_dicom else "jpg",
             "listed_studies": selection.steps[0].studies,
             "listed_radiographs": selection.steps[0].radiographs,
             "without_headings": headless,

@@ -19,17 +19,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_occlusion.corpora.base import Corpus, Request, Step
 from pytest_occlusion.corpora.files import first_place, is_folder
-from pytest_occlusion.corpora.images import DICOM, is_dicom
+from pytest_occlusion.corpora.images import DICOM
 from pytest_occlusion.corpora.open_i_reports import OpenIReport, archive_path, read_reports
 from pytest_occlusion.corpora.options import CollectionOptions, read_options
 from pytest_occlusion.corpora.radiographs import (
-    Found,
     Grouped,
     Selection,
     Wanted,
-    count_missing,
     file_radiographs,
-    find_images,
     grouped,
 )
 from pytest_occlusion.errors import MissingError, OcclusionError
@@ -82,16 +79,17 @@ def load(asked: Request) -> Corpus:
         remedy = "name NLMCXR_reports.tgz, or the folder of its XML files, with reports=PATH"
         raise OcclusionError(f"{own}: holds no reports of Open-i", remedy=remedy)
     selection = _chosen(reports, options)
+    notes: tuple[str, ...]
+    fields: dict[str, int | str]
     if root is None:
         drawn = "phantoms drawn from their MeSH codes"
-        notes: tuple[str, ...] = ()
-        fields: dict[str, int | str] = {"images": "phantom"}
+        notes, fields = (), {"images": "phantom"}
         studies, radiographs = _phantoms(selection.wanted, reports)
     else:
         drawn = "their real radiographs"
-        found, notes, missing = _find_files(root, options, selection, reports)
-        studies, radiographs = file_radiographs(root, found, asked, options.max_pixels)
-        kind = "dicom" if found and is_dicom(found[0][1].name) else "png"
+        notes, missing = _find_files(root, options, selection, reports)
+        studies, radiographs = file_radiographs(root, selection.found, asked, options.max_pixels)
+        kind = "dicom" if selection.is_dicom else "png"
         fields = {"images": "real", "views": options.views, "files": kind, **missing}
     return Corpus(
         name=NAME,
@@ -146,7 +144,7 @@ def _chosen(reports: Sequence[OpenIReport], options: OpenIOptions) -> Selection:
 
 def _find_files(
     root: Path, options: OpenIOptions, selection: Selection, reports: Sequence[OpenIReport]
-) -> tuple[Found, tuple[str, ...], dict[str, int | str]]:
+) -> tuple[tuple[str, ...], dict[str, int | str]]:
     """The radiographs that have a file, all of one kind, and what is missing."""
     present = _present(root)
     keys = [image_key(one.key) for one in selection.wanted]
@@ -158,20 +156,18 @@ def _find_files(
         cases.update(key.partition("_")[0] for key in places if "_IM-" in key)
         return [places.get(key, "") for key in keys]
 
-    found, lost = find_images(root, selection.wanted, map(named, ENDINGS[options.images]))
+    selection.find(root, map(named, ENDINGS[options.images]))
     unreported = sorted(cases - {report.study.key for report in reports})
     called = f"files ({', '.join((*PICTURES, *DICOM))}) are called after their image"
-    notes, missing = count_missing(
-        (lost, len(selection.wanted)),
-        (unreported, len(reports) + len(unreported)),
+    return selection.keep_found(
+        unreported,
+        len(reports) + len(unreported),
         # Without a single image it is no partial download, whatever may be missing.
-        options.missing if found else 0.0,
-        head=f"{root}: ",
+        options.missing if selection.found else 0.0,
         kind=NAME,
+        head=f"{root}: ",
         remedy=f"{called}, in ROOT or its folders",
     )
-    selection.keep_found(found)
-    return found, notes, missing
 
 
 def image_key(name: str) -> str:

@@ -1,8 +1,8 @@
 """What the readers of corpora share: radiographs chosen, looked for, grouped by study, opened.
 
-A reader makes one :class:`Wanted` for each radiograph; a :class:`Selection` counts what filters
-leave, :func:`find_images` finds image files, :func:`count_missing` says whether a download is
-whole enough, and :func:`file_radiographs` makes studies and radiographs of it.
+A reader makes one :class:`Wanted` for each radiograph. A :class:`Selection` of them is filtered and
+counted, finds its image files and says whether the download is whole enough; of what was found,
+:func:`file_radiographs` makes studies and radiographs.
 """
 
 from __future__ import annotations
@@ -34,27 +34,28 @@ class Wanted(NamedTuple):
     where: str
     called: str = ""
 
-    @property
-    def number(self) -> int:
-        """The number in where it is."""
-        return int(self.where.rpartition(" ")[2])
-
     def has(self, problem: str) -> str:
         """A line of a list of faults."""
         return f"{self.called or self.where}: {problem}"
 
 
 Found = Sequence[tuple[Wanted, FileState]]
-Lost = Sequence[tuple[Wanted, str]]
 Grouped = tuple[tuple[Study, ...], tuple[Radiograph, ...]]
+
+
+def number_of(one: Wanted) -> int:
+    """The number in where it is."""
+    return int(one.where.rpartition(" ")[2])
 
 
 @dataclass
 class Selection:
-    """What filters leave of a collection, and how much it was after each."""
+    """What filters leave of a collection, how much it was after each, and what files it has."""
 
     wanted: list[Wanted]
     steps: list[Step] = field(default_factory=list)
+    found: Found = ()
+    lost: list[tuple[Wanted, str]] = field(default_factory=list)
 
     def count(self, name: str, test: Callable[[Study], object] = lambda study: True) -> None:
         """Add a step of those radiographs whose study passes a test."""
@@ -65,11 +66,6 @@ class Selection:
         """Leave out what does not pass, and count."""
         self.wanted = [one for one in self.wanted if test(one)]
         self.count(name)
-
-    def keep_found(self, found: Found) -> None:
-        """Leave out what has no image file."""
-        self.wanted = [one for one, _ in found]
-        self.count("with an image file")
 
     def keep_frontal(self, views: Sequence[str]) -> None:
         """Leave out radiographs of other views."""
@@ -82,59 +78,58 @@ class Selection:
         either = "with findings or impression"
         self.keep(either, lambda one: one.study.findings or one.study.impression)
 
+    def find(self, root: Path, layouts: Iterable[Sequence[str]]) -> None:
+        """Look for files under one set of names after the other; the first that any has counts."""
+        for names in layouts:
+            states = list(zip(self.wanted, file_states(root, names), strict=True))
+            self.found = [(one, state) for one, state in states if state and state.size]
+            self.lost = [(one, lacking(state)) for one, state in states if lacking(state)]
+            if self.found:
+                break
+        if self.is_dicom:
+            import_pydicom()
 
-def find_images(
-    root: Path, wanted: Sequence[Wanted], layouts: Iterable[Sequence[str]]
-) -> tuple[Found, Lost]:
-    """Look for files under one set of names after the other; the first that any file has counts.
+    @property
+    def is_dicom(self) -> bool:
+        """Whether the files that were found are DICOM."""
+        return bool(self.found) and is_dicom(self.found[0][1].name)
 
-    Returns:
-        The radiographs that have a file, and what is wrong with the others.
-    """
-    for names in layouts:
-        states = list(zip(wanted, file_states(root, names), strict=True))
-        found = [(one, state) for one, state in states if state and state.size]
-        if found:
-            if is_dicom(found[0][1].name):
-                import_pydicom()
-            break
-    return found, [(one, problem) for one, state in states if (problem := lacking(state))]
+    def keep_found(
+        self, reports: Sequence[str], expected: int, allowed: float, *,
+        kind: str, head: str, remedy: str,
+    ) -> tuple[tuple[str, ...], dict[str, int | str]]:  # fmt: skip
+        """Leave out what has no file, if no more than allowed is missing of images and reports.
 
+        Args:
+            reports: What to call those that are missing, of so many that are ``expected``.
+            expected: How many reports there should be.
+            allowed: The share (below 1) or number that may be missing of either.
+            kind: Kind of corpus.
+            head: Of what something is missing.
+            remedy: Where files are looked for, or what their names in a list are.
 
-def count_missing(
-    images: tuple[Lost, int],
-    reports: tuple[Sequence[str], int],
-    allowed: float,
-    *,
-    kind: str,
-    head: str,
-    remedy: str,
-) -> tuple[tuple[str, ...], dict[str, int | str]]:
-    """What to say, and what to record, of what a download lacks of so many images and reports.
+        Returns:
+            What to say and what to record of it.
 
-    Raises:
-        OcclusionError: Of either more is missing than the share (below 1) or number (listed).
-    """
-    (lost, wanted), (names, expected) = images, reports
-    both = (
-        f"{len(lost):,} of {wanted:,} image files and {len(names):,} of {expected:,} reports are "
-        "missing"
-    )
-    if any(
-        len(gone) > (allowed if allowed >= 1 else allowed * total)
-        for gone, total in (images, reports)
-    ):
-        lines = (
-            [f"{name}: its report does not exist" for name in names],
-            [one.has(problem) for one, problem in sorted(lost, key=lambda pair: pair[0].number)],
-        )
-        raise OcclusionError(
-            f"{head}{both}:\n" + "\n".join(listed(faults) for faults in lines if faults),
-            remedy="finish the download, or say how many may be missing: "
-            f"{kind}:ROOT?missing={max(len(lost), len(names))} (or a share below 1); {remedy}",
-        )
-    notes = (f"a partial download: {both}",) if lost or names else ()
-    return notes, {"missing_images": len(lost), "missing_reports": len(names)}
+        Raises:
+            OcclusionError: More is missing (listed).
+        """
+        lost = sorted(self.lost, key=lambda pair: number_of(pair[0]))
+        images = [one.has(problem) for one, problem in lost]
+        totals = (len(images), len(self.wanted)), (len(reports), expected)
+        counts = [f"{lost:,} of {total:,}" for lost, total in totals]
+        both = "{} image files and {} reports are missing".format(*counts)
+        if any(lost > (allowed if allowed >= 1 else allowed * total) for lost, total in totals):
+            lists = [f"{name}: its report does not exist" for name in reports], images
+            raise OcclusionError(
+                f"{head}{both}:\n" + "\n".join(listed(lines) for lines in lists if lines),
+                remedy=f"finish the download, or say how many may be missing: {kind}:ROOT?missing="
+                f"{max(len(images), len(reports))} (or a share below 1); {remedy}",
+            )
+        self.wanted = [one for one, _ in self.found]
+        self.count("with an image file")
+        notes = (f"a partial download: {both}",) if images or reports else ()
+        return notes, {"missing_images": len(images), "missing_reports": len(reports)}
 
 
 def file_radiographs(
