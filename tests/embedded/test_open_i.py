@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pytest_occlusion.corpora import load_corpus, open_i, open_i_reports
+from pytest_occlusion.corpora import load_corpus, open_i
 from pytest_occlusion.corpora.base import Corpus, Study
-from pytest_occlusion.corpora.open_i_reports import (
+from pytest_occlusion.corpora.open_i import (
     OpenIReport,
     read_reports,
     views_from_captions,
@@ -59,7 +59,7 @@ def test_every_kept_study_has_a_text_and_a_picture(corpus: Corpus) -> None:
 
 
 def test_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_i_reports, "find_spec", lambda name: None)
+    monkeypatch.setattr(open_i, "find_spec", lambda name: None)
     with pytest.raises(OcclusionError, match=r'pip install "pytest-occlusion\[open-i\]"'):
         load_corpus("open-i")
 

@@ -86,8 +86,7 @@ def _without_name(fault: Exception, path: Path) -> str:
     """What the fault says, without the name of the file."""
     if isinstance(fault, OSError) and fault.strerror:
         return fault.strerror
-    told = isinstance(fault, (OSError, ValueError, SyntaxError))
-    text = str(fault) if told else ""
+    text = str(fault) if isinstance(fault, (OSError, ValueError, SyntaxError)) else ""
     for name in (repr(str(path)), repr(path), str(path)):
         text = text.replace(name, "")
     return text.strip(" '\"") or type(fault).__name__

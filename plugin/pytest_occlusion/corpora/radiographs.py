@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_occlusion.corpora.base import Radiograph, Request, Step, Study
-from pytest_occlusion.corpora.contents import content_digests
 from pytest_occlusion.corpora.dicom import import_pydicom, open_dicom
-from pytest_occlusion.corpora.faults import refuse_listed
-from pytest_occlusion.corpora.files import FileState, file_states, lacking
+from pytest_occlusion.corpora.files import FileState, content_digests, file_states, lacking
 from pytest_occlusion.corpora.images import LARGEST, ImageFault, is_dicom, open_image
+from pytest_occlusion.corpora.tables import refuse_listed
 from pytest_occlusion.errors import OcclusionError, listed
 
 if TYPE_CHECKING:
