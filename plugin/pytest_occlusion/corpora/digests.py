@@ -66,10 +66,11 @@ def _kept_key(root: Path) -> bytes:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
-        with contextlib.ExitStack() as ending:
-            ending.callback(new.unlink)
-            ending.enter_context(contextlib.suppress(FileExistsError))  # another worker was first
-            os.link(new, path)  # never a half-written key
+        try:
+            with contextlib.suppress(FileExistsError):  # another worker was first
+                os.link(new, path)  # never a half-written key
+        finally:
+            new.unlink()
     return path.read_bytes()
 
 
