@@ -19,22 +19,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.containers import (
-    BUNDLE,
-    SAFETENSORS,
-    TORCH_ZIP,
-    TORCHSCRIPT,
-    container_of,
-)
 from pytest_occlusion.encoders.files import (
     AGAIN,
     CONFIG_NAME,
+    damaged,
     find_weights,
     is_weights,
     read_json,
     shard_names,
 )
-from pytest_occlusion.encoders.signatures import identify
+from pytest_occlusion.encoders.signatures import (
+    BUNDLE,
+    SAFETENSORS,
+    TORCH_ZIP,
+    TORCHSCRIPT,
+    container_of,
+    identify,
+)
 from pytest_occlusion.encoders.torchscript import read_torchscript
 from pytest_occlusion.encoders.trainer_config import DEEPEST, plain, stand_ins
 from pytest_occlusion.errors import OcclusionError, listed
@@ -62,6 +63,10 @@ COUNT = "n_averaged"
 
 COUNTERS = ("batches_tracked", "_ids", "_index", "input_resolution", "context_length", "vocab_size")
 """How the names of whole numbers end that are no weights, in the files of these models."""
+
+
+Read = tuple[dict[str, "torch.Tensor"], dict[str, Any]]
+"""Name -> tensor, and what a trainer saved beside them."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +119,10 @@ def read_checkpoint(path: str | Path, weights: str = "") -> Checkpoint:
             f"{path}: weights = {weights!r} chooses from a directory; this is a file",
             remedy="drop weights, or give the directory as the checkpoint.",
         )
-    state: dict[str, torch.Tensor]
     extras: dict[str, Any] = {}
     if shards := files[1:]:
-        state, container = _read_shards(files[0], shards), f"{container} in {len(shards)} files"
+        state = _read_shards(files[0], shards)
+        container = f"{container} in {len(shards)} files"
     elif container == BUNDLE:
         state, extras = _read_bundle(files[0], weights)
     else:
@@ -126,12 +131,10 @@ def read_checkpoint(path: str | Path, weights: str = "") -> Checkpoint:
     state, prefix = _unprefixed(state)
     config, vocabulary = _companions(path) if path.is_dir() else ({}, None)
     size = sum(file.stat().st_size for file in shards or files)
-    return Checkpoint(
-        path, files[0], container, state, config, vocabulary, extras, prefix=prefix, size=size
-    )
+    return Checkpoint(path, files[0], container, state, config, vocabulary, extras, prefix, size)
 
 
-def _read(path: Path, container: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _read(path: Path, container: str) -> Read:
     if container == SAFETENSORS:
         return _read_safetensors(path), {}
     if container == TORCHSCRIPT:
@@ -158,11 +161,10 @@ def _read_shards(index: Path, shards: list[Path]) -> dict[str, torch.Tensor]:
     return state
 
 
-def _read_bundle(bundle: Path, weights: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _read_bundle(bundle: Path, weights: str) -> Read:
     """The weights inside a zip of a model directory, which is how MedCLIP is published.
 
-    The one member is unpacked beside nothing of the user's: into a temporary folder, whose file is
-    mapped and then unlinked.
+    The one member is unpacked into a temporary folder, whose file is mapped and then unlinked.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         member = Path(folder) / "weights"
@@ -172,8 +174,7 @@ def _read_bundle(bundle: Path, weights: str) -> tuple[dict[str, torch.Tensor], d
                 with archive.open(name) as packed, member.open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked, 1 << 20)
         except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as fault:
-            problem = f"{bundle}: a damaged zip ({_first_line(fault)})"
-            raise OcclusionError(problem, remedy=AGAIN) from fault
+            raise damaged(bundle, "a damaged zip", fault) from fault
         try:
             inner = container_of(member)
             if inner == BUNDLE:
@@ -219,9 +220,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
             _refuse_types({n: kind for n, kind in kinds.items() if kind not in known}, path)
             return {name: file.get_tensor(name) for name in names}
     except SafetensorError as fault:
-        raise OcclusionError(
-            f"{path}: a truncated or damaged safetensors file ({fault})", remedy=AGAIN
-        ) from fault
+        raise damaged(path, "a truncated or damaged safetensors file", fault) from fault
 
 
 def _read_pickle(path: Path, *, mapped: bool) -> Any:
@@ -231,29 +230,20 @@ def _read_pickle(path: Path, *, mapped: bool) -> Any:
         with stand_ins(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, of rare kinds of tensors: refused below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as fault:
-        wanted = re.findall(r"GLOBAL ([\w.]+)", str(fault))
-        if wanted:
-            raise OcclusionError(
-                f"{path}: this pickle does not only hold tensors: it asks to run {wanted[0]}, "
-                "which was refused; nothing in it was executed",
-                remedy="do not trust this file. If it is your own, save the state_dict alone: "
-                "torch.save(model.state_dict(), path), or as safetensors.",
-            ) from fault
-        raise OcclusionError(
-            f"{path}: not a readable torch file ({_first_line(fault)})", remedy=AGAIN
-        ) from fault
     except Exception as fault:  # a damaged file can raise anything
-        raise OcclusionError(
-            f"{path}: a truncated or damaged torch file ({_first_line(fault)})", remedy=AGAIN
-        ) from fault
+        if isinstance(fault, pickle.UnpicklingError):
+            if wanted := re.findall(r"GLOBAL ([\w.]+)", str(fault)):
+                raise OcclusionError(
+                    f"{path}: this pickle does not only hold tensors: it asks to run {wanted[0]}, "
+                    "which was refused; nothing in it was executed",
+                    remedy="do not trust this file. If it is your own, save the state_dict alone: "
+                    "torch.save(model.state_dict(), path), or as safetensors.",
+                ) from fault
+            raise damaged(path, "not a readable torch file", fault) from fault
+        raise damaged(path, "a truncated or damaged torch file", fault) from fault
 
 
-def _first_line(fault: Exception) -> str:
-    return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0][:160]}"
-
-
-def _unwrapped(loaded: Any, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _unwrapped(loaded: Any, path: Path) -> Read:
     """The state_dict inside what a trainer saved, and the rest."""
     import torch
 
@@ -269,18 +259,18 @@ def _unwrapped(loaded: Any, path: Path) -> tuple[dict[str, torch.Tensor], dict[s
             )
         config = config or plain(loaded.get("config"))
         loaded = loaded[keys[0]]
-    tensors = isinstance(loaded, Mapping) and {
+    entries = loaded if isinstance(loaded, Mapping) else {}
+    tensors = {
         name: value
-        for name, value in loaded.items()
+        for name, value in entries.items()
         if isinstance(value, torch.Tensor) and isinstance(name, str) and name != COUNT
     }
     if not tensors:
-        said = ""
-        if isinstance(loaded, Mapping) and loaded:
-            said = f" (under its keys {', '.join(map(repr, list(loaded)[:8]))})"
+        named = ", ".join(map(repr, list(entries)[:8]))
+        under = f" (under its keys {named})" if named else ""
         raise OcclusionError(
-            f"{path}: holds a {type(loaded).__name__} without tensors{said} where a state_dict was "
-            "expected",
+            f"{path}: holds a {type(loaded).__name__} without tensors{under} where a state_dict "
+            "was expected",
             remedy="save model.state_dict(), bare or under the key 'state_dict'.",
         )
     return tensors, {"config": config}

@@ -43,11 +43,8 @@ def visible_gpus() -> int:
 def resolve_device(name: str = "auto") -> torch.device:
     """Turn a device option into a device that exists here.
 
-    Args:
-        name: ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or any other
-            torch device that needs no index. Several GPUs are dealt out to pytest-xdist workers
-            by worker number when no index is given; torch counts only the devices listed in
-            ``CUDA_VISIBLE_DEVICES``, so the caller's own choice of GPUs is respected.
+    ``"auto"`` is a GPU where there is one. Without an index the GPUs are dealt out to pytest-xdist
+    workers by number; torch counts only those that ``CUDA_VISIBLE_DEVICES`` lists.
 
     Returns:
         The device; one of type ``cuda`` always carries its index.
@@ -100,15 +97,6 @@ def peak_bytes(device: torch.device) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
 
 
-def check_precision(name: str) -> str:
-    """Return ``name`` when it is one of :data:`PRECISIONS`; raise OcclusionError otherwise."""
-    if name not in PRECISIONS:
-        raise OcclusionError(
-            f"precision {name!r} is unknown", remedy=f"use one of {', '.join(PRECISIONS)}."
-        )
-    return name
-
-
 @contextlib.contextmanager
 def exact_matmul() -> Iterator[None]:
     """Keep float32 products in float32 while the block runs, then restore what was set.
@@ -156,7 +144,7 @@ def forward_context(device: torch.device, precision: str) -> contextlib.Abstract
     """The autocast block for a forward pass; nothing for ``fp32``. Local to the thread."""
     import torch
 
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    return torch.autocast(device.type, dtype=dtype)
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision in dtypes:
+        return torch.autocast(device.type, dtype=dtypes[precision])
+    return contextlib.nullcontext()

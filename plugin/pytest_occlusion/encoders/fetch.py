@@ -26,8 +26,8 @@ from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from pytest_occlusion.encoders.containers import container_of
 from pytest_occlusion.encoders.published import Published
+from pytest_occlusion.encoders.signatures import container_of
 from pytest_occlusion.errors import OcclusionError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
-from pytest_occlusion.encoders.files import folder_files, short_digest, weight_candidates
+from pytest_occlusion.encoders.files import folder_files, said, short_digest, weight_candidates
 from pytest_occlusion.encoders.weights import INDICES
 from pytest_occlusion.errors import OcclusionError, listed
 
@@ -87,9 +87,9 @@ def open_source(
             remedy="write hf-hub:ORGANISATION/NAME, and the commit as the option revision.",
         )
     if not revision or re.fullmatch(BRANCHES, revision):
-        said = f"revision = {revision!r} is a branch" if revision else "no revision is pinned"
+        why = f"revision = {revision!r} is a branch" if revision else "no revision is pinned"
         raise OcclusionError(
-            f"{checkpoint}: {said}, so its weights could change unseen",
+            f"{checkpoint}: {why}, so its weights could change unseen",
             remedy="set revision = to the commit hash that the repository's page shows (or to a "
             "tag of it).",
         )
@@ -135,8 +135,8 @@ def snapshot(name: str, revision: str = "", patterns: Sequence[str] = (), key: s
     except Exception as fault:  # network, cache, names, rights: the client raises many kinds
         at = f" (named by {key})" if key else f"@{revision}"
         raise OcclusionError(
-            f"{HUB}{name}{at}: not to be had from the hub, nor complete in its local "
-            f"cache ({type(fault).__name__}: {(str(fault).splitlines() or [''])[0][:160]})",
+            f"{HUB}{name}{at}: not to be had from the hub, nor complete in its local cache "
+            f"({said(fault)})",
             remedy="check name, revision and network; for a gated repository log in with "
             "`hf auth login`; or download it elsewhere and give the directory"
             + (f": in {key}, relative to it, or as tokenizer." if key else "."),
@@ -195,5 +195,5 @@ def cannot_build(what: object, library: str, fault: Exception, remedy: str) -> O
     """What to say where a library refuses; each raises many kinds."""
     if isinstance(fault, OcclusionError):
         return fault
-    said = f"{type(fault).__name__}: {str(fault)[:300]}"
-    return OcclusionError(f"{what}: {library} cannot build it ({said})", remedy=remedy)
+    told = f"{type(fault).__name__}: {str(fault)[:300]}"
+    return OcclusionError(f"{what}: {library} cannot build it ({told})", remedy=remedy)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_occlusion.encoders.files import damaged
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
@@ -58,10 +59,7 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
     except OcclusionError:
         raise
     except Exception as fault:  # a damaged pickle can raise anything
-        raise OcclusionError(
-            f"{path}: this TorchScript archive is damaged ({type(fault).__name__}: {fault})",
-            remedy="get the file again and compare its size and checksum with the published ones.",
-        ) from fault
+        raise damaged(path, "this TorchScript archive is damaged", fault) from fault
     return tensors
 
 

@@ -39,40 +39,36 @@ class _PlainList:
         return list(items)
 
 
-NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+NUMBERS = "float16 float32 float64 int8 int16 int32 int64 uint8 bool bool_ str_"
 """numpy's scalar types, which are pickled by name where a type is meant."""
 
-PATHS = ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
+DTYPES = "Float16DType Float32DType Float64DType Int32DType Int64DType UInt8DType BoolDType"
+PATHS = "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"
+NODES = "Any Value String Integer Float Boolean Path Enum Bytes"
 
-BAGS: dict[str, tuple[str, ...]] = {
-    "omegaconf.listconfig": ("ListConfig",),
-    "omegaconf.dictconfig": ("DictConfig",),
-    "omegaconf.nodes": (
-        *("AnyNode", "ValueNode", "StringNode", "IntegerNode", "FloatNode", "BooleanNode"),
-        *("PathNode", "EnumNode", "BytesNode"),
-    ),
-    "omegaconf.base": ("ContainerMetadata", "Metadata"),
-    "typing": ("Any", "Union", "Optional"),
-    "argparse": ("Namespace",),
-    "types": ("SimpleNamespace",),
-    "datetime": ("datetime", "date", "time", "timedelta", "timezone"),
+BAGS = {
+    "omegaconf.listconfig": "ListConfig",
+    "omegaconf.dictconfig": "DictConfig",
+    "omegaconf.nodes": " ".join(f"{kind}Node" for kind in NODES.split()),
+    "omegaconf.base": "ContainerMetadata Metadata",
+    "typing": "Any Union Optional",
+    "argparse": "Namespace",
+    "types": "SimpleNamespace",
+    "datetime": "datetime date time timedelta timezone",
     "pathlib": PATHS,
     "pathlib._local": PATHS,  # Python 3.13
-    "decimal": ("Decimal",),
-    "fractions": ("Fraction",),
-    "uuid": ("UUID", "SafeUUID"),
-    "numpy": ("dtype", "ndarray", *NUMBERS, "bool_", "str_"),
-    "numpy.core.multiarray": ("scalar", "_reconstruct"),  # numpy 1
-    "numpy._core.multiarray": ("scalar", "_reconstruct"),
-    "numpy.core.numeric": ("_frombuffer",),
-    "numpy._core.numeric": ("_frombuffer",),
-    "numpy.dtypes": (
-        *("Float16DType", "Float32DType", "Float64DType", "Int32DType", "Int64DType"),
-        *("UInt8DType", "BoolDType", "StrDType", "ObjectDType"),
-    ),
-    "torch.torch_version": ("TorchVersion",),
-    "copyreg": ("_reconstructor",),
-    "builtins": ("object", "slice", "range", "bytes"),
+    "decimal": "Decimal",
+    "fractions": "Fraction",
+    "uuid": "UUID SafeUUID",
+    "numpy": f"dtype ndarray {NUMBERS}",
+    "numpy.core.multiarray": "scalar _reconstruct",  # numpy 1
+    "numpy._core.multiarray": "scalar _reconstruct",
+    "numpy.core.numeric": "_frombuffer",
+    "numpy._core.numeric": "_frombuffer",
+    "numpy.dtypes": f"{DTYPES} StrDType ObjectDType",
+    "torch.torch_version": "TorchVersion",
+    "copyreg": "_reconstructor",
+    "builtins": "object slice range bytes",
 }
 """Module -> names of data in it that are passed over."""
 
@@ -88,7 +84,8 @@ def stand_ins() -> AbstractContextManager[Any]:
     """While this is entered, ``torch.load(weights_only=True)`` passes over plain data."""
     import torch
 
-    known: list[Any] = [(_Bag, f"{at}.{name}") for at, names in BAGS.items() for name in names]
+    bags = (f"{at}.{name}" for at, names in BAGS.items() for name in names.split())
+    known: list[Any] = [(_Bag, name) for name in bags]
     known += [(_PlainDict, name) for name in DICTIONARIES]
     known += [(_PlainList, "collections.deque")]
     # As types they are only named; calling them is as harmless as it looks.
