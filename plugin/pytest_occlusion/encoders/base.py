@@ -17,17 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CanvasRecipe:
-    """How one radiograph becomes the 8-bit picture that an encoder is shown.
-
-    Occluders work on this canvas, so ``pixels x ratio`` is exactly what the model loses.
+    """How one radiograph becomes the 8-bit picture that an encoder is shown, and occluders block.
 
     Attributes:
-        name: Stable identity of the recipe with its sizes, e.g. ``"clip-bicubic-crop-224"``. Two
-            encoders with the same name share stored canvases, so the name must change whenever a
-            pixel does.
+        name: Identity of the recipe with its sizes, e.g. ``"clip-bicubic-crop-224"``. Encoders with
+            the same name share stored canvases, so it must change whenever a pixel does.
         channels: 1 for grey, 3 for RGB.
-        height: Rows of the canvas, in pixels.
-        width: Columns of the canvas, in pixels.
+        height: Rows, in pixels.
+        width: Columns, in pixels.
         draw: Decoded radiograph (mode ``L`` or ``RGB``) -> uint8 array ``[channels, H, W]``. Host
             only (PIL, numpy); must be safe to call from several threads.
     """

@@ -28,10 +28,9 @@ def worker_number() -> int:
 
 
 def visible_gpus() -> int:
-    """GPUs that torch may use here: those of ``CUDA_VISIBLE_DEVICES``, or all.
+    """GPUs that torch may use here; none is initialised: workers are still to be started.
 
-    Torch is imported only where there is a driver at all, so that the question costs nothing on
-    machines without one. No GPU is initialised: workers are still to be started.
+    Torch is imported only where there is a driver, so that the question costs nothing elsewhere.
     """
     if not any(Path(trace).exists() for trace in DRIVER_TRACES):
         return 0
@@ -82,10 +81,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """Most memory that torch held on a GPU, or that this process held at all; in bytes.
-
-    ``None`` where the system does not say.
-    """
+    """Most bytes that torch held on a GPU, or this process at all; None where nothing tells."""
     if device.type == "cuda":  # pragma: no cover - needs a GPU
         import torch
 
@@ -105,15 +101,11 @@ def exact_matmul() -> Iterator[None]:
     checkpoint may. The switches belong to the process, not to a thread, so enter this once
     around all threads that encode.
     """
-    switches = _fp32_switches()
-    before = [(put, get()) for get, put, _ in switches]
-    for _, put, exact in switches:
-        put(exact)
-    try:
+    with contextlib.ExitStack() as stack:
+        for get, put, exact in _fp32_switches():
+            stack.callback(put, get())
+            put(exact)
         yield
-    finally:
-        for put, value in reversed(before):
-            put(value)
 
 
 def _fp32_switches() -> list[tuple[Callable[[], Any], Callable[[Any], None], Any]]:

@@ -13,7 +13,6 @@ from typing import Any
 from pytest_occlusion.errors import OcclusionError
 
 AGAIN = "download it again, and compare its size and checksum with the published ones."
-"""The remedy for a file that did not arrive whole."""
 
 CONFIG_NAME = "open_clip_config.json"
 """The file by which open_clip recognises a model directory."""
@@ -63,14 +62,11 @@ def checkpoint_files(
         path: A weights file, a directory with weights, configuration and vocabulary, or a remote
             id, which has no files here: its loader says which it read.
         tokenizer: The model's tokenizer option; its files are added when it is a path.
-        weights: The model's choice among several weights files of a directory.
+        weights: As :func:`find_weights` takes it, which also says what is wrong.
 
     Returns:
         Existing files, weights first, each once: of a directory every one, whatever its name,
         since what a library or the code of a model reads there is theirs to decide.
-
-    Raises:
-        OcclusionError: Nothing is there, or the weights are not, or not one set of them.
     """
     files: list[Path] = []
     if not is_remote(path):
@@ -91,7 +87,7 @@ def checkpoint_files(
 def folder_files(folder: Path) -> list[Path]:
     """All regular files below a folder, in a fixed order; links are followed."""
     found: list[Path] = []
-    seen = set()
+    seen: set[Path] = set()
     for place, inner, names in os.walk(folder, followlinks=True):
         if (real := Path(place).resolve()) in seen:
             inner.clear()
@@ -145,14 +141,11 @@ def weight_candidates(folder: Path) -> dict[str, list[Path]]:
 
 
 def find_weights(path: Path, weights: str = "") -> list[Path]:
-    """The one set of weights that ``path`` names or contains.
+    """The one set of weights that ``path`` is or contains: a file, or an index and those it lists.
 
     Args:
-        path: A weights file, or a directory with one set of weights.
+        path: A weights file, or a directory.
         weights: Which of several sets of a directory: a file, or the index of one that was split.
-
-    Returns:
-        The file; or the index, and the files that it lists.
 
     Raises:
         OcclusionError: There is none, or more than one, or not all of it.

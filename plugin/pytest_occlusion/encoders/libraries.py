@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,31 +34,9 @@ OPTIONS = {"revision": "", "weights": ""}
 """The options of both families."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A model's directory and its weights.
-
-    Attributes:
-        place: The directory.
-        read: The weights in it.
-        name: What settings call it: the id of a remote one, else ``"directory"``.
-        files: What it was read from, where that is a cache rather than the user's own folder.
-    """
-
-    place: Path
-    read: Checkpoint
-    name: str = "directory"
-    files: tuple[Path, ...] = ()
-
-    @property
-    def variant(self) -> str:
-        """The id of a remote model without its scheme; empty of a directory."""
-        return self.name.partition(":")[2]
-
-
 def open_source(
     checkpoint: str | Path, options: Mapping[str, Any], patterns: Sequence[str]
-) -> Source:
+) -> Checkpoint:
     """Find a model's directory and read its weights.
 
     Args:
@@ -74,7 +52,7 @@ def open_source(
     path, revision, weights = Path(checkpoint).expanduser(), options["revision"], options["weights"]
     if not str(checkpoint).startswith(HUB):
         if path.is_dir():
-            return Source(path, read_checkpoint(path, weights))
+            return read_checkpoint(path, weights)
         raise OcclusionError(
             f"{path}: " + ("a file" if path.exists() else "no such directory"),
             remedy="give the model's directory with its configuration (and, where it holds several "
@@ -105,7 +83,7 @@ def open_source(
         ]
         if found:
             read = read_checkpoint(place, weights or (found[0] if len(found) == 1 else ""))
-            return Source(place, read, str(checkpoint), tuple(folder_files(place)))
+            return replace(read, source=str(checkpoint), cached=tuple(folder_files(place)))
     raise OcclusionError(
         f"{checkpoint}@{revision}: the repository holds no weights that are known here",
         remedy=f"looked for {', '.join(patterns)}.",

@@ -96,8 +96,7 @@ def _settings(
 
 def fetch(options: argparse.Namespace) -> int:
     """Fetch published weights."""
-    from pytest_occlusion.encoders.fetch import fetch
-    from pytest_occlusion.encoders.published import PUBLISHED, find_published
+    from pytest_occlusion.encoders.fetch import PUBLISHED, fetch, find_published
 
     if options.name is None:
         for entry in PUBLISHED:

@@ -1,8 +1,12 @@
-"""Read the tensors of a TorchScript archive without running what is in it.
+"""Pickles as plain data: nothing that they name is imported, nothing that they say is run.
 
-``torch.jit.load`` compiles the archive's code and calls its ``__setstate__`` methods. The tensors
-alone need neither: the archive is a zip whose ``data.pkl`` is a tree of attribute tables, with each
-storage in an uncompressed entry of its own that can be mapped from the file.
+Trainers save metrics, settings and folders beside the weights: numpy numbers, paths, omegaconf or
+``argparse`` objects. torch's weights-only reader refuses such classes; here each is an empty bag
+instead, and a pickle that names anything else is still refused.
+
+``torch.jit.load`` compiles the code of a TorchScript archive and runs its ``__setstate__`` methods.
+The tensors alone need neither: the archive is a zip whose ``data.pkl`` is a tree of attribute
+tables, with each storage in an uncompressed entry of its own that can be mapped from the file.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +25,109 @@ from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import torch
+
+
+class Bag:
+    """Takes the arguments and the state of any class, and does nothing with them."""
+
+    state: Any = None
+
+    def __new__(cls, *_: Any) -> Bag:
+        """Whatever the arguments."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep what there is, to be looked at."""
+        self.state = state
+
+
+class _PlainDict:
+    """In place of dictionaries with a factory or attributes: the items alone."""
+
+    def __new__(cls, *_: Any) -> dict[Any, Any]:  # type: ignore[misc]
+        return {}
+
+
+class _PlainList:
+    """In place of ``collections.deque``."""
+
+    def __new__(cls, items: Any = (), *_: Any) -> list[Any]:  # type: ignore[misc]
+        return list(items)
+
+
+NUMBERS = "float16 float32 float64 int8 int16 int32 int64 uint8 bool bool_ str_"
+"""numpy's scalar types, which are pickled by name where a type is meant."""
+
+DTYPES = "Float16DType Float32DType Float64DType Int32DType Int64DType UInt8DType BoolDType"
+PATHS = "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"
+NODES = "Any Value String Integer Float Boolean Path Enum Bytes"
+
+BAGS = {
+    "omegaconf.listconfig": "ListConfig",
+    "omegaconf.dictconfig": "DictConfig",
+    "omegaconf.nodes": " ".join(f"{kind}Node" for kind in NODES.split()),
+    "omegaconf.base": "ContainerMetadata Metadata",
+    "typing": "Any Union Optional",
+    "argparse": "Namespace",
+    "types": "SimpleNamespace",
+    "datetime": "datetime date time timedelta timezone",
+    "pathlib": PATHS,
+    "pathlib._local": PATHS,  # Python 3.13
+    "decimal": "Decimal",
+    "fractions": "Fraction",
+    "uuid": "UUID SafeUUID",
+    "numpy": f"dtype ndarray {NUMBERS}",
+    "numpy.core.multiarray": "scalar _reconstruct",  # numpy 1
+    "numpy._core.multiarray": "scalar _reconstruct",
+    "numpy.core.numeric": "_frombuffer",
+    "numpy._core.numeric": "_frombuffer",
+    "numpy.dtypes": f"{DTYPES} StrDType ObjectDType",
+    "torch.torch_version": "TorchVersion",
+    "copyreg": "_reconstructor",
+    "builtins": "object slice range bytes",
+}
+"""Module -> names of data in it that are passed over."""
+
+DICTIONARIES = (
+    "collections.defaultdict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+)
+
+
+def stand_ins() -> AbstractContextManager[Any]:
+    """While this is entered, ``torch.load(weights_only=True)`` passes over plain data."""
+    import torch
+
+    bags = (f"{at}.{name}" for at, names in BAGS.items() for name in names.split())
+    known: list[Any] = [(Bag, name) for name in bags]
+    known += [(_PlainDict, name) for name in DICTIONARIES]
+    known += [(_PlainList, "collections.deque")]
+    # As types they are only named; calling them is as harmless as it looks.
+    plain_types = (int, float, complex, bool, str, dict, list, tuple, set, frozenset)
+    known += [(kind, f"builtins.{kind.__name__}") for kind in plain_types]
+    context: AbstractContextManager[Any] = torch.serialization.safe_globals(known)
+    return context
+
+
+DEEPEST = 50
+"""Nesting that a real configuration does not reach; a hostile one may be endless."""
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Unpack bags: dictionaries, lists and scalars all the way down; anything else is None."""
+    if depth > DEEPEST:
+        return None
+    if isinstance(value, Bag):
+        bag = value.state if isinstance(value.state, dict) else {}
+        return plain(bag.get("_content", bag.get("_val")), depth + 1)
+    if isinstance(value, dict):
+        return {str(key): plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, depth + 1) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else None
+
 
 _STORAGES = {
     "FloatStorage": "float32",
@@ -39,12 +147,8 @@ _STORAGES = {
 def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
     """All tensors of a TorchScript archive, by their dotted attribute path.
 
-    Args:
-        path: A complete zip written by ``torch.jit.save``.
-
-    Returns:
-        Name -> CPU tensor that maps the file. Beside parameters and buffers these can be plain
-        tensor attributes, which the archive's pickle does not tell apart.
+    They map the file. Beside parameters and buffers there can be plain tensor attributes, which the
+    archive's pickle does not tell apart.
 
     Raises:
         OcclusionError: The pickle names anything but modules and tensors, or is damaged.
@@ -61,13 +165,6 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
     except Exception as fault:  # a damaged pickle can raise anything
         raise damaged(path, "this TorchScript archive is damaged", fault) from fault
     return tensors
-
-
-class _Module:
-    """Stands for any TorchScript class: a bag of attributes."""
-
-    def __setstate__(self, state: Any) -> None:
-        self.attributes = state if isinstance(state, dict) else {}
 
 
 def _mapped(
@@ -106,7 +203,7 @@ class _Reader(pickle.Unpickler):  # the class is what makes it safe: see find_cl
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):
-            return _Module
+            return Bag
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         lists = ("intlist", "doublelist", "boollist", "tensorlist")
@@ -150,6 +247,6 @@ def _collect(node: Any, name: str, tensors: dict[str, torch.Tensor]) -> None:
 
     if isinstance(node, torch.Tensor):
         tensors[name] = node
-    elif isinstance(node, _Module):
-        for key, value in getattr(node, "attributes", {}).items():
+    elif isinstance(node, Bag) and isinstance(node.state, dict):
+        for key, value in node.state.items():
             _collect(value, f"{name}.{key}" if name else str(key), tensors)
