@@ -145,8 +145,9 @@ def check_tokens(encoder: Encoder) -> None:
     _require(max(counts) == counts[3] > encoder.token_limit, "an over-long text is counted as cut")
 
 
-CHECKS: tuple[Callable[[Encoder], None], ...] = tuple(
-    check for name, check in globals().items() if name.startswith("check_")
+CHECKS: tuple[Callable[[Encoder], None], ...] = (
+    *(check_record, check_canvases, check_embeddings, check_no_collapse),
+    *(check_neighbours, check_determinism, check_threads, check_tokens),
 )
 """All checks, in an order in which the first failure is the most telling."""
 
