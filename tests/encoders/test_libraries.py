@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from .tiny import write_hub_model, write_open_clip
 @pytest.fixture(scope="module")
 def hub_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_hub_model(tmp_path_factory.mktemp("hf") / "clip", "clip")
+
+
+@pytest.fixture
+def own_clip(hub_clip: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return shutil.copytree(hub_clip, tmp_path / "own")
 
 
 def test_open_clip_agrees_with_the_clip_family(
@@ -76,11 +83,8 @@ def test_hf_agrees_with_the_model_and_its_processor(kind: str, tmp_path: Path) -
     torch.testing.assert_close(encoder.encode_texts(TEXTS), texts, atol=1e-5, rtol=0)
 
 
-def test_split_weights_are_found_and_counted_alike(hub_clip: Path, tmp_path: Path) -> None:
-    import shutil
-
-    place = tmp_path / "split"
-    shutil.copytree(hub_clip, place)
+def test_split_weights_are_found_and_counted_alike(hub_clip: Path, own_clip: Path) -> None:
+    place = own_clip
     state = load_file(place / "model.safetensors")
     (place / "model.safetensors").unlink()
     names = sorted(state)
@@ -101,28 +105,20 @@ def test_split_weights_are_found_and_counted_alike(hub_clip: Path, tmp_path: Pat
         checkpoint_files(place)
 
 
-def test_a_missing_tensor_is_not_made_up(hub_clip: Path, tmp_path: Path) -> None:
-    import shutil
-
-    place = tmp_path / "lacking"
-    shutil.copytree(hub_clip, place)
-    state = load_file(place / "model.safetensors")
+def test_a_missing_tensor_is_not_made_up(own_clip: Path) -> None:
+    state = load_file(own_clip / "model.safetensors")
     del state["visual_projection.weight"]
-    save_file(state, place / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(OcclusionError, match=r"visual_projection\.weight"):
-        load_encoder("hf", checkpoint=place, device="cpu")
+    save_file(state, own_clip / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(OcclusionError, match=r"visual_projection\.weight: missing"):
+        load_encoder("hf", checkpoint=own_clip, device="cpu")
 
 
 @pytest.mark.parametrize("family", ["open-clip", "hf"])
-def test_values_that_are_not_numbers(family: str, hub_clip: Path, tmp_path: Path) -> None:
-    import shutil
-
-    place = tmp_path / "nan"
-    if family == "hf":
-        shutil.copytree(hub_clip, place)
-        file = place / "model.safetensors"
-    else:
-        file = write_open_clip(place, "vit") / "open_clip_model.safetensors"
+def test_values_that_are_not_numbers(family: str, own_clip: Path, tmp_path: Path) -> None:
+    place, file = own_clip, own_clip / "model.safetensors"
+    if family == "open-clip":
+        place = write_open_clip(tmp_path / "nan", "vit")
+        file = place / "open_clip_model.safetensors"
     state = load_file(file)
     state["logit_scale"] = torch.tensor(float("nan"))
     save_file(state, file, metadata={"format": "pt"})
@@ -182,47 +178,34 @@ def test_unknown_tags_are_listed() -> None:
         load_encoder("open-clip", checkpoint="tag:ViT-Q-99/none", device="cpu")
 
 
-def test_directories_that_are_something_else(tmp_path: Path, hub_clip: Path) -> None:
-    import shutil
-
+def test_directories_that_are_something_else(own_clip: Path) -> None:
     with pytest.raises(OcclusionError, match=r"a directory without open_clip_config\.json"):
-        load_encoder("open-clip", checkpoint=hub_clip, device="cpu")
-    place = tmp_path / "bare"
-    shutil.copytree(hub_clip, place)
-    (place / "preprocessor_config.json").unlink()
-    for extra in place.glob("processor_config.json"):
-        extra.unlink()
+        load_encoder("open-clip", checkpoint=own_clip, device="cpu")
+    (own_clip / "preprocessor_config.json").unlink()
+    (own_clip / "processor_config.json").unlink(missing_ok=True)
     with pytest.raises(OcclusionError, match="transformers cannot build it"):
-        load_encoder("hf", checkpoint=place, device="cpu")
+        load_encoder("hf", checkpoint=own_clip, device="cpu")
 
 
-def test_a_model_with_one_tower_is_refused(tmp_path: Path, hub_clip: Path) -> None:
-    import shutil
-
+def test_a_model_with_one_tower_is_refused(own_clip: Path) -> None:
     import transformers
 
-    place = tmp_path / "bert"
-    shutil.copytree(hub_clip, place)
-    (place / "model.safetensors").unlink()
+    (own_clip / "model.safetensors").unlink()
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.BertConfig(vocab_size=60, intermediate_size=16, **small)
-    transformers.BertModel(config).save_pretrained(place)
+    transformers.BertModel(config).save_pretrained(own_clip)
     with pytest.raises(OcclusionError, match="BertModel is no dual encoder"):
-        load_encoder("hf", checkpoint=place, device="cpu")
+        load_encoder("hf", checkpoint=own_clip, device="cpu")
 
 
-def test_remote_code_is_not_run(tmp_path: Path, hub_clip: Path) -> None:
-    import shutil
-
-    place = tmp_path / "remote"
-    shutil.copytree(hub_clip, place)
+def test_remote_code_is_not_run(tmp_path: Path, own_clip: Path) -> None:
     proof = tmp_path / "it-ran"
-    config = json.loads((place / "config.json").read_text())
+    config = json.loads((own_clip / "config.json").read_text())
     config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "code.C", "AutoModel": "code.M"}}
-    (place / "config.json").write_text(json.dumps(config))
-    (place / "code.py").write_text(f"open({str(proof)!r}, 'w').close()")
+    (own_clip / "config.json").write_text(json.dumps(config))
+    (own_clip / "code.py").write_text(f"open({str(proof)!r}, 'w').close()")
     with pytest.raises(OcclusionError) as fault:
-        load_encoder("hf", checkpoint=place, device="cpu")
+        load_encoder("hf", checkpoint=own_clip, device="cpu")
     assert not proof.exists()
     assert "set trust-remote-code = true" in fault.value.remedy
 

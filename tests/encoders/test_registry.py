@@ -50,11 +50,13 @@ def test_all_wrong_options_are_named_at_once(tmp_path: Path) -> None:
             device="cpu",
             antialias="yes",
             canvas_size=True,
+            activation="relu",
             pading=1,
         )
     message = str(fault.value)
     assert "antialias = 'yes' is no bool" in message
     assert "canvas-size = True is no int" in message
+    assert "activation = 'relu' is unknown (known: quick-gelu, gelu)" in message
     assert "unknown option 'pading'" in message
     assert "canvas-size = 320" in fault.value.remedy
 

@@ -7,7 +7,7 @@ other but :mod:`pytest_occlusion.errors`.
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,21 +42,14 @@ FAMILIES: dict[str, str] = {
 }
 """Family name -> ``"module:attribute"`` of its :class:`Family`."""
 
-
 ENTRY_POINTS = "pytest_occlusion.encoders"
-"""Entry point group in which an installed package offers families of its own.
-
-``our-model = "our_package.encoders:FAMILY"``, where ``FAMILY`` is a :class:`Family` of that name.
-"""
+"""Entry point group in which an installed package offers families: name -> its :class:`Family`."""
 
 _REGISTERED: dict[str, Family] = {}
 
 
 def register_family(family: Family) -> None:
     """Make a family known for the rest of the process, e.g. from a conftest.
-
-    Args:
-        family: Its name may be new or one that was registered before, not a built-in one.
 
     Raises:
         OcclusionError: The name is that of a built-in family.
@@ -74,6 +67,12 @@ def family_names() -> list[str]:
     return [*FAMILIES, *_REGISTERED, *(e for e in _installed() if e not in FAMILIES)]
 
 
+def _installed() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
 def get_family(name: str) -> Family:
     """Look up a family; ``_`` and ``-`` are the same in its name.
 
@@ -83,76 +82,58 @@ def get_family(name: str) -> Family:
     """
     spelled = name.strip().lower().replace("_", "-")
     if spelled in FAMILIES:
-        module, attribute = FAMILIES[spelled].split(":")
-        family: Family = getattr(importlib.import_module(module), attribute)
-        return family
+        return pkgutil.resolve_name(FAMILIES[spelled])  # type: ignore[no-any-return]
     if spelled in _REGISTERED:
         return _REGISTERED[spelled]
-    if spelled in (installed := _installed()):
-        return _imported(installed[spelled])
-    raise OcclusionError(
-        f"encoder family {name!r} is unknown", remedy=f"use one of {', '.join(family_names())}."
-    )
-
-
-def _installed() -> dict[str, EntryPoint]:
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-
-
-def _imported(point: EntryPoint) -> Family:
+    if not (point := _installed().get(spelled)):
+        raise OcclusionError(
+            f"encoder family {name!r} is unknown", remedy=f"use one of {', '.join(family_names())}."
+        )
+    what = f"encoder family {point.name!r}: {point.value}"
     try:
         family = point.load()
     except Exception as fault:  # another package's import may raise anything
         raise OcclusionError(
-            f"encoder family {point.name!r}: {point.value} cannot be imported "
-            f"({type(fault).__name__}: {fault})",
+            f"{what} cannot be imported ({type(fault).__name__}: {fault})",
             remedy="repair or uninstall the package that offers it.",
         ) from fault
     if not isinstance(family, Family) or family.name != point.name:
         raise OcclusionError(
-            f"encoder family {point.name!r}: {point.value} is not a Family of that name",
+            f"{what} is not a Family of that name",
             remedy="its entry point must name a pytest_occlusion.encoders.Family.",
         )
     return family
 
 
 def check_options(family: Family, options: dict[str, Any]) -> dict[str, Any]:
-    """Complete a model's options with the family's defaults.
-
-    Args:
-        family: The family that is asked for.
-        options: Option name (spelled with ``-`` or ``_``) -> value.
+    """Complete a model's options, spelled with ``-`` or ``_``, with the family's defaults.
 
     Returns:
         Every option of the family, spelled with ``-``.
 
     Raises:
-        OcclusionError: An option is unknown, given twice or of the wrong type; names all of them.
+        OcclusionError: An option is unknown, given twice, of the wrong type or none of the values
+            that it may have; names all of them.
     """
     chosen, faults = dict(family.options), []
     given: set[str] = set()
     for spelled, value in options.items():
         name = spelled.replace("_", "-")
-        default = family.options.get(name)
+        default, known = family.options.get(name), family.choices.get(name)
         if name not in family.options:
             faults.append(f"unknown option {spelled!r}")
         elif name in given:
             faults.append(f"{name} is given twice")
-        elif isinstance(default, float) and type(value) is int:
-            chosen[name] = float(value)
-        elif type(value) is not type(default):
+        elif type(value) is not type(default) and (type(default), type(value)) != (float, int):
             kind = type(default).__name__
             faults.append(f"{name} = {value!r} is no {kind} (default {default!r})")
-        elif name in family.choices and value not in (known := family.choices[name]):
-            if isinstance(known, range):
-                faults.append(f"{name} = {value!r} is out of range ({known[0]} to {known[-1]})")
-            else:
-                said = ", ".join(filter(None, known))
-                faults.append(f"{name} = {value!r} is unknown (known: {said})")
+        elif isinstance(known, range) and value not in known:
+            faults.append(f"{name} = {value!r} is out of range ({known[0]} to {known[-1]})")
+        elif known is not None and value not in known:
+            said = ", ".join(str(one) for one in known if one)
+            faults.append(f"{name} = {value!r} is unknown (known: {said})")
         else:
-            chosen[name] = value
+            chosen[name] = float(value) if isinstance(default, float) else value
         given.add(name)
     if faults:
         own = ", ".join(f"{k} = {v!r}" for k, v in family.options.items()) or "none"
@@ -187,9 +168,12 @@ def load_encoder(
     Raises:
         OcclusionError: Anything that is wrong with the arguments or the files.
     """
-    from pytest_occlusion.encoders.devices import check_precision, resolve_device
+    from pytest_occlusion.encoders.devices import PRECISIONS, resolve_device
 
     found = get_family(family)
     chosen = check_options(found, options)
-    check_precision(precision)
+    if precision not in PRECISIONS:
+        raise OcclusionError(
+            f"precision {precision!r} is unknown", remedy=f"use one of {', '.join(PRECISIONS)}."
+        )
     return found.load(checkpoint, tokenizer, resolve_device(device), precision, chosen)

@@ -17,17 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CanvasRecipe:
-    """How one radiograph becomes the 8-bit picture that an encoder is shown.
-
-    Occluders work on this canvas, so ``pixels x ratio`` is exactly what the model loses.
+    """How one radiograph becomes the 8-bit picture that an encoder is shown, and occluders block.
 
     Attributes:
-        name: Stable identity of the recipe with its sizes, e.g. ``"clip-bicubic-crop-224"``. Two
-            encoders with the same name share stored canvases, so the name must change whenever a
-            pixel does.
+        name: Identity of the recipe with its sizes, e.g. ``"clip-bicubic-crop-224"``. Encoders with
+            the same name share stored canvases, so it must change whenever a pixel does.
         channels: 1 for grey, 3 for RGB.
-        height: Rows of the canvas, in pixels.
-        width: Columns of the canvas, in pixels.
+        height: Rows, in pixels.
+        width: Columns, in pixels.
         draw: Decoded radiograph (mode ``L`` or ``RGB``) -> uint8 array ``[channels, H, W]``. Host
             only (PIL, numpy); must be safe to call from several threads.
     """
@@ -90,30 +87,28 @@ class Encoder:
         import numpy as np
         import torch
 
-        rows = []
-        for start in range(0, len(images), batch_size):
-            canvases = np.stack([self.canvas.draw(i) for i in images[start : start + batch_size]])
-            batch = torch.from_numpy(canvases).to(self.device)
-            rows.append(self.embed_canvases(batch).cpu())
-        return torch.cat(rows) if rows else torch.empty(0, 0)
+        def embed(part: Sequence[Image.Image]) -> torch.Tensor:
+            canvases = np.stack([self.canvas.draw(image) for image in part])
+            return self.embed_canvases(torch.from_numpy(canvases).to(self.device))
+
+        return _in_batches(embed, images, batch_size)
 
     def encode_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> torch.Tensor:
-        """Embed report texts.
-
-        Args:
-            texts: Non-empty strings; over-long ones are truncated as the family does.
-            batch_size: Texts per forward pass.
+        """Embed report texts, which are not empty; over-long ones are cut as the family does.
 
         Returns:
             float32 CPU tensor ``[len(texts), D]``, rows of unit L2 norm.
         """
-        import torch
+        return _in_batches(self.embed_texts, texts, batch_size)
 
-        rows = [
-            self.embed_texts(texts[start : start + batch_size]).cpu()
-            for start in range(0, len(texts), batch_size)
-        ]
-        return torch.cat(rows) if rows else torch.empty(0, 0)
+
+def _in_batches(
+    embed: Callable[[Sequence[Any]], torch.Tensor], given: Sequence[Any], size: int
+) -> torch.Tensor:
+    import torch
+
+    rows = [embed(given[start : start + size]).cpu() for start in range(0, len(given), size)]
+    return torch.cat(rows) if rows else torch.empty(0, 0)
 
 
 @dataclass(frozen=True)

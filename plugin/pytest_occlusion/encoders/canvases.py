@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 EIGHT_BIT = ("1", "L", "P", "LA", "PA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 """PIL modes with 8-bit samples. The others have no agreed black and white (UPSTREAM.md 6)."""
-
 SIDES = range(1, 4097)
 """Pixels of a canvas; beyond it a size is a slip of the keyboard."""
 
@@ -49,8 +48,8 @@ def cropped(size: int, resample: str, *, convert_first: bool, prefix: str) -> Ca
         size: Side of the canvas in pixels.
         resample: ``"bicubic"`` (openai/CLIP ``clip/clip.py:_transform``) or ``"bilinear"``
             (cxr-clip ``cxrclip/data/data_utils.py``), with PIL's own antialiasing.
-        convert_first: Convert to RGB before resizing (cxr-clip) rather than after it (CLIP). It
-            matters for palette and 1-bit images only.
+        convert_first: Convert to RGB before resizing (cxr-clip) rather than after it (CLIP): it
+            matters for palette and 1-bit images.
         prefix: Family part of the recipe's name.
     """
     draw = partial(_draw_cropped, size=size, resample=resample, convert_first=convert_first)
@@ -67,12 +66,10 @@ def padded(size: int) -> CanvasRecipe:
 
 
 def padded_square(size: int, resample: str) -> CanvasRecipe:
-    """Black square of side max(size, width, height), then resized to ``size``: MedCLIP's.
+    """Black square of side max(size, width, height), then resized to ``size`` pixels: MedCLIP's.
 
-    Args:
-        size: Side of the canvas in pixels.
-        resample: ``"bicubic"`` (MedCLIP ``MedCLIPFeatureExtractor``) or ``"bilinear"`` (its
-            evaluation datasets), with PIL's own antialiasing.
+    It resamples ``"bicubic"`` (MedCLIP ``MedCLIPFeatureExtractor``) or ``"bilinear"`` (its
+    evaluation datasets), with PIL's own antialiasing.
     """
     draw = partial(_draw_padded_square, size=size, resample=resample)
     return CanvasRecipe(f"medclip-pad-{resample}-{size}", 1, size, size, draw)
@@ -116,10 +113,8 @@ def _draw_padded(image: Image.Image, *, size: int) -> NDArray[np.uint8]:
             remedy="check that the file is a radiograph.",
         )
     resized = image.resize((width, height), Image.Resampling.LANCZOS)
-    canvas = Image.new("L", (size, size))
-    # paste converts to grey after the resize, as upstream does.
-    canvas.paste(resized, ((size - width) // 2, (size - height) // 2))
-    return np.array(canvas, dtype=np.uint8)[None]
+    # Grey after the resize, as upstream does.
+    return np.array(_on_black(resized, size), dtype=np.uint8)[None]
 
 
 def _draw_padded_square(image: Image.Image, *, size: int, resample: str) -> NDArray[np.uint8]:
@@ -127,14 +122,20 @@ def _draw_padded_square(image: Image.Image, *, size: int, resample: str) -> NDAr
     from PIL import Image
 
     _check_mode(image)
-    width, height = image.size
-    side = max(size, width, height)
-    canvas = Image.new("L", (side, side))
-    # paste converts to grey before the resize, as upstream does.
-    canvas.paste(image, ((side - width) // 2, (side - height) // 2))
+    side = max(size, *image.size)
+    canvas = _on_black(image, side)  # grey before the resize, as upstream does
     if side != size:
         canvas = canvas.resize((size, size), Image.Resampling[resample.upper()])
     return np.array(canvas, dtype=np.uint8)[None]
+
+
+def _on_black(image: Image.Image, side: int) -> Image.Image:
+    """A picture in grey, in the middle of a black square."""
+    from PIL import Image
+
+    canvas = Image.new("L", (side, side))
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas
 
 
 def _check_mode(image: Image.Image) -> None:

@@ -19,24 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.containers import (
-    BUNDLE,
-    SAFETENSORS,
-    TORCH_ZIP,
-    TORCHSCRIPT,
-    container_of,
-)
+from pytest_occlusion.encoders import signatures
 from pytest_occlusion.encoders.files import (
     AGAIN,
     CONFIG_NAME,
+    damaged,
     find_weights,
     is_weights,
     read_json,
     shard_names,
 )
-from pytest_occlusion.encoders.signatures import identify
-from pytest_occlusion.encoders.torchscript import read_torchscript
-from pytest_occlusion.encoders.trainer_config import DEEPEST, plain, stand_ins
+from pytest_occlusion.encoders.pickles import DEEPEST, plain, read_torchscript, stand_ins
 from pytest_occlusion.errors import OcclusionError, listed
 
 if TYPE_CHECKING:
@@ -64,6 +57,10 @@ COUNTERS = ("batches_tracked", "_ids", "_index", "input_resolution", "context_le
 """How the names of whole numbers end that are no weights, in the files of these models."""
 
 
+Read = tuple[dict[str, "torch.Tensor"], dict[str, Any]]
+"""Name -> tensor, and what a trainer saved beside them."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What was read.
@@ -78,6 +75,8 @@ class Checkpoint:
         extras: ``config`` as plain data, from a trainer's file that holds one.
         prefix: What was before every name in the file and has been taken off.
         size: Bytes of the files that the tensors are from.
+        source: Where a model of a library is from: the id of a remote one, else ``"directory"``.
+        cached: Its files in the cache of a library, where it is remote.
     """
 
     path: Path
@@ -89,18 +88,17 @@ class Checkpoint:
     extras: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     size: int = 0
+    source: str = "directory"
+    cached: tuple[Path, ...] = ()
 
 
 def read_checkpoint(path: str | Path, weights: str = "") -> Checkpoint:
-    """Read a checkpoint in any container that this package knows.
+    """Read a checkpoint; the prefixes of trainers are taken off the names of its tensors.
 
     Args:
         path: TorchScript archive, ``torch.save`` file (zip or legacy, bare state_dict or a
             trainer's dictionary around one), safetensors, or a directory or zip with one of them.
         weights: Which of several weights files of a directory or zip; empty where there is one.
-
-    Returns:
-        The tensors with the prefixes of trainers taken off their names, and what was beside them.
 
     Raises:
         OcclusionError: The file is missing, damaged, something else, or wants to run code; a
@@ -108,17 +106,17 @@ def read_checkpoint(path: str | Path, weights: str = "") -> Checkpoint:
     """
     path = Path(path).expanduser()
     files = find_weights(path, weights)
-    container = container_of(files[-1])
-    if path.is_file() and weights and container != BUNDLE:
+    container = signatures.container_of(files[-1])
+    if path.is_file() and weights and container != signatures.BUNDLE:
         raise OcclusionError(
             f"{path}: weights = {weights!r} chooses from a directory; this is a file",
             remedy="drop weights, or give the directory as the checkpoint.",
         )
-    state: dict[str, torch.Tensor]
     extras: dict[str, Any] = {}
     if shards := files[1:]:
-        state, container = _read_shards(files[0], shards), f"{container} in {len(shards)} files"
-    elif container == BUNDLE:
+        state = _read_shards(files[0], shards)
+        container = f"{container} in {len(shards)} files"
+    elif container == signatures.BUNDLE:
         state, extras = _read_bundle(files[0], weights)
     else:
         state, extras = _read(files[0], container)
@@ -126,17 +124,15 @@ def read_checkpoint(path: str | Path, weights: str = "") -> Checkpoint:
     state, prefix = _unprefixed(state)
     config, vocabulary = _companions(path) if path.is_dir() else ({}, None)
     size = sum(file.stat().st_size for file in shards or files)
-    return Checkpoint(
-        path, files[0], container, state, config, vocabulary, extras, prefix=prefix, size=size
-    )
+    return Checkpoint(path, files[0], container, state, config, vocabulary, extras, prefix, size)
 
 
-def _read(path: Path, container: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    if container == SAFETENSORS:
+def _read(path: Path, container: str) -> Read:
+    if container == signatures.SAFETENSORS:
         return _read_safetensors(path), {}
-    if container == TORCHSCRIPT:
+    if container == signatures.TORCHSCRIPT:
         return read_torchscript(path), {}
-    return _unwrapped(_read_pickle(path, mapped=container == TORCH_ZIP), path)
+    return _unwrapped(_read_pickle(path, mapped=container == signatures.TORCH_ZIP), path)
 
 
 def _read_shards(index: Path, shards: list[Path]) -> dict[str, torch.Tensor]:
@@ -145,7 +141,7 @@ def _read_shards(index: Path, shards: list[Path]) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     faults = []
     for shard in shards:
-        part, _ = _read(shard, container_of(shard))
+        part, _ = _read(shard, signatures.container_of(shard))
         here = {name for name, file in wanted.items() if file == shard.name}
         faults += [f"{name}: listed in {shard.name}, not there" for name in sorted(here - {*part})]
         faults += [f"{name}: in {shard.name}, not listed" for name in sorted({*part} - here)]
@@ -158,12 +154,8 @@ def _read_shards(index: Path, shards: list[Path]) -> dict[str, torch.Tensor]:
     return state
 
 
-def _read_bundle(bundle: Path, weights: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The weights inside a zip of a model directory, which is how MedCLIP is published.
-
-    The one member is unpacked beside nothing of the user's: into a temporary folder, whose file is
-    mapped and then unlinked.
-    """
+def _read_bundle(bundle: Path, weights: str) -> Read:
+    """The weights in a zip of a directory, as MedCLIP's, by way of a file that is then unlinked."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         member = Path(folder) / "weights"
         try:
@@ -172,11 +164,10 @@ def _read_bundle(bundle: Path, weights: str) -> tuple[dict[str, torch.Tensor], d
                 with archive.open(name) as packed, member.open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked, 1 << 20)
         except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as fault:
-            problem = f"{bundle}: a damaged zip ({_first_line(fault)})"
-            raise OcclusionError(problem, remedy=AGAIN) from fault
+            raise damaged(bundle, "a damaged zip", fault) from fault
         try:
-            inner = container_of(member)
-            if inner == BUNDLE:
+            inner = signatures.container_of(member)
+            if inner == signatures.BUNDLE:
                 raise OcclusionError(f"{member}: a zip inside a zip", remedy="unpack it first.")
             return _read(member, inner)
         except OcclusionError as fault:
@@ -188,11 +179,9 @@ def _member(bundle: Path, names: list[str], weights: str) -> str:
     found = [name for name in names if (name == weights if weights else is_weights(name))]
     if len(found) == 1:
         return found[0]
-    shown = ", ".join(filter(is_weights, names))
+    what = f"weights = {weights!r} is not in it" if weights else "a zip with several weights files"
     raise OcclusionError(
-        f"{bundle}: a zip with several weights files (it holds {shown})"
-        if not weights
-        else f"{bundle}: weights = {weights!r} is not in it (it holds {shown})",
+        f"{bundle}: {what} (it holds {', '.join(filter(is_weights, names))})",
         remedy='set weights = "FILE" to one of them, or unpack it and give one.',
     )
 
@@ -219,41 +208,30 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
             _refuse_types({n: kind for n, kind in kinds.items() if kind not in known}, path)
             return {name: file.get_tensor(name) for name in names}
     except SafetensorError as fault:
-        raise OcclusionError(
-            f"{path}: a truncated or damaged safetensors file ({fault})", remedy=AGAIN
-        ) from fault
+        raise damaged(path, "a truncated or damaged safetensors file", fault) from fault
 
 
 def _read_pickle(path: Path, *, mapped: bool) -> Any:
     import torch
 
     try:
-        with stand_ins(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of rare kinds of tensors: refused below
+        # torch warns of rare kinds of tensors, which are refused below.
+        with stand_ins(), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as fault:
-        wanted = re.findall(r"GLOBAL ([\w.]+)", str(fault))
-        if wanted:
-            raise OcclusionError(
-                f"{path}: this pickle does not only hold tensors: it asks to run {wanted[0]}, "
-                "which was refused; nothing in it was executed",
-                remedy="do not trust this file. If it is your own, save the state_dict alone: "
-                "torch.save(model.state_dict(), path), or as safetensors.",
-            ) from fault
-        raise OcclusionError(
-            f"{path}: not a readable torch file ({_first_line(fault)})", remedy=AGAIN
-        ) from fault
     except Exception as fault:  # a damaged file can raise anything
-        raise OcclusionError(
-            f"{path}: a truncated or damaged torch file ({_first_line(fault)})", remedy=AGAIN
-        ) from fault
+        if isinstance(fault, pickle.UnpicklingError):
+            if wanted := re.findall(r"GLOBAL ([\w.]+)", str(fault)):
+                raise OcclusionError(
+                    f"{path}: this pickle does not only hold tensors: it asks to run {wanted[0]}, "
+                    "which was refused; nothing in it was executed",
+                    remedy="do not trust this file. If it is your own, save the state_dict alone: "
+                    "torch.save(model.state_dict(), path), or as safetensors.",
+                ) from fault
+            raise damaged(path, "not a readable torch file", fault) from fault
+        raise damaged(path, "a truncated or damaged torch file", fault) from fault
 
 
-def _first_line(fault: Exception) -> str:
-    return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0][:160]}"
-
-
-def _unwrapped(loaded: Any, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _unwrapped(loaded: Any, path: Path) -> Read:
     """The state_dict inside what a trainer saved, and the rest."""
     import torch
 
@@ -269,18 +247,18 @@ def _unwrapped(loaded: Any, path: Path) -> tuple[dict[str, torch.Tensor], dict[s
             )
         config = config or plain(loaded.get("config"))
         loaded = loaded[keys[0]]
-    tensors = isinstance(loaded, Mapping) and {
+    entries = loaded if isinstance(loaded, Mapping) else {}
+    tensors = {
         name: value
-        for name, value in loaded.items()
+        for name, value in entries.items()
         if isinstance(value, torch.Tensor) and isinstance(name, str) and name != COUNT
     }
     if not tensors:
-        said = ""
-        if isinstance(loaded, Mapping) and loaded:
-            said = f" (under its keys {', '.join(map(repr, list(loaded)[:8]))})"
+        named = ", ".join(map(repr, list(entries)[:8]))
+        under = f" (under its keys {named})" if named else ""
         raise OcclusionError(
-            f"{path}: holds a {type(loaded).__name__} without tensors{said} where a state_dict was "
-            "expected",
+            f"{path}: holds a {type(loaded).__name__} without tensors{under} where a state_dict "
+            "was expected",
             remedy="save model.state_dict(), bare or under the key 'state_dict'.",
         )
     return tensors, {"config": config}
@@ -346,15 +324,14 @@ def _odd(name: str, tensor: torch.Tensor) -> str:
 def _unprefixed(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], str]:
     """Take off what a trainer put before every name, until the names are those of a family.
 
-    Without a family that knows them only what parallel training adds comes off: the names of other
-    models may all begin alike by right.
+    Where no family knows them, only what parallel training adds: names may begin alike by right.
     """
 
     def strip(prefix: str) -> dict[str, torch.Tensor]:
         return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
     prefix = ""
-    while not identify(strip(prefix))[1]:
+    while not signatures.identify(strip(prefix))[1]:
         head, dot, _ = next(iter(state)).removeprefix(prefix).partition(".")
         longer = f"{prefix}{head}{dot}"
         if not dot or not all(name.startswith(longer) for name in state):

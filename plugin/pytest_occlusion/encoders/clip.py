@@ -55,9 +55,7 @@ _PUBLISHED = {
 
 
 OPTIONS: Mapping[str, Any] = {"weights": "", "activation": "", "head-width": 0, "text-heads": 0}
-"""The file of a directory, and what the shapes do not tell.
-
-Empty or 0 stands for what the directory's config says, else upstream's.
+"""What shapes do not tell; empty or 0 stands for what the directory's config says, else upstream's.
 """
 
 ACTIVATIONS: Mapping[str, bool | None] = {"": None, "quick-gelu": True, "gelu": False}
@@ -67,10 +65,8 @@ ACTIVATIONS: Mapping[str, bool | None] = {"": None, "quick-gelu": True, "gelu": 
 def clip_plan(read: Checkpoint, options: Mapping[str, Any] = OPTIONS) -> Plan:
     """How a CLIP checkpoint fills a CLIP.
 
-    Args:
-        read: Tensors in upstream's naming; of ``model_cfg`` in an ``open_clip_config.json`` beside
-            them only what shapes do not tell is taken (heads, activation).
-        options: As :data:`OPTIONS`; what is given there goes before the config.
+    Of ``model_cfg`` in an ``open_clip_config.json`` beside the tensors only what shapes do not tell
+    is taken (heads, activation), where no option tells it.
 
     Raises:
         OcclusionError: A tensor that decides a size is missing or has the wrong number of axes, or
@@ -210,13 +206,11 @@ def repair_pixels(canvases: torch.Tensor, *, side: int, antialias: bool) -> torc
     """CXR-RePaiR's float half, in upstream's order: normalise, then resize without clamping.
 
     Args:
-        canvases: uint8 ``[N, 1, S, S]``.
+        canvases: uint8 ``[N, 1, S, S]``; float32 ``[N, 1, side, side]`` comes back, the channel
+            that upstream repeats.
         side: Input side of the vision tower in pixels; no resize happens when it is ``S``.
         antialias: False for what torchvision did for tensors when upstream was written (0.8, no
             antialiasing); True for what the same code does with torchvision >= 0.17.
-
-    Returns:
-        Normalised float32 ``[N, 1, side, side]``: the channel that upstream repeats.
     """
     import torch
     from torch.nn.functional import interpolate

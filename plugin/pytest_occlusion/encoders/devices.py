@@ -28,10 +28,9 @@ def worker_number() -> int:
 
 
 def visible_gpus() -> int:
-    """GPUs that torch may use here: those of ``CUDA_VISIBLE_DEVICES``, or all.
+    """GPUs that torch may use here; none is initialised: workers are still to be started.
 
-    Torch is imported only where there is a driver at all, so that the question costs nothing on
-    machines without one. No GPU is initialised: workers are still to be started.
+    Torch is imported only where there is a driver, so that the question costs nothing elsewhere.
     """
     if not any(Path(trace).exists() for trace in DRIVER_TRACES):
         return 0
@@ -43,11 +42,8 @@ def visible_gpus() -> int:
 def resolve_device(name: str = "auto") -> torch.device:
     """Turn a device option into a device that exists here.
 
-    Args:
-        name: ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or any other
-            torch device that needs no index. Several GPUs are dealt out to pytest-xdist workers
-            by worker number when no index is given; torch counts only the devices listed in
-            ``CUDA_VISIBLE_DEVICES``, so the caller's own choice of GPUs is respected.
+    ``"auto"`` is a GPU where there is one. Without an index the GPUs are dealt out to pytest-xdist
+    workers by number; torch counts only those that ``CUDA_VISIBLE_DEVICES`` lists.
 
     Returns:
         The device; one of type ``cuda`` always carries its index.
@@ -85,10 +81,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """Most memory that torch held on a GPU, or that this process held at all; in bytes.
-
-    ``None`` where the system does not say.
-    """
+    """Most bytes that torch held on a GPU, or this process at all; None where nothing tells."""
     if device.type == "cuda":  # pragma: no cover - needs a GPU
         import torch
 
@@ -100,15 +93,6 @@ def peak_bytes(device: torch.device) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
 
 
-def check_precision(name: str) -> str:
-    """Return ``name`` when it is one of :data:`PRECISIONS`; raise OcclusionError otherwise."""
-    if name not in PRECISIONS:
-        raise OcclusionError(
-            f"precision {name!r} is unknown", remedy=f"use one of {', '.join(PRECISIONS)}."
-        )
-    return name
-
-
 @contextlib.contextmanager
 def exact_matmul() -> Iterator[None]:
     """Keep float32 products in float32 while the block runs, then restore what was set.
@@ -117,15 +101,11 @@ def exact_matmul() -> Iterator[None]:
     checkpoint may. The switches belong to the process, not to a thread, so enter this once
     around all threads that encode.
     """
-    switches = _fp32_switches()
-    before = [(put, get()) for get, put, _ in switches]
-    for _, put, exact in switches:
-        put(exact)
-    try:
+    with contextlib.ExitStack() as stack:
+        for get, put, exact in _fp32_switches():
+            stack.callback(put, get())
+            put(exact)
         yield
-    finally:
-        for put, value in reversed(before):
-            put(value)
 
 
 def _fp32_switches() -> list[tuple[Callable[[], Any], Callable[[Any], None], Any]]:
@@ -156,7 +136,7 @@ def forward_context(device: torch.device, precision: str) -> contextlib.Abstract
     """The autocast block for a forward pass; nothing for ``fp32``. Local to the thread."""
     import torch
 
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    return torch.autocast(device.type, dtype=dtype)
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision in dtypes:
+        return torch.autocast(device.type, dtype=dtypes[precision])
+    return contextlib.nullcontext()

@@ -1,11 +1,12 @@
-"""Bring a published checkpoint into the user's cache: resumed, verified, whole or not at all.
+"""Published checkpoints: what ``published.toml`` knows of them, and how they get into the cache.
 
-The finished file appears under its name in one step. Until then the bytes are in ``NAME.part``,
-with ``NAME.part.json`` saying which version of the remote file they belong to. A checksum that the
-authors do not publish is written down at the first download, in ``NAME.json``, and enforced after.
+A file is resumed, verified, and there whole or not at all. Until it is, its bytes are in
+``NAME.part``, with ``NAME.part.json`` saying which version of the remote file they belong to. A
+checksum that the authors do not publish is written down at the first download, in ``NAME.json``.
 
 pooch would fetch a broken download from its beginning (1.9 times the bytes of a file that was cut
-at 90 %), keep the login page that is sent in a file's place, and replace a user's own file.
+at 90 %), keep the login page that is sent in a file's place, and replace a user's own file; the
+hub's client would join the halves of two versions.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from pytest_occlusion.encoders.containers import container_of
-from pytest_occlusion.encoders.published import Published
+from pytest_occlusion.encoders.signatures import container_of
 from pytest_occlusion.errors import OcclusionError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -41,12 +45,68 @@ STALL, ATTEMPTS, PAUSE = 30.0, 5, 1.0
 nothing new; seconds before the second of them, doubled from one to the next."""
 
 
+@dataclass(frozen=True)
+class Published:
+    """One published file.
+
+    Attributes:
+        name: ``family:variant``.
+        url: Its authors' own location.
+        licence: What its authors say, shown before anything is downloaded.
+        sha256: The checksum that its authors publish, or empty.
+        how: ``"direct"``, or ``"by hand"`` when the location is a page with a button.
+    """
+
+    name: str
+    url: str
+    licence: str
+    sha256: str = ""
+    how: str = "direct"
+
+    @property
+    def family(self) -> str:
+        """The family that loads it."""
+        return self.name.partition(":")[0]
+
+
+def _published() -> Iterator[Published]:
+    table = files("pytest_occlusion.encoders").joinpath("published.toml").read_text("utf-8")
+    for family, known in tomllib.loads(table).items():
+        for variant, path in known["files"].items():
+            folder = path.rpartition("/")[0]
+            yield Published(
+                name=f"{family}:{variant}",
+                url=known["base"] + path,
+                licence=known["licence"],
+                sha256=folder if len(folder) == 64 else "",
+                how=known.get("how", "direct"),
+            )
+
+
+PUBLISHED = tuple(_published())
+"""Every file that ``fetch`` knows; the first of a family is what the family's bare name means."""
+
+
+def find_published(name: str) -> Published:
+    """Look up ``family`` or ``family:variant``.
+
+    Raises:
+        OcclusionError: Nothing of that name is known; lists what is.
+    """
+    asked = name.strip().lower().replace("_", "-")
+    for entry in PUBLISHED:
+        if asked in (entry.name.replace("_", "-"), entry.family):
+            return entry
+    raise OcclusionError(
+        f"no published checkpoint is known as {name!r}",
+        remedy=f"use one of {', '.join(entry.name for entry in PUBLISHED)}.",
+    )
+
+
 def fetch(entry: Published, folder: Path | None = None) -> Path:
     """Download a checkpoint, or find it in the cache, and verify it; progress is shown on stderr.
 
-    Args:
-        entry: What to fetch.
-        folder: Where to keep it; beside the plugin's store, in the user's cache, without one.
+    Without a folder it is kept beside the plugin's store, in the user's cache.
 
     Raises:
         OcclusionError: The server cannot be reached, or sends something else or other bytes than it
@@ -62,7 +122,7 @@ def fetch(entry: Published, folder: Path | None = None) -> Path:
             remedy=f"open {entry.url}, save the file, and give its path as the checkpoint.",
         )
     folder = folder or user_cache_path("pytest-occlusion") / "checkpoints"
-    place = folder / entry.family / entry.file
+    place = folder / entry.family / entry.url.rpartition("/")[2]
     part = place.with_name(f"{place.name}.part")
     with _on_disk(place):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +131,7 @@ def fetch(entry: Published, folder: Path | None = None) -> Path:
                 _verify(place, place, entry)
             else:
                 _download(entry, part)
-                _check_content(part, entry)
+                _check_content(entry, part)
                 _write_json(_beside(place), _verify(part, place, entry))
                 part.replace(place)
                 _discard(part)
@@ -167,7 +227,13 @@ def _one_connection(entry: Published, part: Path) -> bool:
                 remedy=f"open {entry.url} in a browser, and give the path of the file that you "
                 "save.",
             )
-        start = _start_of(response, have, note.get("size", 0), part)
+        start = 0
+        if response.status == 206:
+            found, whole = response.headers.get("Content-Range", ""), note.get("size") or r"\d+"
+            if not re.fullmatch(rf"bytes {have}-\d+/({whole}|\*)", found):
+                _discard(part)
+                raise OSError(f"the server continued at {found or 'an unknown place'}, not {have}")
+            start = have
         length = response.headers.get("Content-Length")
         size = start + int(length) if length is not None else 0
         version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
@@ -177,15 +243,8 @@ def _one_connection(entry: Published, part: Path) -> bool:
                 part.write_bytes(b"")
             _write_json(_beside(part), {"url": entry.url, "size": size, "version": strong})
         # Seldom where nobody looks on: each is a line in the log of a CI.
-        every, total = 0.1 if sys.stderr.isatty() else 10.0, size or None
-        bar = tqdm(
-            desc=entry.file,
-            total=total,
-            initial=start,
-            unit="B",
-            unit_scale=True,
-            mininterval=every,
-        )
+        shown = {"unit": "B", "unit_scale": True, "mininterval": 0.1 if sys.stderr.isatty() else 10}
+        bar = tqdm(desc=part.stem, total=size or None, initial=start, **shown)
         # Unbuffered: closing must not try again what a full disk could not take.
         with bar, part.open("ab", buffering=0) as stream:
             # read1 hands over what has arrived; read would lose it when the rest never comes.
@@ -199,33 +258,15 @@ def _one_connection(entry: Published, part: Path) -> bool:
     return start == size if size else True
 
 
-def _start_of(response: Any, have: int, size: int, part: Path) -> int:
-    """Where the body belongs: at ``have`` when the server continues there, else at 0.
-
-    Raises:
-        OSError: The server continues somewhere else, or in a file of another size.
-    """
-    if response.status != 206:
-        return 0
-    found = response.headers.get("Content-Range", "")
-    total = found.rpartition("/")[2]
-    same = not size or not total.isdigit() or int(total) == size
-    if have and same and found.startswith(f"bytes {have}-"):
-        return have
-    _discard(part)
-    raise OSError(f"the server continued at {found or 'an unknown place'}, not at {have}")
-
-
-def _check_content(part: Path, entry: Published) -> None:
+def _check_content(entry: Published, part: Path) -> None:
     """Refuse what is no checkpoint at all, before its checksum is written down for good."""
     try:
         container_of(part)
     except OcclusionError as fault:
         _discard(part)
+        problem = fault.problem.removeprefix(f"{part}: ")
         raise OcclusionError(
-            f"{entry.name}: what {entry.url} sent is no checkpoint: "
-            + fault.problem.removeprefix(f"{part}: "),
-            remedy=fault.remedy,
+            f"{entry.name}: what {entry.url} sent is no checkpoint: {problem}", remedy=fault.remedy
         ) from fault
 
 
@@ -236,16 +277,19 @@ def _verify(file: Path, place: Path, entry: Published) -> dict[str, Any]:
     wanted = entry.sha256 or _read_json(_beside(place)).get("sha256") or found
     if found == wanted:
         return {"url": entry.url, "size": file.stat().st_size, "sha256": found}
-    damaged = file == place
-    if not damaged:
+    where, remedy = str(place), f"delete {place} and fetch it again."
+    if file != place:
         _discard(file)
+        where, remedy = (
+            entry.url,
+            (
+                "the download was damaged, or the file was replaced at its source; try once more, "
+                f"and if the new file is meant, delete {_beside(place)}."
+            ),
+        )
     source = "its authors publish" if entry.sha256 else "was written down at the first download"
     raise OcclusionError(
-        f"{entry.name}: {place if damaged else entry.url}: SHA-256 {found} where {source} {wanted}",
-        remedy=f"delete {place} and fetch it again."
-        if damaged
-        else "the download was damaged, or the file has been replaced at its source; try once "
-        f"more, and if the new file is meant, delete {_beside(place)}.",
+        f"{entry.name}: {where}: SHA-256 {found} where {source} {wanted}", remedy=remedy
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -12,7 +13,6 @@ from typing import Any
 from pytest_occlusion.errors import OcclusionError
 
 AGAIN = "download it again, and compare its size and checksum with the published ones."
-"""The remedy for a file that did not arrive whole."""
 
 CONFIG_NAME = "open_clip_config.json"
 """The file by which open_clip recognises a model directory."""
@@ -38,6 +38,16 @@ def short_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def said(fault: Exception) -> str:
+    """Kind and first line of what another library raised."""
+    return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0][:160]}"
+
+
+def damaged(path: object, what: str, fault: Exception) -> OcclusionError:
+    """What to say of a file that another library cannot read."""
+    return OcclusionError(f"{path}: {what} ({said(fault)})", remedy=AGAIN)
+
+
 def is_remote(checkpoint: str | Path) -> bool:
     """Whether a checkpoint is named by an id rather than a path."""
     return str(checkpoint).startswith(REMOTE)
@@ -52,22 +62,21 @@ def checkpoint_files(
         path: A weights file, a directory with weights, configuration and vocabulary, or a remote
             id, which has no files here: its loader says which it read.
         tokenizer: The model's tokenizer option; its files are added when it is a path.
-        weights: The model's choice among several weights files of a directory.
+        weights: As :func:`find_weights` takes it, which also says what is wrong.
 
     Returns:
         Existing files, weights first, each once: of a directory every one, whatever its name,
         since what a library or the code of a model reads there is theirs to decide.
-
-    Raises:
-        OcclusionError: Nothing is there, or the weights are not, or not one set of them.
     """
     files: list[Path] = []
     if not is_remote(path):
         path = Path(path).expanduser()
         files += find_weights(path, weights)
         if path.is_dir():
-            towers = text_config(read_json(path / CONFIG_NAME))
-            named = (towers.get(key) for key in ("hf_model_name", "hf_tokenizer_name"))
+            towers: Any = read_json(path / CONFIG_NAME)
+            for key in ("model_cfg", "text_cfg"):
+                towers = towers.get(key) if isinstance(towers, dict) else None
+            named = [(towers or {}).get(key) for key in ("hf_model_name", "hf_tokenizer_name")]
             for place in (path, *(path / name for name in named if isinstance(name, str) and name)):
                 files += folder_files(place) if place.is_dir() else []
     if tokenizer is not None and (place := Path(tokenizer).expanduser()).exists():
@@ -78,7 +87,7 @@ def checkpoint_files(
 def folder_files(folder: Path) -> list[Path]:
     """All regular files below a folder, in a fixed order; links are followed."""
     found: list[Path] = []
-    seen = set()
+    seen: set[Path] = set()
     for place, inner, names in os.walk(folder, followlinks=True):
         if (real := Path(place).resolve()) in seen:
             inner.clear()
@@ -105,23 +114,13 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``model_cfg.text_cfg`` of an ``open_clip_config.json``."""
-    found = config.get("model_cfg", {})
-    found = found.get("text_cfg", {}) if isinstance(found, dict) else {}
-    return dict(found) if isinstance(found, dict) else {}
-
-
 def shard_names(index: Path) -> dict[str, str]:
     """Tensor -> file of it, from the index of a checkpoint that was split."""
-    named = read_json(index).get("weight_map")
-    if not named or not isinstance(named, dict) or not all(map(_is_name, named.values())):
+    found = read_json(index).get("weight_map")
+    named: dict[str, str] = found if isinstance(found, dict) else {}
+    if not named or not all(isinstance(f, str) and Path(f).name == f for f in named.values()):
         raise OcclusionError(f"{index}: not an index of weights", remedy=AGAIN)
     return named
-
-
-def _is_name(shard: object) -> bool:
-    return isinstance(shard, str) and Path(shard).name == shard
 
 
 def is_weights(name: str) -> bool:
@@ -142,14 +141,11 @@ def weight_candidates(folder: Path) -> dict[str, list[Path]]:
 
 
 def find_weights(path: Path, weights: str = "") -> list[Path]:
-    """The one set of weights that ``path`` names or contains.
+    """The one set of weights that ``path`` is or contains: a file, or an index and those it lists.
 
     Args:
-        path: A weights file, or a directory with one set of weights.
+        path: A weights file, or a directory.
         weights: Which of several sets of a directory: a file, or the index of one that was split.
-
-    Returns:
-        The file; or the index, and the files that it lists.
 
     Raises:
         OcclusionError: There is none, or more than one, or not all of it.
@@ -157,63 +153,42 @@ def find_weights(path: Path, weights: str = "") -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        near = _similar(path.parent, path.name)
+        entries: Iterable[Path] = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = ", ".join(difflib.get_close_matches(path.name, [f.name for f in entries], n=3))
         raise OcclusionError(
             f"{path}: no such checkpoint" + (f" (there is {near})" if near else ""),
             remedy="check the path and the environment variables in it; `python -m "
             "pytest_occlusion fetch FAMILY` brings a published checkpoint.",
         )
     found = weight_candidates(path)
-    if weights:
-        return _named(path, weights, found)
-    if len(found) == 1:
-        return _complete(path, *found.items())
-    names = ", ".join(found or sorted(f.name for f in path.iterdir())) or "nothing"
-    if found:
-        raise OcclusionError(
-            f"{path}: a directory with several weights files (it holds {_cut(names)}); which of "
-            "them is the model is not for this tool to guess",
-            remedy='set weights = "FILE" in the model\'s table to one of them, or leave only one.',
-        )
-    raise OcclusionError(
-        f"{path}: a directory without weights files (it holds {_cut(names)})",
-        remedy=f"put a {', '.join(SUFFIXES)} file in it, or name another directory.",
-    )
-
-
-def _named(folder: Path, weights: str, found: Mapping[str, list[Path]]) -> list[Path]:
-    file = folder / weights
-    if weights in found:
-        return _complete(folder, (weights, found[weights]))
-    if file.is_file() and file.resolve().is_relative_to(folder.resolve()):
+    chosen = weights or (next(iter(found)) if len(found) == 1 else "")
+    file = path / chosen
+    if chosen in found:
+        if lacking := [part.name for part in found[chosen] if not part.is_file()]:
+            raise OcclusionError(
+                f"{file}: {len(lacking)} of the files it lists are not there "
+                f"({', '.join(lacking[:5])})",
+                remedy="download the whole repository.",
+            )
+        return list(dict.fromkeys([file, *found[chosen]]))
+    if weights and file.is_file() and file.resolve().is_relative_to(path.resolve()):
         return [file]
-    if file.is_file():
+    there = ", ".join(found or sorted(f.name for f in path.iterdir() if not weights)) or "nothing"
+    there = there if len(there) <= 200 else f"{there[:200]}..."
+    if weights and file.is_file():
         problem = "lies outside the model's directory, so changes of it would pass unseen"
     else:
-        problem = f"is not there (there is {_cut(', '.join(found)) or 'nothing'})"
-    raise OcclusionError(
-        f"{folder}: weights = {weights!r} {problem}",
-        remedy="name a weights file in that directory, or the index of one that was split.",
-    )
-
-
-def _complete(folder: Path, chosen: tuple[str, list[Path]]) -> list[Path]:
-    name, files = chosen
-    if lacking := [file.name for file in files if not file.is_file()]:
-        raise OcclusionError(
-            f"{folder / name}: {len(lacking)} of the files it lists are not there "
-            f"({', '.join(lacking[:5])})",
-            remedy="download the whole repository.",
+        problem = f"is not there (there is {there})"
+    if weights:
+        problem = f"weights = {weights!r} {problem}"
+        remedy = "name a weights file in that directory, or the index of one that was split."
+    elif found:
+        problem = (
+            f"a directory with several weights files (it holds {there}); which of them is the "
+            "model is not for this tool to guess"
         )
-    return files if files == [folder / name] else [folder / name, *files]
-
-
-def _cut(names: str) -> str:
-    return names if len(names) <= 200 else f"{names[:200]}..."
-
-
-def _similar(folder: Path, name: str) -> str:
-    import difflib
-
-    entries: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
-    return ", ".join(difflib.get_close_matches(name, [entry.name for entry in entries], n=3))
+        remedy = 'set weights = "FILE" in the model\'s table to one of them, or leave only one.'
+    else:
+        problem = f"a directory without weights files (it holds {there})"
+        remedy = f"put a {', '.join(SUFFIXES)} file in it, or name another directory."
+    raise OcclusionError(f"{path}: {problem}", remedy=remedy)

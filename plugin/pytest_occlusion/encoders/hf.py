@@ -8,20 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_occlusion.encoders import libraries
 from pytest_occlusion.encoders.assembly import assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
 from pytest_occlusion.encoders.canvases import normalised
+from pytest_occlusion.encoders.checkpoints import Checkpoint
 from pytest_occlusion.encoders.conformance import sample_images
 from pytest_occlusion.encoders.files import read_json, short_digest
-from pytest_occlusion.encoders.libraries import (
-    OPTIONS,
-    Source,
-    cannot_build,
-    check_held,
-    configuration_digest,
-    open_source,
-    vocabulary_digest,
-)
 from pytest_occlusion.encoders.tokens import Tokens
 from pytest_occlusion.encoders.weights import (
     check_numbers,
@@ -62,7 +55,7 @@ def _tokens(words: Any, limit: int, *, padded: bool) -> Tokens:
         found: list[list[int]] = words(list(texts), verbose=False)["input_ids"]
         return found
 
-    return Tokens(rows, batch, limit, vocabulary_digest(words))
+    return Tokens(rows, batch, limit, libraries.vocabulary_digest(words))
 
 
 def _load(
@@ -75,13 +68,13 @@ def _load(
     import transformers
 
     trusted = options["trust-remote-code"]
-    source = open_source(checkpoint, options, WEIGHTS)
-    check_numbers(source.read.state, source.read.weights)
+    read = libraries.open_source(checkpoint, options, WEIGHTS)
+    check_numbers(read.state, read.weights)
     with quiet_transformers():
-        model, digest = _model(source, trusted)
-        processor, words = _processors(source.place, tokenizer, trusted)
+        model, digest = _model(read, trusted)
+        processor, words = _processors(read.path, tokenizer, trusted)
     model = model.to(device).eval().requires_grad_(False)
-    canvas, pixels = _preprocessing(processor, source.place)
+    canvas, pixels = _preprocessing(processor, read.path)
 
     def features(found: Any) -> torch.Tensor:
         # transformers >= 5 wraps the projected features in an output record.
@@ -99,49 +92,54 @@ def _load(
         tokens=_tokens(words, limit, padded=kind in PADDED),
         device=device,
         family="hf",
-        variant=source.variant or f"{kind} {canvas.height}px",
+        variant=read.source.partition(":")[2] or f"{kind} {canvas.height}px",
         weights_digest=digest,
         canvas=canvas,
         settings={
-            "source": source.name,
+            "source": read.source,
             "revision": options["revision"],
             "trust-remote-code": trusted,
-            "config": configuration_digest(source.place, code=trusted),
+            "config": libraries.configuration_digest(read.path, code=trusted),
             "transformers": transformers.__version__,
         },
         precision=precision,
-        sources=source.files,
+        sources=read.cached,
     )
 
 
-def _model(source: Source, trusted: bool) -> tuple[Any, str]:
+def _model(read: Checkpoint, trusted: bool) -> tuple[Any, str]:
     """The model of a directory with the weights that were read, and their digest."""
     import torch
     import transformers
 
-    place = source.place
+    place = read.path
     if trusted:
         _check_code(place)
     # Copies, so that a later change of the file cannot reach the model or the digest.
-    state = {name: tensor.detach().clone() for name, tensor in source.read.state.items()}
+    state = {name: tensor.detach().clone() for name, tensor in read.state.items()}
     try:
         config = transformers.AutoConfig.from_pretrained(
             place, local_files_only=True, trust_remote_code=trusted
         )
         with torch.device("meta"):
             empty = transformers.AutoModel.from_config(config, trust_remote_code=trusted)
-        _check_towers(empty, place)
-        prefix = source.read.prefix
+        if not hasattr(empty, "get_image_features") or not hasattr(empty, "get_text_features"):
+            raise OcclusionError(
+                f"{place}: {type(empty).__name__} is no dual encoder: it has no get_image_features "
+                "and get_text_features",
+                remedy="give a CLIP- or SigLIP-like model.",
+            )
+        prefix = read.prefix
         if prefix and any(prefix + name in empty.state_dict() for name in state):
             state = {prefix + name: tensor for name, tensor in state.items()}
         remedy = "config.json and weights must be of the same model."
-        model = from_pretrained(type(empty), config, state, source.read.weights, remedy)
+        model = from_pretrained(type(empty), config, state, read.weights, remedy)
     except Exception as fault:
         remedy = "it needs the config.json that belongs to these weights."
         if "trust_remote_code" in str(fault):
             remedy = "it brings code of its own: read it, then set trust-remote-code = true."
-        raise cannot_build(place, "transformers", fault, remedy) from fault
-    check_held(model, state, source.read.weights)
+        raise libraries.cannot_build(place, "transformers", fault, remedy) from fault
+    libraries.check_held(model, state, read.weights)
     return model, weights_digest(state)
 
 
@@ -168,16 +166,7 @@ def _processors(place: Path, tokenizer: str | Path | None, trusted: bool) -> tup
         return processor, transformers.AutoTokenizer.from_pretrained(words_from, **asked)
     except Exception as fault:
         remedy = "it needs preprocessor_config.json and the tokenizer's files."
-        raise cannot_build(place, "transformers", fault, remedy) from fault
-
-
-def _check_towers(model: Any, place: Path) -> None:
-    if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
-        raise OcclusionError(
-            f"{place}: {type(model).__name__} is no dual encoder: it has no get_image_features and "
-            "get_text_features",
-            remedy="give a CLIP- or SigLIP-like model.",
-        )
+        raise libraries.cannot_build(place, "transformers", fault, remedy) from fault
 
 
 def _preprocessing(processor: Any, place: Path) -> tuple[CanvasRecipe, Any]:
@@ -229,4 +218,4 @@ def _draw(image: Image.Image, *, processor: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values.round().clip(0, 255).astype(np.uint8))
 
 
-HF = Family("hf", _load, {**OPTIONS, "trust-remote-code": False}, revision=2)
+HF = Family("hf", _load, {**libraries.OPTIONS, "trust-remote-code": False}, revision=2)

@@ -20,12 +20,12 @@ class Inspection:
     """What was found.
 
     Attributes:
-        read: The checkpoint, as its family's loader reads it.
+        read: The checkpoint.
         what: The state_dict in words.
         family: The family that loads it; empty when none is known.
         plan: How it fills that family's model; None where shapes do not tell.
         digest: The weights digest, as encoders, snapshots and reports show it.
-        faults: Missing, unexpected, misshapen and non-finite tensors, one line each.
+        faults: What keeps it from loading, one line each.
     """
 
     read: Checkpoint
@@ -43,10 +43,6 @@ class Inspection:
 
 def inspect_checkpoint(path: str | Path, weights: str = "") -> Inspection:
     """Read a checkpoint as its family's loader does, and compare it with what that expects.
-
-    Args:
-        path: A weights file, or a directory with one.
-        weights: Which of several weights files of a directory.
 
     Raises:
         OcclusionError: The file cannot be read at all.

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
-from pytest_occlusion.encoders.files import folder_files, short_digest, weight_candidates
+from pytest_occlusion.encoders.files import folder_files, said, short_digest, weight_candidates
 from pytest_occlusion.encoders.weights import INDICES
 from pytest_occlusion.errors import OcclusionError, listed
 
@@ -34,31 +34,9 @@ OPTIONS = {"revision": "", "weights": ""}
 """The options of both families."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A model's directory and its weights.
-
-    Attributes:
-        place: The directory.
-        read: The weights in it.
-        name: What settings call it: the id of a remote one, else ``"directory"``.
-        files: What it was read from, where that is a cache rather than the user's own folder.
-    """
-
-    place: Path
-    read: Checkpoint
-    name: str = "directory"
-    files: tuple[Path, ...] = ()
-
-    @property
-    def variant(self) -> str:
-        """The id of a remote model without its scheme; empty of a directory."""
-        return self.name.partition(":")[2]
-
-
 def open_source(
     checkpoint: str | Path, options: Mapping[str, Any], patterns: Sequence[str]
-) -> Source:
+) -> Checkpoint:
     """Find a model's directory and read its weights.
 
     Args:
@@ -74,7 +52,7 @@ def open_source(
     path, revision, weights = Path(checkpoint).expanduser(), options["revision"], options["weights"]
     if not str(checkpoint).startswith(HUB):
         if path.is_dir():
-            return Source(path, read_checkpoint(path, weights))
+            return read_checkpoint(path, weights)
         raise OcclusionError(
             f"{path}: " + ("a file" if path.exists() else "no such directory"),
             remedy="give the model's directory with its configuration (and, where it holds several "
@@ -87,9 +65,9 @@ def open_source(
             remedy="write hf-hub:ORGANISATION/NAME, and the commit as the option revision.",
         )
     if not revision or re.fullmatch(BRANCHES, revision):
-        said = f"revision = {revision!r} is a branch" if revision else "no revision is pinned"
+        why = f"revision = {revision!r} is a branch" if revision else "no revision is pinned"
         raise OcclusionError(
-            f"{checkpoint}: {said}, so its weights could change unseen",
+            f"{checkpoint}: {why}, so its weights could change unseen",
             remedy="set revision = to the commit hash that the repository's page shows (or to a "
             "tag of it).",
         )
@@ -105,7 +83,7 @@ def open_source(
         ]
         if found:
             read = read_checkpoint(place, weights or (found[0] if len(found) == 1 else ""))
-            return Source(place, read, str(checkpoint), tuple(folder_files(place)))
+            return replace(read, source=str(checkpoint), cached=tuple(folder_files(place)))
     raise OcclusionError(
         f"{checkpoint}@{revision}: the repository holds no weights that are known here",
         remedy=f"looked for {', '.join(patterns)}.",
@@ -135,8 +113,8 @@ def snapshot(name: str, revision: str = "", patterns: Sequence[str] = (), key: s
     except Exception as fault:  # network, cache, names, rights: the client raises many kinds
         at = f" (named by {key})" if key else f"@{revision}"
         raise OcclusionError(
-            f"{HUB}{name}{at}: not to be had from the hub, nor complete in its local "
-            f"cache ({type(fault).__name__}: {(str(fault).splitlines() or [''])[0][:160]})",
+            f"{HUB}{name}{at}: not to be had from the hub, nor complete in its local cache "
+            f"({said(fault)})",
             remedy="check name, revision and network; for a gated repository log in with "
             "`hf auth login`; or download it elsewhere and give the directory"
             + (f": in {key}, relative to it, or as tokenizer." if key else "."),
@@ -195,5 +173,5 @@ def cannot_build(what: object, library: str, fault: Exception, remedy: str) -> O
     """What to say where a library refuses; each raises many kinds."""
     if isinstance(fault, OcclusionError):
         return fault
-    said = f"{type(fault).__name__}: {str(fault)[:300]}"
-    return OcclusionError(f"{what}: {library} cannot build it ({said})", remedy=remedy)
+    told = f"{type(fault).__name__}: {str(fault)[:300]}"
+    return OcclusionError(f"{what}: {library} cannot build it ({told})", remedy=remedy)

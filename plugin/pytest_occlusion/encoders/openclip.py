@@ -7,25 +7,17 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_occlusion.encoders import libraries
 from pytest_occlusion.encoders.assembly import assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
 from pytest_occlusion.encoders.canvases import normalised
-from pytest_occlusion.encoders.checkpoints import COUNTERS, read_checkpoint
+from pytest_occlusion.encoders.checkpoints import COUNTERS, Checkpoint, read_checkpoint
 from pytest_occlusion.encoders.files import CONFIG_NAME, folder_files, short_digest
-from pytest_occlusion.encoders.libraries import (
-    OPTIONS,
-    Source,
-    cannot_build,
-    check_held,
-    open_source,
-    snapshot,
-    vocabulary_digest,
-)
 from pytest_occlusion.encoders.tokens import Tokens
 from pytest_occlusion.encoders.weights import INDICES, Plan, check_plan, weights_digest
 from pytest_occlusion.errors import OcclusionError
@@ -61,7 +53,7 @@ def _tokens(words: Any) -> Tokens:
         found: list[list[int]] = words.tokenizer(cleaned)["input_ids"]
         return found
 
-    digest = vocabulary_digest(getattr(words, "tokenizer", words))
+    digest = libraries.vocabulary_digest(getattr(words, "tokenizer", words))
     return Tokens(rows, lambda texts: words(list(texts), context_length=limit), limit, digest)
 
 
@@ -76,35 +68,34 @@ def _load(
 
     tag = None
     if str(checkpoint).startswith(TAG):
-        name, tag, source = _tagged(str(checkpoint))
+        name, tag, read = _tagged(str(checkpoint))
     else:
-        source = open_source(checkpoint, options, WEIGHTS)
-        name = f"local-dir:{source.place}"
-        if not source.read.config:
+        read = libraries.open_source(checkpoint, options, WEIGHTS)
+        name = f"local-dir:{read.path}"
+        if not read.config:
             raise OcclusionError(
-                f"{source.place}: a directory without {CONFIG_NAME}",
+                f"{read.path}: a directory without {CONFIG_NAME}",
                 remedy="give a directory that open_clip saved, or use the family that the weights "
                 "belong to.",
             )
     config = open_clip.get_model_config(name) or {}
-    text, towers_from = _text_config(config, None if tag else source.place, tokenizer)
+    text, towers_from = _text_config(config, None if tag else read.path, tokenizer)
     try:
-        with warnings.catch_warnings(), _hushed():
-            # What the libraries below say to their own developers is not the user's to act on,
-            warnings.simplefilter("ignore")
+        # What the libraries below say to their own developers is not the user's to act on,
+        with warnings.catch_warnings(action="ignore"), _hushed():
             # except that weights of one activation are being put into a model of the other.
             warnings.filterwarnings("error", message="QuickGELU mismatch")
             model = open_clip.create_model(
                 name, pretrained=tag, load_weights=False, pretrained_text=False, text_cfg=text
             )
-            words = _words(name, text, source, tokenizer)
+            words = _words(name, text, read, tokenizer)
     except Exception as fault:
         remedy = (
             "check that open_clip, timm and transformers are new enough for it, and that the "
             "towers it names can be had (its configuration may need the hub)."
         )
-        raise cannot_build(checkpoint, "open_clip", fault, remedy) from fault
-    _fill(model, source)
+        raise libraries.cannot_build(checkpoint, "open_clip", fault, remedy) from fault
+    _fill(model, read)
     model = model.to(device).eval().requires_grad_(False)
     canvas, pixels, cfg = _preprocessing(model)
     tower = getattr(getattr(model, "text", None), "config", None)
@@ -117,17 +108,17 @@ def _load(
         tokens=_tokens(words),
         device=device,
         family="open-clip",
-        variant=source.variant or type(model.visual).__name__,
-        weights_digest=weights_digest(source.read.state),
+        variant=read.source.partition(":")[2] or type(model.visual).__name__,
+        weights_digest=weights_digest(read.state),
         canvas=canvas,
         settings={
-            "source": source.name,
+            "source": read.source,
             "revision": options["revision"],
             "open-clip": open_clip.__version__,
             "config": short_digest(json.dumps(told, default=str).encode()),
         },
         precision=precision,
-        sources=(*source.files, *towers_from),
+        sources=(*read.cached, *towers_from),
     )
 
 
@@ -145,7 +136,7 @@ def _hushed() -> Iterator[None]:
         logging.getLogger().removeFilter(theirs)
 
 
-def _tagged(checkpoint: str) -> tuple[str, str, Source]:
+def _tagged(checkpoint: str) -> tuple[str, str, Checkpoint]:
     """(open_clip name, its tag, the weights in open_clip's own cache) of ``tag:NAME/TAG``."""
     from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained
 
@@ -165,11 +156,8 @@ def _tagged(checkpoint: str) -> tuple[str, str, Source]:
             f"{checkpoint}: its weights cannot be downloaded ({type(fault).__name__})",
             remedy="check the network; or download the model elsewhere and give its directory.",
         ) from fault
-    return (
-        name,
-        pretrained,
-        Source(weights.parent, read_checkpoint(weights), checkpoint, (weights,)),
-    )
+    read = replace(read_checkpoint(weights), source=checkpoint, cached=(weights,))
+    return name, pretrained, read
 
 
 def _text_config(
@@ -195,7 +183,7 @@ def _text_config(
         if key == "hf_tokenizer_name" and given is not None:
             named, where = str(tokenizer), "tokenizer"
         name, _, revision = named.partition("@")
-        found = snapshot(
+        found = libraries.snapshot(
             name, revision, key=f"{where} of {place / CONFIG_NAME}" if place else where
         )
         cached.extend(folder_files(found))
@@ -213,7 +201,9 @@ def _text_config(
     return text, cached
 
 
-def _words(name: str, text: Mapping[str, Any], source: Source, tokenizer: str | Path | None) -> Any:
+def _words(
+    name: str, text: Mapping[str, Any], read: Checkpoint, tokenizer: str | Path | None
+) -> Any:
     """open_clip's tokenizer of a model, with the vocabulary that was given or is beside it."""
     import open_clip
     from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
@@ -223,21 +213,21 @@ def _words(name: str, text: Mapping[str, Any], source: Source, tokenizer: str | 
         limit = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
         mode = text.get("tokenizer_mode")
         return HFTokenizer(folder, context_length=limit, tokenizer_mode=mode, **asked)
-    pairs = source.read.vocabulary
+    pairs = read.vocabulary
     if tokenizer is not None:
         pairs = Path(tokenizer).expanduser()
     elif "bpe_path" in asked:
-        pairs = source.place / asked["bpe_path"]
+        pairs = (read.path if read.path.is_dir() else read.path.parent) / asked["bpe_path"]
     return open_clip.get_tokenizer(name, **({"bpe_path": str(pairs)} if pairs else {}))
 
 
-def _fill(model: Any, source: Source) -> None:
+def _fill(model: Any, read: Checkpoint) -> None:
     """Put exactly the weights that were read into the model."""
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
     held = model.state_dict()
-    state = convert_state_dict(model, dict(source.read.state))
+    state = convert_state_dict(model, dict(read.state))
     if "text.positional_embedding" in held:
         state = convert_to_custom_text_state_dict(state)  # files from before it was so called
     for name in ("logit_scale", "logit_bias"):  # with or without an axis of one
@@ -251,9 +241,9 @@ def _fill(model: Any, source: Source) -> None:
         if name not in own and (name in held or not name.endswith(uncounted))
     }
     plan = Plan(type(model).__name__, "of open_clip", state, (), {"": model})
-    check_plan(plan, source.read.weights)
+    check_plan(plan, read.weights)
     model.load_state_dict({**own, **state}, strict=True)
-    check_held(model, state, source.read.weights)
+    libraries.check_held(model, state, read.weights)
 
 
 def _preprocessing(model: Any) -> tuple[CanvasRecipe, Any, dict[str, Any]]:
@@ -279,4 +269,4 @@ def _draw(image: Image.Image, *, steps: Sequence[Any]) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1).copy()
 
 
-OPEN_CLIP = Family("open-clip", _load, OPTIONS, revision=2)
+OPEN_CLIP = Family("open-clip", _load, libraries.OPTIONS, revision=2)

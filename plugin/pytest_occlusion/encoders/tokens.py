@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 BIO_CLINICAL_BERT = "emilyalsentzer/Bio_ClinicalBERT"
 """The hub id that both upstreams name (MedCLIP ``constants.py``, CXR-CLIP's configs)."""
 
-VOCABULARY_FILE = "vocab.txt"
-"""The one file of a BERT tokenizer that is needed."""
-
-SPECIAL = ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
-"""Word pieces that a vocabulary must have."""
+VOCABULARY_FILE, SPECIAL = "vocab.txt", ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
+"""The one file of a BERT tokenizer that is needed, and what must be in it."""
 
 REMEMBERED = 1024
 """Texts whose byte pairs are remembered: a few batches."""
@@ -80,11 +77,7 @@ def padded_rows(
 
 
 def by_length(embed: Embed) -> Embed:
-    """Let rows of about the same length be embedded together; features keep the rows' order.
-
-    A batch is padded to its longest row, and reports differ much: sorted first, less than half of
-    the work is padding.
-    """
+    """Let rows of about the same length be embedded together, so that less of it is padding."""
 
     def embed_sorted(rows: Sequence[Sequence[int]]) -> torch.Tensor:
         import torch
@@ -104,10 +97,7 @@ def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> T
         path: A gzip file of merges, or None for CLIP's own vocabulary (49,408 tokens).
         limit: Rows of the text tower's position table; 77 in every published checkpoint. Longer
             texts are cut as openai/CLIP ``clip.tokenize(truncate=True)`` does.
-        vocabulary_size: Rows of its token table.
-
-    Raises:
-        OcclusionError: The file is missing or is no vocabulary, or its size is another one.
+        vocabulary_size: Rows of its token table, which the vocabulary must have.
     """
     from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
@@ -158,14 +148,11 @@ def load_word_pieces(
         source: ``vocab.txt`` itself, a directory with one, a hub id, or None: the one in the
             checkpoint's directory, else Bio_ClinicalBERT's from the hub or its local cache.
         beside: The checkpoint.
-        limit: Longest row that the text tower is to be given.
+        limit: Longest row that the text tower is to be given, from 2 to ``positions``.
         lower_case: Lower-case and strip accents first. Both upstreams do, over a cased vocabulary,
             because their tokenizer came without a configuration that says otherwise.
         positions: Rows of the text tower's position table.
-        vocabulary_size: Rows of its token table.
-
-    Raises:
-        OcclusionError: The file is not there, is no vocabulary, or does not fit.
+        vocabulary_size: Rows of its token table, which the vocabulary must have.
     """
     from tokenizers import BertWordPieceTokenizer
 
@@ -200,17 +187,16 @@ def load_word_pieces(
 
 
 def _find(source: str | Path | None, beside: Path) -> Path:
-    """The vocabulary file; asks the hub's cache, then the hub, when ``source`` is no path."""
+    """The vocabulary file, from the hub or its cache when ``source`` is no path."""
     from huggingface_hub import hf_hub_download
 
     if source is None:
-        own = (beside / VOCABULARY_FILE).is_file()
-        source = beside if own else BIO_CLINICAL_BERT
+        source = beside if (beside / VOCABULARY_FILE).is_file() else BIO_CLINICAL_BERT
     path = Path(source).expanduser()
-    if path.is_dir() and (path / VOCABULARY_FILE).is_file():
-        return path / VOCABULARY_FILE
     if path.is_file():
         return path
+    if path.is_dir() and (path / VOCABULARY_FILE).is_file():
+        return path / VOCABULARY_FILE
     if path.is_dir():
         raise OcclusionError(f"{path}: a directory without {VOCABULARY_FILE}", remedy=REMEDY)
     if path.is_absolute() or str(source).count("/") > 1 or path.suffix == ".txt":

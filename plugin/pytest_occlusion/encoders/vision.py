@@ -17,19 +17,13 @@ from pytest_occlusion.errors import OcclusionError
 if TYPE_CHECKING:
     import torch
 
-PATCHES = "embeddings.patch_embeddings.projection"
-"""Swin's first convolution."""
-
 
 def swin_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> tuple[Any, str, int]:
-    """A Swin of the sizes that the tensors under ``prefix`` tell, on the meta device.
-
-    Returns:
-        The module; its published name, or its sizes when it has none; its channels.
-    """
+    """A Swin of the sizes that the tensors under ``prefix`` tell: module, name, channels."""
     from transformers import SwinConfig, SwinModel
 
-    width, _, patch, _ = shape_of(state, f"{prefix}{PATCHES}.weight", 4, path)
+    patches = f"{prefix}embeddings.patch_embeddings.projection.weight"
+    width, _, patch, _ = shape_of(state, patches, 4, path)
     layers = f"{prefix}encoder.layers."
     stages = range(block_count(state, layers))
     depths = [block_count(state, f"{layers}{stage}.blocks.") for stage in stages]
@@ -77,12 +71,10 @@ def resnet_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> tup
 
 
 def resnet(width: int, depths: Sequence[int]) -> torch.nn.Sequential:
-    """A ResNet of torchvision's bottleneck blocks, without a head and of any width.
+    """A ResNet of torchvision's blocks: pixels ``[N, 3, S, S]`` -> mean features ``[N, channels]``.
 
-    Its own class always has 64 channels in its stem. ResNet50 is ``resnet(64, (3, 4, 6, 3))``.
-
-    Returns:
-        Pixels ``[N, 3, S, S]`` -> globally averaged features ``[N, channels]``.
+    torchvision's own class always has 64 channels in its stem. ResNet50 is
+    ``resnet(64, (3, 4, 6, 3))``.
     """
     from torch import nn
     from torchvision.models.resnet import Bottleneck
@@ -133,8 +125,8 @@ def quickened(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 def see_grey(conv: Any) -> None:
     """Let a first convolution take one grey channel instead of three equal ones.
 
-    Convolving three equal channels is convolving one with the sum of their kernels, in a third of
-    the multiplications. Features move by some 1e-7 of their size.
+    It convolves one with the sum of their kernels, in a third of the multiplications. Features move
+    by some 1e-7 of their size.
     """
     kernel = conv.weight.data
     summed = kernel.cpu().double().sum(1, keepdim=True).float()  # not every device has doubles

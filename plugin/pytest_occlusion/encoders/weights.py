@@ -23,6 +23,7 @@ INDICES = ("position_ids", "relative_position_index")
 """Endings of tables that files of some ages carry and every module counts for itself."""
 
 NEWER = "install a version of transformers that this package was tested with."
+PUBLISHED = "give the state_dict as its authors publish it."
 
 
 def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
@@ -55,8 +56,7 @@ class Plan:
         variant: Its architecture, short: ``"ViT-B/32"``, ``"Swin-T"``, ``"ResNet50"``.
         state: The tensors that are loaded, by their published names.
         ignored: Names of the file's other entries, which carry no weights.
-        modules: Prefix in the file -> the library's module for what stands there, on the meta
-            device.
+        modules: Prefix in the file -> the library's module of it, on the meta device.
         settled: What shapes do not tell and the modules were built with.
         assumed: The part of it that nothing told: upstream's own.
     """
@@ -74,11 +74,6 @@ class Plan:
         """Prefix -> published name behind it -> shape of each tensor that the module has."""
         return {prefix: _published(module) for prefix, module in self.modules.items()}
 
-    @property
-    def wanted(self) -> dict[str, list[int]]:
-        """Published name -> shape of every tensor that the modules have."""
-        return {f"{prefix}{n}": s for prefix, part in self.parts.items() for n, s in part.items()}
-
 
 def _published(module: torch.nn.Module) -> dict[str, list[int]]:
     """A module's shapes by the names that files have, whatever transformers calls them now."""
@@ -93,7 +88,8 @@ def _published(module: torch.nn.Module) -> dict[str, list[int]]:
 
 def misfits(plan: Plan) -> list[str]:
     """One line for each tensor that is missing, unexpected or misshapen."""
-    wanted, found = plan.wanted, {name: list(t.shape) for name, t in plan.state.items()}
+    wanted = {f"{prefix}{n}": s for prefix, part in plan.parts.items() for n, s in part.items()}
+    found = {name: list(tensor.shape) for name, tensor in plan.state.items()}
     return [
         *(f"{n}: missing, shape {s}" for n, s in wanted.items() if n not in found),
         *(f"{n}: unexpected, shape {s}" for n, s in found.items() if n not in wanted),
@@ -109,12 +105,15 @@ def not_numbers(state: Mapping[str, torch.Tensor]) -> list[str]:
     """One line for each tensor with NaN or infinite values."""
     import torch
 
-    faults = []
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            count = int((~torch.isfinite(tensor)).sum())
-            faults.append(f"{name}: {count} of {tensor.numel()} values are NaN or infinite")
-    return faults
+    counts = {
+        name: int((~torch.isfinite(tensor)).sum())
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    }
+    return [
+        f"{name}: {count} of {state[name].numel()} values are NaN or infinite"
+        for name, count in counts.items()
+    ]
 
 
 def check_numbers(state: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -127,11 +126,7 @@ def check_numbers(state: Mapping[str, torch.Tensor], path: Path) -> None:
 
 
 def check_plan(plan: Plan, path: Path) -> None:
-    """Refuse weights that do not fill their model exactly, or that are not finite.
-
-    Raises:
-        OcclusionError: Lists up to 20 missing, unexpected, misshapen or non-finite tensors.
-    """
+    """Refuse weights that do not fill their model exactly, or are not finite; lists up to 20."""
     if faults := misfits(plan):
         raise OcclusionError(
             f"{path}: {len(faults)} of its tensors do not fit {plan.what} {plan.variant}:\n"
@@ -145,9 +140,9 @@ def check_plan(plan: Plan, path: Path) -> None:
 def fill(plan: Plan, path: Path, device: torch.device) -> tuple[dict[str, torch.nn.Module], str]:
     """Put a plan's tensors into its modules: all of them, and nothing else.
 
-    The one way into a model, and the one place where its digest is taken: by then it is certain
-    that the modules hold exactly these tensors. Values are copied, so that a later change of the
-    file cannot reach a loaded model, and floating ones become float32.
+    The digest is taken here, where it is certain that the modules hold exactly these tensors.
+    Values are copied, so that a later change of the file cannot reach a loaded model, and floating
+    ones become float32.
 
     Returns:
         Prefix -> module on ``device``, in evaluation mode and without gradients; and the digest of
@@ -183,16 +178,10 @@ def _copied(
 def from_pretrained(
     kind: Any, config: Any, state: Mapping[str, torch.Tensor], path: Path, remedy: str
 ) -> Any:
-    """A model of transformers in float32, which knows names of any age and its own tables.
+    """A model of transformers in float32, filled with these tensors: all of them, nothing else.
 
-    Args:
-        kind: Its class.
-        config: Its sizes.
-        state: What it is filled with: all of it, and nothing else. Its tensors may end up in the
-            model.
-        path: The file, for messages.
-        remedy: What to do about tensors that do not fit, for transformers would fill these with
-            random numbers, or pass over them, and carry on.
+    It may keep the tensors themselves. The library would fill what does not fit with random
+    numbers, or pass over it, and carry on: here that is an OcclusionError with this remedy.
     """
     import torch
 
@@ -226,8 +215,7 @@ def quiet_transformers() -> Iterator[None]:
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         try:
@@ -247,27 +235,19 @@ def built_from(path: Path) -> Iterator[None]:
         with torch.device("meta"):
             yield
     except (ValueError, AssertionError, ArithmeticError, RuntimeError) as fault:
-        raise OcclusionError(
-            f"{path}: the sizes of its tensors make no model ({fault})",
-            remedy="give the state_dict as its authors publish it.",
-        ) from fault
+        problem = f"{path}: the sizes of its tensors make no model ({fault})"
+        raise OcclusionError(problem, remedy=PUBLISHED) from fault
 
 
 def shape_of(
     state: Mapping[str, torch.Tensor], name: str, axes: int, path: Path
 ) -> tuple[int, ...]:
-    """Shape of a tensor that decides a size of the architecture.
-
-    Raises:
-        OcclusionError: It is missing or has another number of axes.
-    """
+    """Shape of a tensor that decides a size; OcclusionError where it has not that many axes."""
     if name in state and state[name].dim() == axes:
         return tuple(state[name].shape)
     found = f"has {state[name].dim()} axes, not {axes}" if name in state else "is missing"
-    raise OcclusionError(
-        f"{path}: {name} {found}, so the architecture cannot be told",
-        remedy="give the state_dict as its authors publish it.",
-    )
+    problem = f"{path}: {name} {found}, so the architecture cannot be told"
+    raise OcclusionError(problem, remedy=PUBLISHED)
 
 
 def block_count(state: Mapping[str, torch.Tensor], prefix: str) -> int:

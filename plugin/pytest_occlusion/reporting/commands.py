@@ -72,8 +72,7 @@ def corpus(options: argparse.Namespace) -> int:
 
 def fetch(options: argparse.Namespace) -> int:
     """Fetch published weights."""
-    from pytest_occlusion.encoders.fetch import fetch
-    from pytest_occlusion.encoders.published import PUBLISHED, find_published
+    from pytest_occlusion.encoders.fetch import PUBLISHED, fetch, find_published
 
     if options.name is None:
         for entry in PUBLISHED:
