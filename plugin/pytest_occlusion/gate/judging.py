@@ -22,15 +22,9 @@ class Gate:
     _adjusted: dict[tuple[Path, str], dict[Cell, float | None]] = field(default_factory=dict)
     _calibrated: dict[Cell, list[int]] = field(default_factory=dict)
 
-    def holds(self, cell: Cell) -> bool:
-        """Whether a cell has a baseline to meet; see ``Settings.gated``."""
-        return self.session.settings.gated(
-            cell.model, cell.direction, cell.occluder, cell.ratio, cell.k
-        )
-
     def baseline(self, folder: Path, cell: Cell) -> Baseline | None:
         """The baseline of a cell; ``None`` for a cell that is not gated or has none yet."""
-        if not self.holds(cell):
+        if cell not in self.session.settings.gated:
             return None
         return read_baseline(
             snapshot_file(folder, self.session.settings.suite, cell.model), cell.id

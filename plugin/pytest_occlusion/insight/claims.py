@@ -19,8 +19,9 @@ from pytest_occlusion.occlusion.levels import is_corruption
 from pytest_occlusion.retrieval.degradation import area_under, line_through, retained
 from pytest_occlusion.retrieval.intervals import interval
 from pytest_occlusion.retrieval.recall import FloatArray
-from pytest_occlusion.suite.grid import MAIN_OCCLUDER, Cell, focus_k
-from pytest_occlusion.suite.settings import OUTCOMES, ROLES, Grid, Settings
+from pytest_occlusion.suite.grid import MAIN_OCCLUDER, Cell, Grid, focus_k
+from pytest_occlusion.suite.settings import Settings
+from pytest_occlusion.suite.table import OUTCOMES, ROLES
 
 SUPPORTED, CONTRADICTED, NO_POWER = OUTCOMES
 

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.suite.table import SETTINGS, parse_list
-
-if TYPE_CHECKING:
-    from pytest_occlusion.suite.settings import Settings
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -30,6 +24,7 @@ def corpus(options: argparse.Namespace) -> int:
     from pytest_occlusion.corpora import load_corpus
     from pytest_occlusion.corpora.summary import summary_lines, task_of
     from pytest_occlusion.engine.store import Store, default_root
+    from pytest_occlusion.suite.merge import read_settings
     from pytest_occlusion.suite.suites import DEFAULT
 
     if options.suite is None and options.models:
@@ -39,16 +34,13 @@ def corpus(options: argparse.Namespace) -> int:
             "neither a corpus nor a suite is named",
             remedy="for example corpus manifest:reports.csv, or corpus --suite paper",
         )
-    settings = _settings(
-        options.suite or DEFAULT,
-        options.models and parse_list(options.models, str),
-        {
-            "corpus": options.spec,
-            "split": options.split,
-            "text-rule": options.text_rule,
-            "candidates": options.candidates,
-        },
-    )
+    given = {
+        "corpus": options.spec,
+        "split": options.split,
+        "text-rule": options.text_rule,
+        "candidates": options.candidates,
+    }
+    settings = read_settings(options.suite or DEFAULT, Path.cwd(), given, options.models)
     if options.suite and settings.corpus_missing:
         names = ", ".join(f"${name}" for name in settings.corpus_missing)
         raise OcclusionError(
@@ -67,31 +59,15 @@ def corpus(options: argparse.Namespace) -> int:
     for line in summary_lines(corpus, text_rule=rule, candidates=candidates):
         print(line)  # noqa: T201
     if options.suite and (task := task_of(corpus, rule, candidates)):
-        from pytest_occlusion.engine.truncation import count_truncated, truncation_lines
+        from pytest_occlusion.engine.models import truncation_lines
 
         models = [settings.model(name) for name in settings.grid.models]
         print()  # noqa: T201
-        for line in truncation_lines(count_truncated(task.texts, models)):
+        for line in truncation_lines(task.texts, models):
             print(line, flush=True)  # noqa: T201
     if options.fingerprint:
         print(f"fingerprint {corpus.fingerprint}")  # noqa: T201
     return 0
-
-
-def _settings(
-    suite: str | None, models: list[str] | None, given: Mapping[str, str | None]
-) -> Settings:
-    """A suite, with what the command line gives in place of its own."""
-    from pytest_occlusion.suite.merge import build_settings
-    from pytest_occlusion.suite.suites import find_suite
-
-    return build_settings(
-        find_suite(suite, Path.cwd()),
-        command_line={
-            name: SETTINGS[name].parse(text) for name, text in given.items() if text is not None
-        },
-        selected=models or None,
-    )
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -173,12 +149,10 @@ def gallery(options: argparse.Namespace) -> int:
     from pytest_occlusion.engine.store import default_root
     from pytest_occlusion.reporting.gallery import chosen_rows
     from pytest_occlusion.reporting.gallery import gallery as contact_sheet
+    from pytest_occlusion.suite.merge import read_settings
 
-    settings = _settings(
-        options.suite,
-        options.model and [options.model],
-        {"corpus": options.corpus, "occluders": options.occluders, "ratios": options.ratios},
-    )
+    given = {"corpus": options.corpus, "occluders": options.occluders, "ratios": options.ratios}
+    settings = read_settings(options.suite, Path.cwd(), given, options.model)
     settings = replace(settings, store=default_root())
     session = Session(settings, say=lambda line: None)
     rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)

@@ -32,7 +32,7 @@ from pytest_occlusion.reporting.schema import (
 from pytest_occlusion.reporting.timings import merged, timing_record
 from pytest_occlusion.retrieval.degradation import degradation
 from pytest_occlusion.retrieval.significance import holm
-from pytest_occlusion.suite.settings import CLAIM_NAMES
+from pytest_occlusion.suite.table import CLAIM_NAMES
 
 if TYPE_CHECKING:
     from pytest_occlusion.insight.sensitivity import SensitivityMap
