@@ -135,8 +135,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     work = _gate(config).session
     if claims:
-        from pytest_occlusion.insight.claims import asked_later
-        from pytest_occlusion.insight.evidence import cells_of
+        from pytest_occlusion.insight.claims import asked_later, cells_of
 
         wanted = list(dict.fromkeys([*wanted, *cells_of(work.settings)]))
         work.later = asked_later(work, claims)
@@ -225,8 +224,7 @@ def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
     Skipped, with the reason, where the suite cannot say: a model is not there, or nothing blocked.
     """
     from pytest_occlusion.hooks.checks import ClaimCheck
-    from pytest_occlusion.insight.claims import CLAIMS
-    from pytest_occlusion.insight.evidence import UnaskableError, evidence_of
+    from pytest_occlusion.insight.claims import CLAIMS, UnaskableError, evidence_of
     from pytest_occlusion.reporting.record import claim_record
 
     session = _gate(request.config).session

@@ -20,12 +20,15 @@ from pytest_occlusion.insight.claims import (
     NO_POWER,
     SUPPORTED,
     Estimate,
+    Evidence,
     Finding,
+    UnaskableError,
+    cells_of,
     combined,
     described,
     region_cells,
+    region_ratio,
 )
-from pytest_occlusion.insight.evidence import Evidence, UnaskableError, cells_of, region_ratio
 from pytest_occlusion.retrieval.degradation import (
     area_under,
     degradation,

@@ -12,17 +12,31 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion import OCCLUDERS, achieved_area, occlude, prepare
 from pytest_occlusion.occlusion import masks as module
 from pytest_occlusion.occlusion.hashing import key_words
-from pytest_occlusion.occlusion.masks import GRID, MASKS
+from pytest_occlusion.occlusion.masks import GRID, MASKS, find_occluder
+from pytest_occlusion.occlusion.names import parse_tile, tile_ratio, tiles
 
 RANDOM = ("block", "patches", "pixels")
 """Occluders whose masks depend on the key."""
 
 RATIOS = (0.0, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81)
 
-occluders = st.sampled_from(sorted(MASKS))
+
+@st.composite
+def placements(draw: st.DrawFn) -> tuple[int, int, int]:
+    """Placements per side, row and column of a tile."""
+    grid = draw(st.integers(2, 17))
+    return grid, draw(st.integers(0, grid - 1)), draw(st.integers(0, grid - 1))
+
+
+def tile(place: tuple[int, int, int]) -> str:
+    return "tile-{}-{}-{}".format(*place)
+
+
+occluders = st.one_of(st.sampled_from(sorted(MASKS)), placements().map(tile))
 sides = st.integers(1, 97)
 sizes = st.one_of(
     st.tuples(sides, sides), st.tuples(sides, sides), st.sampled_from([(224, 224), (320, 320)])
@@ -36,7 +50,7 @@ def masks(
     occluder: str, ratio: float, height: int, width: int, keys: list[str], seed: int = 0
 ) -> torch.Tensor:
     words = key_words(keys, occluder=occluder, seed=seed)
-    return MASKS[occluder](words, height, width)(ratio)
+    return find_occluder(occluder)(words, height, width)(ratio)
 
 
 # The dumb way: Python integers and loops ---------------------------------------------------------
@@ -71,13 +85,16 @@ def slow_rectangle(top: int, left: int, rows: int, columns: int, h: int, w: int)
 
 def slow_mask(occluder: str, ratio: float, h: int, w: int, key: str, seed: int) -> list[list[int]]:
     words = slow_words(key, occluder, seed)
-    if occluder in ("block", "center"):
+    if occluder in ("block", "center") or occluder.startswith("tile"):
         rows, columns = half_up(math.sqrt(ratio) * h), half_up(math.sqrt(ratio) * w)
         if occluder == "block":
             top = words[0] * (h - rows + 1) // 2**32
             left = words[1] * (w - columns + 1) // 2**32
-        else:
+        elif occluder == "center":
             top, left = (h - rows) // 2, (w - columns) // 2
+        else:
+            grid, row, column = map(int, occluder.split("-")[1:])
+            top, left = (h - rows) * row // (grid - 1), (w - columns) * column // (grid - 1)
         return slow_rectangle(top, left, rows, columns, h, w)
     if occluder == "border":
         kept = math.sqrt(1 - ratio)
@@ -209,7 +226,7 @@ def test_key_and_seed_cannot_be_confused() -> None:
     assert len(words) == 4
 
 
-@pytest.mark.parametrize("occluder", ["center", "border"])
+@pytest.mark.parametrize("occluder", ["center", "border", "tile-8-2-5"])
 def test_fixed_occluders_ignore_keys(occluder: str) -> None:
     first, second = masks(occluder, 0.36, 31, 20, ["a", "b"])
     assert torch.equal(first, second)
@@ -314,6 +331,58 @@ def test_neighbouring_pixels_are_independent() -> None:
     found = masks("pixels", 0.5, 20, 20, [f"key {i}" for i in range(400)])
     pairs = (found[:, :, 1:] & found[:, :, :-1]).double().mean()
     assert float(pairs) == pytest.approx(0.25, abs=0.01)
+
+
+# Tiles -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("grid", "size"), [(8, 224), (7, 224), (8, 64), (4, 64), (14, 224)])
+def test_tiles_of_one_cell_cover_everything_once(grid: int, size: int) -> None:
+    total = sum(masks(one, tile_ratio(grid), size, size, ["k"])[0].int() for one in tiles(grid))
+    assert isinstance(total, torch.Tensor)
+    assert bool((total == 1).all())
+
+
+@given(placements())
+def test_names_of_tiles_go_there_and_back(place: tuple[int, int, int]) -> None:
+    assert parse_tile(tile(place)) == place
+    grid, row, column = place
+    assert tiles(grid)[row * grid + column] == tile(place)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "block",
+        "tile",
+        "tile-8",
+        "tile-8-8-0",
+        "tile-8-0-8",
+        "tile-1-0-0",
+        "tile-08-0-0",
+        "tile-8-00-1",
+        "tile-8-٣-1",
+    ],
+)
+def test_what_is_no_tile(name: str) -> None:
+    assert parse_tile(name) is None
+
+
+def test_a_tile_is_occluded_like_any_other() -> None:
+    draw = random.Random(0)
+    pixels = torch.tensor([[[[draw.randrange(1, 256) for _ in range(8)] for _ in range(8)]]])
+    shown = occlude(pixels.to(torch.uint8), ratio=1 / 16, occluder="tile-4-3-0", keys=["k"])
+    assert (shown == 0).nonzero()[:, 2:].tolist() == [[6, 0], [6, 1], [7, 0], [7, 1]]
+
+
+@pytest.mark.parametrize("name", ["tile-4-4-0", "tile", "blok"])
+def test_unknown_names_are_refused(name: str) -> None:
+    pixels = torch.zeros(1, 1, 8, 8)
+    with pytest.raises(OcclusionError, match=f"unknown occluder '{name}'"):
+        occlude(pixels, ratio=0.5, occluder=name, keys=["k"])
+    with pytest.raises(OcclusionError, match=f"unknown occluder '{name}'"):
+        achieved_area(name, 0.5, 8, 8)
+    assert name not in OCCLUDERS
 
 
 # Golden ------------------------------------------------------------------------------------------

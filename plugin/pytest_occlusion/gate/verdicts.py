@@ -33,23 +33,14 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a snapshot holds of one cell; ``None`` where it does not say.
+    """What a snapshot holds of one cell; ``None`` where it does not say."""
 
-    Attributes:
-        hits: Accepted hits.
-        queries: Queries they are out of.
-        hit_queries: bool ``[queries]``, which ones.
-        provenance: Under what they were accepted.
-        first: Hits that were accepted first of all.
-        spread: Standard deviation of the hits over calibration runs, if there were any.
-    """
-
-    hits: int
-    queries: int
-    hit_queries: NDArray[np.bool_] | None
-    provenance: Provenance | None
-    first: int | None = None
-    spread: float | None = None
+    hits: int  # accepted
+    queries: int  # that they are out of
+    hit_queries: NDArray[np.bool_] | None  # ``[queries]``, which ones
+    provenance: Provenance | None  # under what they were accepted
+    first: int | None = None  # hits that were accepted first of all
+    spread: float | None = None  # standard deviation of the hits over calibration runs
 
     @property
     def recall(self) -> float:
@@ -64,23 +55,14 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a cell stands against its baseline.
+    """How a cell stands against its baseline; ``None`` where flips cannot be told."""
 
-    Attributes:
-        kind: ``same``, ``within-tolerance``, ``regressed``, ``improved`` or ``new``.
-        tolerance: Queries that might change, net.
-        baseline: What was compared with, if anything.
-        lost: Queries that hit in the baseline and miss now; ``None`` where that cannot be told.
-        gained: The other way round.
-        p_value: Exact two-sided McNemar test on those queries.
-    """
-
-    kind: str
-    tolerance: int
-    baseline: Baseline | None = None
-    lost: int | None = None
-    gained: int | None = None
-    p_value: float | None = None
+    kind: str  # ``same``, ``within-tolerance``, ``regressed``, ``improved`` or ``new``
+    tolerance: int  # queries that might change, net
+    baseline: Baseline | None = None  # what was compared with, if anything
+    lost: int | None = None  # queries that hit in the baseline and miss now
+    gained: int | None = None  # the other way round
+    p_value: float | None = None  # exact two-sided McNemar test on those queries
 
 
 def allowed_flips(tolerance: float, queries: int) -> int:
@@ -215,17 +197,13 @@ def suggestion(changed: Collection[str]) -> str:
 class CurveVerdict:
     """How a curve stands against the baselines of its cells; as :class:`Verdict`.
 
-    Attributes:
-        kind: ``new`` unless every cell of the curve has a baseline.
-        difference: Mean change in hits over the ratios.
-        tolerance: Mean change that is allowed.
-        p_value: Sign-flip permutation test on the change in the area under the curve, patients
-            flipping together; ``None`` where the baselines do not say which queries hit.
+    The p value is of a sign-flip permutation test on the change in the area under the curve,
+    patients flipping together; ``None`` where the baselines do not say which queries hit.
     """
 
-    kind: str
-    difference: float
-    tolerance: float
+    kind: str  # ``new`` unless every cell of the curve has a baseline
+    difference: float  # mean change in hits over the ratios
+    tolerance: float  # mean change that is allowed
     p_value: float | None = None
 
 

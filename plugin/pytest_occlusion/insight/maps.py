@@ -19,16 +19,18 @@ from pytest_occlusion.engine.drawing import canvas_shards
 from pytest_occlusion.engine.job import ENGINE, Condition, Job, Measured
 from pytest_occlusion.engine.pipeline import measure
 from pytest_occlusion.engine.session import Session
+from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.insight.sensitivity import (
     UNKNOWN,
+    Sample,
     SensitivityMap,
     placements,
-    sample_of,
     spreads,
     view_maps,
 )
 from pytest_occlusion.occlusion.names import tile_ratio, tiles
 from pytest_occlusion.retrieval.intervals import draw_resamples
+from pytest_occlusion.retrieval.recall import hit_probability, middle_rank
 from pytest_occlusion.suite.grid import focus_k
 from pytest_occlusion.suite.settings import Settings
 
@@ -90,7 +92,11 @@ def measured_map(
     measured = {condition: one for (condition, _), one in measure(job).items()}
     k = focus_k(settings.grid.ks)
     samples = {
-        condition: sample_of(one.ranks, one.similarity, k)
+        condition: Sample(
+            np.asarray(one.similarity, dtype=np.float64),
+            middle_rank(one.ranks),
+            hit_probability(one.ranks, k),
+        )
         for condition, one in measured.items()
         if one.similarity is not None  # the job asked for it
     }
@@ -153,12 +159,10 @@ def mean_radiographs(job: Job, views: Sequence[str]) -> dict[str, NDArray[np.uin
     Kept in the store under the canvas recipe, so that models that share one, and later runs, do
     not decode again.
     """
-    rows = job.task.radiographs.tolist()
-    key = settings_digest([ENGINE, job.record.canvas, PICTURE, job.corpus.fingerprint, rows])
-    kept = job.store.read("means", key)  # locking needs a store that can be written
-    if kept is not None and set(views) <= set(kept.arrays):
-        return {view: np.asarray(kept.arrays[view]) for view in views}
-    with job.store.lock(key):
+    shown = [job.corpus.fingerprint, job.task.radiographs.tolist(), *views]
+    key = settings_digest([ENGINE, job.record.canvas, PICTURE, *shown])
+
+    def drawn() -> Entry:
         names = np.asarray(views_of(job))
         totals: dict[str, NDArray[np.float64]] = {}
         counts = dict.fromkeys(views, 0)
@@ -168,18 +172,16 @@ def mean_radiographs(job: Job, views: Sequence[str]) -> dict[str, NDArray[np.uin
                 total = chosen.sum(axis=(0, 1), dtype=np.float64) / canvases.shape[1]
                 totals[view] = totals.get(view, 0.0) + total
                 counts[view] += len(chosen)
-        found = {view: _shrunk(totals[view] / counts[view]) for view in views}
-        job.store.write("means", key, found)
-    return found
+        return Entry({view: _shrunk(totals[view] / counts[view]) for view in views}, {})
+
+    return dict(job.store.kept("means", key, drawn).arrays)
 
 
 def _shrunk(picture: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Averaged down to at most ``PICTURE`` pixels a side, rounded to grey levels."""
-    for axis in (0, 1):
-        length = picture.shape[axis]
+    for length in picture.shape:  # first the rows, then, turned over, the columns
         size = min(length, PICTURE)
         starts = np.arange(size) * length // size
         widths = np.diff([*starts.tolist(), length])
-        sums = np.add.reduceat(picture, starts, axis=axis)
-        picture = sums / (widths[:, None] if axis == 0 else widths)
-    return np.floor(picture + 0.5).astype(np.uint8)
+        picture = (np.add.reduceat(picture, starts, axis=0) / widths[:, None]).T
+    return np.floor(picture + 0.5).astype(np.uint8, order="C")

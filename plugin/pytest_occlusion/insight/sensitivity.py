@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples, resampled_means
-from pytest_occlusion.retrieval.ranks import Ranks
-from pytest_occlusion.retrieval.recall import FloatArray, hit_probability, middle_rank
+from pytest_occlusion.retrieval.recall import FloatArray
 
 QUANTITIES: Mapping[str, str] = {
     "similarity": "similarity of the own report (cosine)",
@@ -36,17 +35,11 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Sample:
-    """What one condition gave, query by query: float64 ``[N]`` each.
+    """What one condition gave, query by query: float64 ``[N]`` each."""
 
-    Attributes:
-        similarity: Cosine of the query with its positive, in [-1, 1].
-        rank: 1-based; the middle of its ties.
-        hit: Probability of a hit at k, in [0, 1].
-    """
-
-    similarity: FloatArray
-    rank: FloatArray
-    hit: FloatArray
+    similarity: FloatArray  # cosine of the query with its positive, in [-1, 1]
+    rank: FloatArray  # 1-based; the middle of its ties
+    hit: FloatArray  # probability of a hit at k, in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -81,74 +74,44 @@ class Losses:
 class ViewMap:
     """The map of one view.
 
-    Attributes:
-        view: As the corpus records it, or :data:`UNKNOWN`.
-        queries: Radiographs of that view.
-        patients: Their patients.
-        losses: Name of :data:`QUANTITIES` -> the map.
-        picture: uint8 ``[h, w]``, the mean radiograph as the encoder sees it; ``None`` where too
-            few patients stand behind it to show.
+    The picture is uint8 ``[h, w]``, the mean radiograph as the encoder sees it; ``None`` where too
+    few patients stand behind it to show.
     """
 
-    view: str
-    queries: int
-    patients: int
-    losses: Mapping[str, Losses]
+    view: str  # as the corpus records it, or :data:`UNKNOWN`
+    queries: int  # radiographs of that view
+    patients: int  # of those
+    losses: Mapping[str, Losses]  # name of :data:`QUANTITIES` -> the map
     picture: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
 class Placements:
-    """Recall@k when one tile of a size is placed in different ways.
+    """Recall@k when one tile of a size is placed in different ways."""
 
-    Attributes:
-        ratio: Share of the canvas that the tile blocks.
-        achieved: Share that it really blocks, in whole pixels.
-        mean: Over all placements: what a random one of them comes to.
-        worst_similarity: Each radiograph with the placement at which its report is least similar.
-        worst_rank: Each radiograph with the placement at which its report ranks lowest.
-        gap: ``mean`` less ``worst_similarity``, paired.
-    """
-
-    ratio: float
-    achieved: float
-    mean: Spread
-    worst_similarity: Spread
-    worst_rank: Spread
-    gap: Spread
+    ratio: float  # share of the canvas that the tile blocks
+    achieved: float  # share that it really blocks, in whole pixels
+    mean: Spread  # over all placements: what a random one of them comes to
+    worst_similarity: Spread  # each radiograph where its report is least similar
+    worst_rank: Spread  # each radiograph where its report ranks lowest
+    gap: Spread  # ``mean`` less ``worst_similarity``, paired
 
 
 @dataclass(frozen=True)
 class SensitivityMap:
-    """Where one model looks, as far as blocking tells.
+    """Where one model looks, as far as blocking tells."""
 
-    Attributes:
-        model: Its name.
-        grid: Placements per side ``G``.
-        ratio: Share of the canvas that the tile of the maps blocks.
-        k: Cut-off of recall.
-        whole: Recall@k with nothing blocked.
-        views: By falling number of radiographs.
-        placements: By rising ratio.
-    """
-
-    model: str
-    grid: int
-    ratio: float
-    k: int
-    whole: Spread
-    views: tuple[ViewMap, ...]
-    placements: tuple[Placements, ...]
+    model: str  # its name
+    grid: int  # placements per side, ``G``
+    ratio: float  # share of the canvas that the tile of the maps blocks
+    k: int  # cut-off of recall
+    whole: Spread  # recall@k with nothing blocked
+    views: tuple[ViewMap, ...]  # by falling number of radiographs
+    placements: tuple[Placements, ...]  # by rising ratio
 
     def view(self, name: str) -> ViewMap:
         """The map of one view; KeyError where the corpus has no such radiograph."""
         return {one.view: one for one in self.views}[name]
-
-
-def sample_of(ranks: Ranks, similarity: NDArray[np.floating], k: int) -> Sample:
-    """Per-query numbers of one condition: ranks, and the similarity of each with its positive."""
-    found = np.asarray(similarity, dtype=np.float64)
-    return Sample(found, middle_rank(ranks), hit_probability(ranks, k))
 
 
 def view_maps(

@@ -18,15 +18,10 @@ from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS, unknown
 
 @dataclass(frozen=True)
 class Prepared:
-    """A batch of canvases ready to be shown at any level of one occluder or corruption.
+    """A batch of canvases ready to be shown at any level of one occluder or corruption."""
 
-    Attributes:
-        canvases: ``[N, C, H, W]``, untouched.
-        changed: Level above 0 -> tensor of the same shape, dtype and device.
-    """
-
-    canvases: torch.Tensor
-    changed: Callable[[float], torch.Tensor]
+    canvases: torch.Tensor  # ``[N, C, H, W]``, untouched
+    changed: Callable[[float], torch.Tensor]  # level above 0 -> the same shape, dtype and device
 
     def at(self, level: float) -> torch.Tensor:
         """The canvases at a blocked share, or at a severity / 5; themselves at 0."""

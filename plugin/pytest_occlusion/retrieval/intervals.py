@@ -16,17 +16,11 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Resamples:
-    """Bootstrap weights over clusters (patients), drawn once per corpus.
+    """Bootstrap weights over clusters (patients), drawn once per corpus."""
 
-    Attributes:
-        cluster: int64 ``[N]``, the cluster of each query.
-        weights: float64 ``[B, C]``, how often each resample holds each cluster.
-        sizes: float64 ``[B]``, queries in each resample.
-    """
-
-    cluster: NDArray[np.int64]
-    weights: FloatArray
-    sizes: FloatArray
+    cluster: NDArray[np.int64]  # ``[N]``, of each query
+    weights: FloatArray  # ``[B, C]``, how often each resample holds each cluster
+    sizes: FloatArray  # ``[B]``, queries in each resample
 
 
 def draw_resamples(
