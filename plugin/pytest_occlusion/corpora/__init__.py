@@ -1,8 +1,9 @@
 """Corpora: studies, reports and radiographs from wherever their owners keep them.
 
-A kind of corpus is one module with a function ``load(request) -> Corpus`` and one line of
-:data:`CORPORA`; options, tables, faults, files, digests, pictures and report sections have one
-place each. This room imports no other but :mod:`pytest_occlusion.errors`.
+A kind of corpus is one module with a function ``load(request) -> Corpus`` and one name in
+:data:`CORPORA`. It turns rows (:mod:`.tables`, which also lists their faults) into wanted
+radiographs, and :mod:`.radiographs` does the rest. Options, files, digests, pictures and report
+sections have one place each. This room imports no other but :mod:`pytest_occlusion.errors`.
 """
 
 from __future__ import annotations
