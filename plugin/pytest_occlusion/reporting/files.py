@@ -49,15 +49,12 @@ def as_markdown(results: Results) -> str:
         changed = [cell for cell in results["cells"] if cell["verdict"] == kind]
         if changed:
             lines += [*_changes(kind, changed), ""]
-    for (model, direction, occluder), cells in views.curve_groups(results["cells"]).items():
-        lines += _folded(f"{model}, {occluder}, {direction}", _table(cells))
+    groups = views.grouped(results["cells"], "model", "occluder", "direction")
+    for names, cells in groups.items():
+        lines += _folded(", ".join(names), _table(cells))
     if results.get("claims"):
         lines += _folded("claims of Deanda et al. 2025", _claims(results["claims"]))
-    corpus = results["corpus"]
-    lines.append(
-        f"{corpus['radiographs']:,} radiographs of {corpus['studies']:,} studies, "
-        f"{corpus['candidates']:,} candidate texts; corpus `{corpus['fingerprint'][:8]}`"
-    )
+    lines.append(f"{views.corpus_text(results)}; corpus `{results['corpus']['fingerprint'][:8]}`")
     for name, model in results["models"].items():
         lines.append(
             f"- {name}: weights `{model['weights'][:8]}`, {model['device']}, {model['precision']}"
@@ -90,7 +87,7 @@ def _changes(kind: str, cells: Sequence[Cell]) -> Iterator[str]:
             f"{100 * (views.baseline_recall(cell) or 0.0):.1f} %",
             f"{100 * cell['recall']:.1f} %",
             f"{cell['hits'] - cell['baseline_hits']:+}",
-            "" if cell["lost"] is None else f"{cell['lost']} / {cell['gained']}",
+            views.flips_text(cell),
             "" if cell["p_value"] is None else f"{cell['p_value']:.1g}",
         )
     if len(cells) > SHOWN:
@@ -105,9 +102,8 @@ def _table(cells: Sequence[Cell]) -> Iterator[str]:
     for level, row in rows.items():
         entries = (f"{100 * cell['recall']:.1f}" if cell else "" for cell in row)
         yield _row(level_text(occluder, level), *entries)
-    known = {cell["k"]: cell for row in rows.values() for cell in row if cell}
-    for name in ("chance", "constant"):
-        yield _row(name, *(f"{100 * known[k][name]:.1f}" for k in ks))
+    for name, values in views.floor_rows(rows):
+        yield _row(name, *(f"{100 * value:.1f}" for value in values))
 
 
 def as_html(results: Results) -> str:
