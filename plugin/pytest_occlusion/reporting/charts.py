@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import axis_title, axis_value, is_corruption
@@ -63,15 +62,6 @@ class Panel:
         return [*(line.name for line in self.lines), *dict(self.floors)]
 
 
-class Bar(NamedTuple):
-    """A value with its interval, at its place on an axis of groups."""
-
-    at: float
-    value: float
-    low: float
-    high: float
-
-
 @dataclass(frozen=True)
 class Bars:
     """Bars of recall with nothing blocked.
@@ -81,7 +71,7 @@ class Bars:
 
     title: str
     groups: Sequence[str]  # which stand at 0, 1, ...
-    series: Mapping[str, Sequence[Bar]]
+    series: Mapping[str, Sequence[tuple[float, ...]]]  # place, value, low and high of each bar
     floors: Mapping[str, Sequence[tuple[float, float, float]]]  # start, end and value of each line
     width: float  # of a bar
     x_label: str = ""
@@ -210,7 +200,7 @@ def accuracy_bars(cells: Sequence[Cell]) -> Bars:
 def _bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[Cell | None]]) -> Bars:
     """One bar of each series in every group for which it has a cell."""
     width = FILLED / len(series)
-    bars: dict[str, list[Bar]] = {name: [] for name in series}
+    bars: dict[str, list[tuple[float, ...]]] = {name: [] for name in series}
     floors: dict[str, list[tuple[float, float, float]]] = {name: [] for name in FLOORS}
     for at in range(len(groups)):
         for place, (name, cells) in enumerate(series.items()):
@@ -218,7 +208,7 @@ def _bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[Cell 
                 continue
             middle = at + width * (place - (len(series) - 1) / 2)
             numbers = (100 * cell[part] for part in ("recall", "ci_low", "ci_high"))
-            bars[name].append(Bar(middle, *numbers))
+            bars[name].append((middle, *numbers))
             for floor, spans in floors.items():
                 span = (middle - width / 2, middle + width / 2, 100 * cell[floor])
                 if spans and spans[-1][2] == span[2] and span[0] - spans[-1][1] < 0.01:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,21 +34,14 @@ def corpus(options: argparse.Namespace) -> int:
 
     if options.suite is None and options.models:
         raise OcclusionError("--models without --suite", remedy="name the suite of the models")
-    if options.suite is None and options.spec is None:
+    if options.suite is None and options.corpus is None:
         raise OcclusionError(
             "neither a corpus nor a suite is named",
             remedy="for example corpus manifest:reports.csv, or corpus --suite paper",
         )
-    settings = _settings(
-        options.suite or DEFAULT,
-        options.models and parse_list(options.models, str),
-        {
-            "corpus": options.spec,
-            "split": options.split,
-            "text-rule": options.text_rule,
-            "candidates": options.candidates,
-        },
-    )
+    models = options.models and parse_list(options.models, str)
+    given = ("corpus", "split", "text-rule", "candidates")
+    settings = _settings(options, options.suite or DEFAULT, models, given)
     if options.suite and settings.corpus_missing:
         names = ", ".join(f"${name}" for name in settings.corpus_missing)
         raise OcclusionError(
@@ -69,9 +62,9 @@ def corpus(options: argparse.Namespace) -> int:
     if options.suite and (task := task_of(corpus, rule, candidates)):
         from pytest_occlusion.engine.truncation import count_truncated, truncation_lines
 
-        models = [settings.model(name) for name in settings.grid.models]
+        tokenizers = [settings.model(name) for name in settings.grid.models]
         print()  # noqa: T201
-        for line in truncation_lines(count_truncated(task.texts, models)):
+        for line in truncation_lines(count_truncated(task.texts, tokenizers)):
             print(line, flush=True)  # noqa: T201
     if options.fingerprint:
         print(f"fingerprint {corpus.fingerprint}")  # noqa: T201
@@ -79,19 +72,16 @@ def corpus(options: argparse.Namespace) -> int:
 
 
 def _settings(
-    suite: str | None, models: list[str] | None, given: Mapping[str, str | None]
+    options: argparse.Namespace, suite: str | None, models: list[str] | None, given: Sequence[str]
 ) -> Settings:
-    """A suite, with what the command line gives in place of its own."""
+    """A suite, with what the command line gives of these settings in place of its own."""
     from pytest_occlusion.suite.merge import build_settings
     from pytest_occlusion.suite.suites import find_suite
 
-    return build_settings(
-        find_suite(suite, Path.cwd()),
-        command_line={
-            name: SETTINGS[name].parse(text) for name, text in given.items() if text is not None
-        },
-        selected=models or None,
-    )
+    texts = {name: getattr(options, name.replace("-", "_")) for name in given}
+    own = {name: SETTINGS[name].parse(text) for name, text in texts.items() if text is not None}
+    found = find_suite(suite, Path.cwd())
+    return build_settings(found, command_line=own, selected=models or None)
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -113,19 +103,19 @@ def fetch(options: argparse.Namespace) -> int:
 def compare(options: argparse.Namespace) -> int:
     """Set two runs side by side."""
     from pytest_occlusion.gate import compare as comparison
-    from pytest_occlusion.reporting.reading import completed, read_checked
+    from pytest_occlusion.reporting.reading import completed, read_results
 
     if (len(options.files) == 1) == (options.against is None):
         raise OcclusionError(
             "compare needs a second result file or --against DIR, and not both",
             remedy="compare A.json B.json, or compare A.json --against benchmarks/baselines",
         )
-    first = completed(read_checked(options.files[0]))
+    first = completed(read_results(options.files[0]))
     if options.against is not None:
         old, new = comparison.against_baselines(first, options.against), first["cells"]
         same = True
     else:
-        second = completed(read_checked(options.files[1]))
+        second = completed(read_results(options.files[1]))
         old, new = first["cells"], second["cells"]
         same = first["corpus"]["fingerprint"] == second["corpus"]["fingerprint"] != ""
     if options.models:
@@ -144,9 +134,9 @@ def compare(options: argparse.Namespace) -> int:
 def html(options: argparse.Namespace) -> int:
     """Render a results file as one page."""
     from pytest_occlusion.reporting.html import as_html, read_sheet
-    from pytest_occlusion.reporting.reading import read_checked
+    from pytest_occlusion.reporting.reading import read_results
 
-    results = read_checked(options.results)
+    results = read_results(options.results)
     sheet = None if options.gallery is None else read_sheet(options.gallery)
     return _write_out(options.out, as_html(results, sheet).encode())
 
@@ -154,13 +144,12 @@ def html(options: argparse.Namespace) -> int:
 def plot(options: argparse.Namespace) -> int:
     """Draw figures."""
     from pytest_occlusion.reporting.plots import plot
-    from pytest_occlusion.reporting.reading import read_checked
+    from pytest_occlusion.reporting.reading import read_results
 
-    paths: list[Path] = options.files
     formats = [name for item in options.formats.split(",") if (name := item.strip().lower())]
-    names = [path.stem for path in paths]
-    labels = names if len(set(names)) == len(names) else ("first", "second")
-    for path in plot([read_checked(path) for path in paths], options.out, formats, labels):
+    names = [path.stem for path in options.files]
+    labels = names if len(set(names)) == len(names) else ()
+    for path in plot([*map(read_results, options.files)], options.out, formats, labels):
         print(path)  # noqa: T201
     return 0
 
@@ -174,13 +163,9 @@ def gallery(options: argparse.Namespace) -> int:
     from pytest_occlusion.reporting.gallery import chosen_rows
     from pytest_occlusion.reporting.gallery import gallery as contact_sheet
 
-    settings = _settings(
-        options.suite,
-        options.model and [options.model],
-        {"corpus": options.corpus, "occluders": options.occluders, "ratios": options.ratios},
-    )
-    settings = replace(settings, store=default_root())
-    session = Session(settings, say=lambda line: None)
+    models = options.model and [options.model]
+    settings = _settings(options, options.suite, models, ("corpus", "occluders", "ratios"))
+    session = Session(replace(settings, store=default_root()), say=lambda line: None)
     rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
     picture = BytesIO()
     contact_sheet(session, settings.grid.models[0], rows).save(picture, format="png")

@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.reporting import charts, maps, page, svg, views
+from pytest_occlusion.reporting import charts, page, svg, views
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.views import Results
 
@@ -66,6 +66,10 @@ def as_html(results: Results, sheet: bytes | None = None) -> str:
         "script": Markup(script),  # noqa: S704
         "sheet": sheet,
     }
+    if document["maps"]:
+        from pytest_occlusion.reporting import maps  # only where there are maps
+
+        given["maps"] = maps
     return _template().render(given) + "\n"
 
 
@@ -88,7 +92,7 @@ def read_sheet(path: Path) -> bytes:
 @cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    for module in (charts, maps, page, svg, views):
+    for module in (charts, page, svg, views):
         environment.globals[module.__name__.rpartition(".")[2]] = module
     for filter_ in (page.percent, page.plain, page.signed, page.thousands):
         environment.filters[filter_.__name__] = filter_

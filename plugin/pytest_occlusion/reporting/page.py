@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.gate.verdicts import CHANGED, IMPROVED, NEW, REGRESSED, SAME, WITHIN
 from pytest_occlusion.occlusion.levels import axis_name, level_text
 from pytest_occlusion.reporting import views
 from pytest_occlusion.reporting.charts import Panel
-from pytest_occlusion.reporting.maps import Map
 from pytest_occlusion.reporting.views import Cell, Condition, Results
+
+if TYPE_CHECKING:
+    from pytest_occlusion.reporting.maps import Map
 
 SIGNS = {REGRESSED: "\u25bc", IMPROVED: "\u25b2", NEW: "+", SAME: "=", WITHIN: "\u2248"}
 """So that a verdict is never told by colour alone."""

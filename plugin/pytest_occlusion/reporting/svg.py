@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_occlusion.reporting.charts import MARKERS, Line, Panel, Point
-from pytest_occlusion.reporting.maps import Map, Place
 from pytest_occlusion.reporting.views import Standing
+
+if TYPE_CHECKING:
+    from pytest_occlusion.reporting.maps import Map, Place
 
 DASHES = ("", "6 3", "2 2")
 LINE_HEIGHT, CHARACTER = 11, 6.8

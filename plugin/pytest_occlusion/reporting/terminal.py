@@ -14,7 +14,6 @@ from pytest_occlusion.gate.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
 from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, level_text
 from pytest_occlusion.reporting import views
-from pytest_occlusion.reporting.maps import summary_lines
 from pytest_occlusion.reporting.timings import per_second, speed_lines
 from pytest_occlusion.reporting.views import Cell, Results
 
@@ -67,6 +66,8 @@ def summary(
     if results.get("claims"):
         lines += [Line(), *_claims(results["claims"])]
     if results.get("maps"):
+        from pytest_occlusion.reporting.maps import summary_lines  # only where there are maps
+
         lines.append(Line())
         lines += [Line(text, BOLD if head else {}) for text, head in summary_lines(results["maps"])]
     if speeds := list(speed_lines(results["timings"])):
