@@ -202,22 +202,14 @@ def test_settings_of_the_protocol_page_exist_with_their_defaults() -> None:
 
 def test_corruptions_and_their_figures() -> None:
     """The table of strengths says what the code has; the table of areas has every row."""
-    from pytest_occlusion.occlusion import corruptions, filters
+    from pytest_occlusion.occlusion.corruptions import CORRUPT
 
     text = (ROOT / "docs" / "corruptions.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| (?:[A-Z]|five)", text, re.M))
     assert set(rows) == set(CORRUPTIONS)
-    for name, values in {
-        "gaussian-noise": [f"{value:.2f}".lstrip("0") for value in corruptions.NOISE_SPREAD],
-        "blur": filters.BLUR_SPREAD,
-        "motion-blur": filters.STREAK,
-        "jpeg": corruptions.JPEG_QUALITY,
-        "contrast": corruptions.CONTRAST_PERCENT,
-        "brightness": corruptions.BRIGHTNESS_PERCENT,
-        "down-sampling": filters.COARSE_PERCENT,
-        "rotation": filters.TURN_DEGREES,
-    }.items():
-        assert ", ".join(map(str, values)) in rows[name], name
+    for name, (_, strengths) in CORRUPT.items():
+        values = [str(one).removeprefix("0") for one in strengths]
+        assert ", ".join(values) in rows[name], name
     for name in CORRUPTIONS:
         assert re.search(rf"^\| `{name}`( \| -?\d\.\d\d){{4}} \|$", text, re.M), name
 

@@ -21,7 +21,7 @@ GROUND = ("corpora", "encoders", "occlusion", "retrieval")
 ROOF = ("", "__main__", "errors", "plugin")
 """All that lies beside the rooms; ``""`` is the package's ``__init__``."""
 
-MOST_LINES = 18_300
+MOST_LINES = 17_500
 """What has been reached so far; the aim is 15,000, and this goes down with every step there."""
 
 ASKED_FROM_OUTSIDE = {

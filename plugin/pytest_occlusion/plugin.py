@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from pytest_occlusion.hooks.checks import CellCheck, ClaimCheck, CurveCheck
     from pytest_occlusion.insight.sensitivity import SensitivityMap
     from pytest_occlusion.suite.settings import Settings
-
-Checked = TypeVar("Checked")
 
 PARAMETRIZED = CLAIM, CELL, CURVE, MODEL, MAP = tuple(
     f"occlusion_{name}" for name in ("claim", "cell", "curve", "model", "map")
@@ -98,10 +96,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = [name for name in PARAMETRIZED if name in metafunc.fixturenames]
     if not asked:
         return
-    config = metafunc.config
     with explained(pytest.Collector.CollectError):
-        settings = settings_of(config, metafunc.definition.path)
-    if CELL in asked and not config.pluginmanager.hasplugin("syrupy"):
+        settings = settings_of(metafunc.config, metafunc.definition.path)
+    if CELL in asked and not metafunc.config.pluginmanager.hasplugin("syrupy"):
         raise pytest.Collector.CollectError(
             f"{CELL} compares with baselines through the plugin syrupy, which is not there\n"
             "  -> run without '-p no:syrupy', or install it: pip install syrupy"
@@ -114,30 +111,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _parameters(name: str, settings: Settings) -> list[Any]:
     from pytest_occlusion.suite.grid import cells, curves
-    from pytest_occlusion.suite.settings import CLAIM_NAMES
+    from pytest_occlusion.suite.table import CLAIM_NAMES
 
-    if name == CLAIM:
-        return list(CLAIM_NAMES)
-    if name == CELL:
-        return cells(settings.grid)
-    if name == CURVE:
-        return list(curves(settings.grid))
     if name == MAP and not settings.map_grid:
         reason = pytest.mark.skip(reason="maps are measured with --occlusion-map N")
         return [pytest.param(None, marks=reason, id="none")]
-    return list(settings.grid.models)
+    grid = settings.grid
+    known = {CLAIM: CLAIM_NAMES, CELL: cells(grid), CURVE: curves(grid)}
+    return list(known.get(name, grid.models))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which cells were selected, and check their data before the first test starts."""
     config = session.config
     params = {item: _params(item) for item in session.items}
-    held = {item: asked[CELL] for item, asked in params.items() if CELL in asked}
-    for item, cell in held.items():
+    wanted, claims, mapped = (
+        [asked[name] for asked in params.values() if asked.get(name)] for name in (CELL, CLAIM, MAP)
+    )
+    held = [item for item, asked in params.items() if CELL in asked]
+    for item, cell in zip(held, wanted, strict=True):
         item.user_properties.append((properties.CELL, cell.id))
-    wanted = list(held.values())
-    claims: list[str] = [asked[CLAIM] for asked in params.values() if CLAIM in asked]
-    mapped: list[str] = [asked[MAP] for asked in params.values() if asked.get(MAP)]
     if not (wanted or claims or mapped) or config.option.collectonly:
         return
     work = _gate(config).session
@@ -165,8 +158,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _params(item: pytest.Item) -> Mapping[str, Any]:
-    callspec: Any = getattr(item, "callspec", None)
-    return callspec.params if callspec is not None else {}
+    return getattr(getattr(item, "callspec", None), "params", {})
 
 
 def _gate(config: pytest.Config, module: Path | None = None) -> Gate:
@@ -181,17 +173,14 @@ def _gate(config: pytest.Config, module: Path | None = None) -> Gate:
     return config.stash[GATE_KEY]
 
 
-def _check(request: pytest.FixtureRequest, kind: Callable[..., Checked], **own: Any) -> Checked:
-    """A check of the parameter, with what cells and curves have in common."""
-    config = request.config
-    return kind(
-        request.param,
-        gate=_gate(config),
-        folder=request.path.parent,
-        updating=is_updating(config),
-        accept=_accept(config, request.param.model),
-        **own,
-    )
+def _common(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What checks of cells and curves have in common."""
+    return {
+        "gate": _gate(request.config),
+        "folder": request.path.parent,
+        "updating": is_updating(request.config),
+        "accept": _accept(request.config, request.param.model),
+    }
 
 
 @pytest.fixture
@@ -213,7 +202,7 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
             sent.append((properties.STORES, check.stored(data)))
         return bool(assertion(name=name) == data)
 
-    check = _check(request, CellCheck, matches=matches)
+    check = CellCheck(**_common(request), cell=request.param, matches=matches)
     record = cell_record(check.gate.session, check.result, check.verdict, check.provenance)
     # Not record_property: it warns, and under "-W error" fails, where --junitxml is given.
     sent.append((properties.RECORD, record))
@@ -226,7 +215,7 @@ def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck:
     """One curve (model, direction, occluder) of the suite; parametrized."""
     from pytest_occlusion.hooks.checks import CurveCheck
 
-    return _check(request, CurveCheck)
+    return CurveCheck(**_common(request), curve=request.param)
 
 
 @pytest.fixture
@@ -279,8 +268,8 @@ def occlusion_session(request: pytest.FixtureRequest) -> Session:
 
 def _accept(config: pytest.Config, model: str) -> str:
     """The command line of this run, narrowed to the model, with the flag that accepts."""
-    given = getattr(config, "workerinput", {}).get("occlusion_args")
-    args = given if given is not None else [str(arg) for arg in config.invocation_params.args]
+    own = map(str, config.invocation_params.args)
+    args = getattr(config, "workerinput", {}).get("occlusion_args", own)
     kept = [
         arg
         for before, arg in pairwise(["", *args])

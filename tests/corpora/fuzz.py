@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["pytest_occlusion", "PIL", "pydicom"], 
     from pytest_occlusion.corpora import load_corpus
     from pytest_occlusion.corpora.dicom import import_pydicom, open_dicom
     from pytest_occlusion.corpora.images import ImageFault, open_image
-    from pytest_occlusion.corpora.open_i_reports import parse_report
+    from pytest_occlusion.corpora.open_i import parse_report
     from pytest_occlusion.corpora.sections import parse_sections
     from pytest_occlusion.errors import OcclusionError
 

@@ -624,7 +624,7 @@ def test_images_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPat
             raise PermissionError(13, "Permission denied", str(file))
         return "digest"
 
-    monkeypatch.setattr("pytest_occlusion.corpora.contents.file_digest", refuse)
+    monkeypatch.setattr("pytest_occlusion.corpora.files.file_digest", refuse)
     text = fault(path)
     assert "row 2: its image file cannot be read (Permission denied)" in text
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from pytest_occlusion.__main__ import main
-from pytest_occlusion.corpora import Corpus, contents, load_corpus, mimic_cxr
+from pytest_occlusion.corpora import Corpus, load_corpus, mimic_cxr
+from pytest_occlusion.corpora import files as files_module
 from pytest_occlusion.corpora.base import Request
-from pytest_occlusion.corpora.contents import content_digests
 from pytest_occlusion.corpora.digests import file_digest
-from pytest_occlusion.corpora.files import FileState
+from pytest_occlusion.corpora.files import FileState, content_digests
 from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.engine.store import Store
@@ -383,7 +383,7 @@ def test_an_unreadable_image(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(contents, "file_digest", refuse)
+    monkeypatch.setattr(files_module, "file_digest", refuse)
     text = fault(root)
     assert "17 image files cannot be read" in text
     assert "row 1: its image file cannot be read (Permission denied)" in text
@@ -432,7 +432,7 @@ def test_a_second_run_reads_no_image(
         reads.append(path)
         return file_digest(path)
 
-    monkeypatch.setattr(contents, "file_digest", note)
+    monkeypatch.setattr(files_module, "file_digest", note)
     assert load(root, memory=store).fingerprint == first.fingerprint
     assert reads == []
     changed = image_path(root, 0)
@@ -486,7 +486,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in names:
         (tmp_path / name).write_text(name)
     files = [FileState(name, 1, 5) for name in names]
-    monkeypatch.setattr(contents, "BATCH", 2)
+    monkeypatch.setattr(files_module, "BATCH", 2)
     reads: list[str] = []
 
     def note(path: Path) -> str:
@@ -498,12 +498,12 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             raise KeyboardInterrupt
         return note(path)
 
-    monkeypatch.setattr(contents, "file_digest", stumble)
+    monkeypatch.setattr(files_module, "file_digest", stumble)
     asked = Request("", tmp_path, memory=Store(tmp_path / "store"))
     with pytest.raises(KeyboardInterrupt):
         content_digests(tmp_path, files, asked)
     reads.clear()
-    monkeypatch.setattr(contents, "file_digest", note)
+    monkeypatch.setattr(files_module, "file_digest", note)
     found = content_digests(tmp_path, files, asked)
     assert sorted(reads) == ["4", "5"]
     assert found == content_digests(tmp_path, files, Request("", tmp_path))

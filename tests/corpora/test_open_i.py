@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_occlusion.__main__ import main
-from pytest_occlusion.corpora import Corpus, load_corpus, open_i_reports
+from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora import open_i as corpus_module
 from pytest_occlusion.corpora.images import ImageFault
-from pytest_occlusion.corpora.open_i import image_key
-from pytest_occlusion.corpora.open_i_reports import parse_report, read_reports
+from pytest_occlusion.corpora.open_i import image_key, parse_report, read_reports
 from pytest_occlusion.errors import MissingError, OcclusionError
 from tests.corpora import open_i
 from tests.corpora.open_i import CASES
@@ -265,10 +264,10 @@ def test_spellings_of_an_image(name: str, key: str) -> None:
 
 @pytest.mark.skipif(find_spec("torchxrayvision") is None, reason="needs torchxrayvision's reports")
 def test_images_of_the_collection_are_not_confused() -> None:
-    reports = list(read_reports(open_i_reports.archive_path()))
+    reports = list(read_reports(corpus_module.archive_path()))
     images = [image for report in reports for image in report.images]
     assert len({image_key(image) for image in images}) == len(images) == 7470
-    assert all(image_key(i).startswith(f"{r.key}_") for r in reports for i in r.images)
+    assert all(image_key(i).startswith(f"{r.study.key}_") for r in reports for i in r.images)
 
 
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pytest_occlusion.corpora import load_corpus, open_i, open_i_reports
-from pytest_occlusion.corpora.base import Corpus
-from pytest_occlusion.corpora.open_i_reports import (
+from pytest_occlusion.corpora import load_corpus, open_i
+from pytest_occlusion.corpora.base import Corpus, Study
+from pytest_occlusion.corpora.open_i import (
     OpenIReport,
     read_reports,
     views_from_captions,
@@ -59,7 +59,7 @@ def test_every_kept_study_has_a_text_and_a_picture(corpus: Corpus) -> None:
 
 
 def test_without_the_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_i_reports, "find_spec", lambda name: None)
+    monkeypatch.setattr(open_i, "find_spec", lambda name: None)
     with pytest.raises(OcclusionError, match=r'pip install "pytest-occlusion\[open-i\]"'):
         load_corpus("open-i")
 
@@ -74,9 +74,16 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
 @pytest.fixture
 def two_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     reports = [
-        OpenIReport("CXR2", "", "", ("normal",), ("CXR2_a",), ("PA",)),
-        OpenIReport("CXR1", "Clear.", "", ("normal",), ("CXR1_a", "CXR1_b"), ("PA", "lateral")),
-        OpenIReport("CXR3", "", "Large heart.", ("Cardiomegaly",), (), ()),
+        OpenIReport(Study("CXR2", "CXR2", ""), ("normal",), ("CXR2_a",), ("PA",)),
+        OpenIReport(
+            Study("CXR1", "CXR1", "Clear.", "Clear."),
+            ("normal",),
+            ("CXR1_a", "CXR1_b"),
+            ("PA", "lateral"),
+        ),
+        OpenIReport(
+            Study("CXR3", "CXR3", "Large heart.", "", "Large heart."), ("Cardiomegaly",), (), ()
+        ),
     ]
     monkeypatch.setattr(open_i, "archive_path", lambda: Path("unused"))
     monkeypatch.setattr(open_i, "read_reports", lambda path: iter(reports))

@@ -144,8 +144,7 @@ def test_weights_in_half_precision_load(tmp_path: Path, tiny_vit: Path) -> None:
 
 def test_rounding_passes_what_upstream_passes(tiny_resnet: Path, tiny_vit: Path) -> None:
     from pytest_occlusion.encoders.checkpoints import read_checkpoint
-    from pytest_occlusion.encoders.clip import _clip_half
-    from pytest_occlusion.encoders.clip_model import clip_plan
+    from pytest_occlusion.encoders.clip import _clip_half, clip_plan
     from pytest_occlusion.encoders.weights import fill
 
     for place in (tiny_vit, tiny_resnet):

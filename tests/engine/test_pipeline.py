@@ -24,7 +24,7 @@ from pytest_occlusion.engine.pipeline import measure
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion import occlude
-from pytest_occlusion.occlusion.tiles import tile_ratio, tiles
+from pytest_occlusion.occlusion.names import tile_ratio, tiles
 from tests.plugin import toy_family
 
 WAYS = ("image-to-text", "text-to-image")
@@ -219,7 +219,7 @@ def test_constant_embeddings_score_exactly_chance(tmp_path: Path) -> None:
 
 def tile_job(encoder: Encoder, root: Path | None = None) -> Job:
     shown = [Condition("none", 0.0, "none", 0)]
-    shown += [Condition(one.name, tile_ratio(3), "noise", 0) for one in tiles(3)]
+    shown += [Condition(one, tile_ratio(3), "noise", 0) for one in tiles(3)]
     return replace(job(encoder, root=root), conditions=shown, directions=WAYS[:1], similarity=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from itertools import product
 from math import comb
 
@@ -25,8 +25,6 @@ from pytest_occlusion.gate.verdicts import (
     explain,
     judge,
     judge_curve,
-    percent,
-    points,
     triage,
     turns_red,
     within,
@@ -275,7 +273,7 @@ def test_every_field_of_the_provenance_is_named_when_it_alone_changes(name: str)
     others = [field.name for field in fields(Provenance) if field.name != name]
     assert unchanged.split("unchanged")[1].strip() == ", ".join(others)
     assert PROVENANCE.id != after.id
-    assert changes(PROVENANCE, after)[0] == {name: (old, new)}
+    assert [one for one, *_ in changes(asdict(PROVENANCE), asdict(after))[0]] == [name]
 
 
 @pytest.mark.parametrize(
@@ -328,12 +326,6 @@ def test_nothing_changed() -> None:
     text = " ".join(line.strip() for line in triage(PROVENANCE, replace(PROVENANCE)))
     assert text.startswith("nothing recorded has changed (weights, corpus, protocol, environment)")
     assert "not deterministic" in text
-
-
-def test_numbers_in_words() -> None:
-    assert percent(0.3124) == "31.2 %"
-    assert points(-0.025) == "-2.5 pt"
-    assert points(0.0) == "+0.0 pt"
 
 
 # Curves ------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pytest_occlusion.hooks.checks import ClaimCheck, UnacceptedError
+from pytest_occlusion.errors import UnacceptedError
+from pytest_occlusion.hooks.checks import ClaimCheck
 from pytest_occlusion.insight.claims import (
     CLAIMS,
     CONTRADICTED,
@@ -33,8 +34,9 @@ from pytest_occlusion.retrieval.degradation import (
 )
 from pytest_occlusion.suite.grid import Cell
 from pytest_occlusion.suite.merge import build_settings
-from pytest_occlusion.suite.settings import CLAIM_NAMES, ROLES, Settings
+from pytest_occlusion.suite.settings import Settings
 from pytest_occlusion.suite.suites import Suite
+from pytest_occlusion.suite.table import CLAIM_NAMES, ROLES
 
 RATIOS = [0.0, 0.25, 0.36, 0.81]
 CHANCE = 0.01

@@ -17,8 +17,7 @@ from PIL import Image, ImageEnhance
 from torchvision.transforms.v2 import functional
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.occlusion import CORRUPTIONS, corrupt, filters, prepare
-from pytest_occlusion.occlusion import corruptions as module
+from pytest_occlusion.occlusion import CORRUPTIONS, corrupt, prepare
 from pytest_occlusion.occlusion.corruptions import CORRUPT
 from pytest_occlusion.occlusion.hashing import key_words, position_words
 from pytest_occlusion.occlusion.levels import SEVERITIES
@@ -52,6 +51,10 @@ def apply(pixels: torch.Tensor, name: str, severity: int, **given: Any) -> torch
 
 def words_of(key: str, name: str, seed: int = 0) -> torch.Tensor:
     return key_words([key], occluder=name, seed=seed)
+
+
+def strength(name: str, severity: int) -> Any:
+    return CORRUPT[name][1][severity - 1]
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> int:
@@ -172,7 +175,7 @@ def test_an_empty_batch_stays_empty(name: str) -> None:
 def test_noise_is_normal(severity: int) -> None:
     pixels = torch.full((1, 1, 400, 400), 128, dtype=torch.uint8)
     noise = apply(pixels, "gaussian-noise", severity).double() - 128
-    spread = 255 * module.NOISE_SPREAD[severity - 1]
+    spread = 255 * strength("gaussian-noise", severity)
     count = noise.numel()
     assert abs(float(noise.mean())) < 6 * spread / math.sqrt(count)
     inside = float((noise.abs() < 1.2815515655446004 * spread).double().mean())
@@ -216,12 +219,8 @@ def test_jpeg_is_pillows(severity: int) -> None:
 def test_contrast_and_brightness_are_pillows_to_a_grey_level(name: str, severity: int) -> None:
     pixels = batch(1, 31, 45)
     image = Image.fromarray(pixels[0, 0].numpy())
-    kind, percent = (
-        (ImageEnhance.Contrast, module.CONTRAST_PERCENT)
-        if name == "contrast"
-        else (ImageEnhance.Brightness, module.BRIGHTNESS_PERCENT)
-    )
-    expected = np.array(kind(image).enhance(percent[severity - 1] / 100))
+    kind = ImageEnhance.Contrast if name == "contrast" else ImageEnhance.Brightness
+    expected = np.array(kind(image).enhance(strength(name, severity) / 100))
     found = apply(pixels, name, severity)
     assert difference(found[0, 0], torch.from_numpy(expected)) <= 1
 
@@ -251,7 +250,7 @@ def test_blur_repeats_the_edge() -> None:
 def test_motion_blur_equals_the_loop(severity: int) -> None:
     height, width = 23, 30
     pixels, words = batch(1, height, width), words_of("k0", "motion-blur")
-    radius, spread = (length * height / 224 for length in filters.STREAK[severity - 1])
+    radius, spread = (length * height / 224 for length in strength("motion-blur", severity))
     angle = math.radians(45) * (int(words[0, 0]) / 2**31 - 1)
     taps = range(2 * math.ceil(radius) + 1)
     weights = [math.exp(-((tap / spread) ** 2) / 2) for tap in taps]

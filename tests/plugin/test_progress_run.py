@@ -50,6 +50,7 @@ def on_a_terminal(folder: Path, *args: str) -> tuple[int, str]:
 def shown(text: str) -> list[str]:
     """The lines that stay on the screen: only what this plugin and pytest use is understood."""
     lines, column = [""], 0
+    text = re.sub(r"\x1b\][^\x1b\x07]*(\x1b\\|\x07)", "", text)  # pytest 9.0 tells the title bar
     for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
         if part == "\n":
             lines.append("")

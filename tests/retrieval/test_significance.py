@@ -27,7 +27,13 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]
                 break
             rejected.add(i)
         # Equal p values stop together in the adjusted form, whatever their order.
-        assert {i for i, p in enumerate(adjusted) if p <= alpha} == rejected
+        assert {i for i, p in enumerate(adjusted) if p is not None and p <= alpha} == rejected
+
+
+def test_holm_takes_every_family_by_itself_and_leaves_out_what_was_not_tested() -> None:
+    p_values, families = [0.01, None, 0.02, 0.5, 0.04], ["a", "a", "b", "b", "a"]
+    assert holm(p_values, families) == [0.02, None, 0.04, 0.5, 0.04]
+    assert holm([]) == []
 
 
 def test_sign_flip_equals_enumeration() -> None:

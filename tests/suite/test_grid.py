@@ -13,12 +13,12 @@ from pytest_occlusion.occlusion.levels import ratio_tag
 from pytest_occlusion.suite.grid import (
     Cell,
     Curve,
+    Grid,
     cells,
     curves,
     scope_of,
     takes_whole_models,
 )
-from pytest_occlusion.suite.settings import Grid
 from pytest_occlusion.suite.table import DIRECTIONS, KS, RATIOS, SETTINGS
 
 FORWARD, REVERSE = DIRECTIONS["both"]

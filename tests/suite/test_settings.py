@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import SEVERITIES
+from pytest_occlusion.suite.grid import Cell, Grid
 from pytest_occlusion.suite.merge import IN_GRID, MODEL_KEYS, build_settings
-from pytest_occlusion.suite.settings import Grid, Settings, attribute
+from pytest_occlusion.suite.settings import Settings, attribute
 from pytest_occlusion.suite.suites import Suite, read_suite
 from pytest_occlusion.suite.table import KS, RATIOS, SETTINGS, names_of
 
@@ -218,7 +219,7 @@ def test_the_corpus_may_hold_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Which cells have a baseline ---------------------------------------------------------------------
 
-CELL = ("first", "image-to-text", "block", 0.25, 10)
+CELL = Cell("first", "image-to-text", "block", 0.25, 10)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ CELL = ("first", "image-to-text", "block", 0.25, 10)
     ],
 )
 def test_cells_of_the_suite_are_gated(given: dict[str, Any]) -> None:
-    assert build(**given).gated(*CELL)
+    assert CELL in build(**given).gated
 
 
 @pytest.mark.parametrize(
@@ -246,8 +247,8 @@ def test_cells_of_the_suite_are_gated(given: dict[str, Any]) -> None:
 )
 def test_cells_that_the_suite_does_not_hold_are_not_gated(cell: Any) -> None:
     found = build(ratios=[0.25, 0.26], ks=[10, 11], occluders=["block", "pixels"], direction="both")
-    assert found.gated(*CELL)
-    assert not found.gated(*cell)
+    assert CELL in found.gated
+    assert Cell(*cell) not in found.gated
 
 
 @pytest.mark.parametrize(
@@ -264,10 +265,10 @@ def test_cells_that_the_suite_does_not_hold_are_not_gated(cell: Any) -> None:
 def test_a_changed_protocol_has_no_baseline(name: str, value: Any) -> None:
     found = build(**{name: value})
     assert found.ad_hoc == (name,)
-    assert not found.gated(*CELL)
+    assert CELL not in found.gated
     same = build({**SUITE, name: value}, **{name: value})
     assert same.ad_hoc == ()
-    assert same.gated(*CELL)
+    assert CELL in same.gated
 
 
 @pytest.mark.parametrize(
@@ -571,7 +572,7 @@ def test_only_our_errors_escape(suite: dict[str, Any], command_line: dict[str, A
             assert error.remedy  # noqa: PT017
         else:
             assert found.suite
-            assert found.gated(*CELL) in (True, False)
+            assert isinstance(found.gated, frozenset)
             assert found.protocol()
 
 

@@ -8,6 +8,7 @@ place each. This room imports no other but :mod:`pytest_occlusion.errors`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -17,23 +18,16 @@ from pytest_occlusion.errors import OcclusionError
 __all__ = ["CORPORA", "Corpus", "Radiograph", "Study", "load_corpus"]
 
 
-def _of(module: str) -> Callable[[Request], Corpus]:
-    """The loader of a module, which is imported when something is to be loaded."""
-
-    def load(request: Request) -> Corpus:
-        corpus: Corpus = import_module(f"{__name__}.{module}").load(request)
-        return corpus
-
-    return load
+def _load(module: str, asked: Request) -> Corpus:
+    corpus: Corpus = import_module(f"{__name__}.{module}").load(asked)
+    return corpus
 
 
 CORPORA: dict[str, Callable[[Request], Corpus]] = {
-    "embedded": _of("embedded"),
-    "manifest": _of("manifest"),
-    "mimic-cxr": _of("mimic_cxr"),
-    "open-i": _of("open_i"),
+    kind: partial(_load, kind.replace("-", "_"))
+    for kind in ("embedded", "manifest", "mimic-cxr", "open-i")
 }
-"""Registry: kind -> loader."""
+"""Registry: kind -> loader, whose module is imported when something is to be loaded."""
 
 WITH_SPLITS = ("mimic-cxr",)
 """Kinds that have parts to choose from."""
@@ -54,10 +48,8 @@ def load_corpus(
         spec: ``"embedded"``, ``"open-i"``, ``"open-i:ROOT"``, ``"manifest:FILE"`` or
             ``"mimic-cxr:ROOT"``, the last three with options (``?views=frontal&missing=0.1``).
         base: Folder that relative paths start from; the current one by default.
-        split: ``train``, ``validate`` (the default) or ``test`` of MIMIC-CXR; other corpora have
-            no parts, and asking for one is an error.
-        memory: Where digests of images are remembered (a store), so that a large collection is
-            read once.
+        split: ``train``, ``validate`` (the default) or ``test`` of MIMIC-CXR; others have none.
+        memory: Where digests of images are remembered (a store): a collection is read once.
         contents: Whether the fingerprint is needed; without, large collections are only listed.
         say: Where progress lines go, if anywhere.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Study:
-    """One examination.
-
-    Its representation, which tracebacks show, says nothing of whom it is of.
+    """One examination. Its representation, which tracebacks show, says nothing of whom it is of.
 
     Attributes:
         key: Unique within the corpus. Never leaves the process in the clear.
@@ -69,8 +68,7 @@ class Step:
     @classmethod
     def of(cls, name: str, studies: Iterable[object]) -> Step:
         """Count from the study of each radiograph that is left."""
-        left = list(studies)
-        return cls(name, len(set(left)), len(left))
+        return cls(name, len(set(left := list(studies))), len(left))
 
 
 @dataclass(frozen=True)
@@ -105,18 +103,10 @@ class Corpus:
         images: dict[int, list[str]] = {}
         for one in self.radiographs:
             images.setdefault(one.study, []).append(f"{one.key}\x1f{one.content}")
+        texts = attrgetter("key", "patient", "report", "findings", "impression")
         return combined_digest(
-            "\x1e".join(
-                (
-                    study.key,
-                    study.patient,
-                    study.report,
-                    study.findings,
-                    study.impression,
-                    *sorted(images.get(index, ())),
-                )
-            )
-            for index, study in enumerate(self.studies)
+            "\x1e".join((*texts(study), *sorted(images.get(at, ()))))
+            for at, study in enumerate(self.studies)
         )
 
 
@@ -141,8 +131,7 @@ class Memory(Protocol):
 class Request:
     """What a loader is asked for, as :func:`pytest_occlusion.corpora.load_corpus` is.
 
-    ``place`` is what follows the colon of the specification; an empty ``split`` is the corpus's own
-    choice.
+    ``place`` follows the colon of the specification; an empty ``split`` leaves it to the corpus.
     """
 
     place: str

@@ -55,8 +55,7 @@ def open_dicom(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     except FileNotFoundError:
         raise ImageFault("no such file", remedy="correct the path") from None
     except Exception as fault:  # whatever a damaged file makes the reader raise
-        reason = f"cannot be read as DICOM ({_words(fault)})"
-        raise ImageFault(reason, remedy=AGAIN) from None
+        raise ImageFault(f"cannot be read as DICOM ({_words(fault)})", remedy=AGAIN) from None
     try:
         for name, neutral in NEUTRAL.items():
             if name in data and data[name].is_empty:
@@ -70,10 +69,9 @@ def open_dicom(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     except ImageFault:
         raise
     except Exception as fault:  # decoders are many, and so are their exceptions
-        if name := _undecoded(data, pydicom):
-            reason = f"cannot be decoded (stored as {name}, which needs {DECODERS})"
-            raise ImageFault(reason, remedy=DECODERS) from None
-        raise ImageFault(f"cannot be decoded ({_words(fault)})", remedy=AGAIN) from None
+        name = _undecoded(data, pydicom)
+        why = f"stored as {name}, which needs {DECODERS}" if name else _words(fault)
+        raise ImageFault(f"cannot be decoded ({why})", remedy=DECODERS if name else AGAIN) from None
 
 
 def _unusable(data: Any, max_pixels: int) -> str:
@@ -82,19 +80,15 @@ def _unusable(data: Any, max_pixels: int) -> str:
         return "has no pixels"
     rows, columns = int(data.get("Rows") or 0), int(data.get("Columns") or 0)
     if rows < 1 or columns < 1 or rows * columns > max_pixels:
-        return (
-            f"has an impossible size ({rows} x {columns} pixels), "
-            f"where max-pixels allows 1 to {max_pixels:,}"
-        )
+        size = f"({rows} x {columns} pixels), where max-pixels allows 1 to {max_pixels:,}"
+        return f"has an impossible size {size}"
     frames = int(data.get("NumberOfFrames", 1))
     return f"has {frames} frames, not one" if frames != 1 else ""
 
 
 def _words(fault: Exception) -> str:
     """What may be said of a fault: messages of decoders quote values and paths."""
-    if isinstance(fault, OSError) and fault.strerror:
-        return fault.strerror
-    return type(fault).__name__
+    return getattr(fault, "strerror", None) or type(fault).__name__
 
 
 def _undecoded(data: Any, pydicom: Any) -> str:
@@ -116,8 +110,7 @@ def _grey(data: Any, pydicom: Any) -> NDArray[np.uint8]:
     shown = _windowed(np.asarray(values), data, pydicom)
     if str(data.get("PhotometricInterpretation", "")) == "MONOCHROME1":
         shown = 1.0 - shown
-    result: NDArray[np.uint8] = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
-    return result
+    return np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
 
 
 def _windowed(values: NDArray[Any], data: Any, pydicom: Any) -> NDArray[np.float64]:
@@ -142,7 +135,6 @@ def _windowed(values: NDArray[Any], data: Any, pydicom: Any) -> NDArray[np.float
 
 
 def _first(value: Any) -> float | None:
-    """The first of the windows that a file offers."""
     if hasattr(value, "__len__") and not isinstance(value, str):
         value = value[0] if len(value) else None
     return None if value is None or value == "" else float(value)

@@ -60,18 +60,16 @@ def read_key(root: Path | None) -> bytes:
 
 def _kept_key(root: Path) -> bytes:
     path = root / KEY_FILE
-    if path.exists():  # perhaps in a store that cannot be written
-        return path.read_bytes()
-    with contextlib.suppress(FileExistsError):
+    if not path.exists():  # else perhaps in a store that cannot be written
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = path.with_name(f".{KEY_FILE}.{os.getpid()}")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
-        try:
-            os.link(new, path)  # fails if another worker was first; never a half-written key
-        finally:
-            new.unlink()
+        with contextlib.ExitStack() as ending:
+            ending.callback(new.unlink)
+            ending.enter_context(contextlib.suppress(FileExistsError))  # another worker was first
+            os.link(new, path)  # never a half-written key
     return path.read_bytes()
 
 

@@ -6,7 +6,8 @@ import hashlib
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from pytest_occlusion.corpora.base import Corpus, Radiograph, Request, Study
+from pytest_occlusion.corpora.base import Corpus, Request, Study
+from pytest_occlusion.corpora.radiographs import Wanted, grouped
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
@@ -35,29 +36,22 @@ def load_embedded(size: int = 128) -> Corpus:
     from pytest_occlusion_fixtures.sampler import evaluation_studies
 
     digest = generator_digest()
-    studies: list[Study] = []
-    radiographs: list[Radiograph] = []
-    for position, made in enumerate(evaluation_studies()):
+    wanted: list[Wanted] = []
+    contents, opens = [], []
+    for made in evaluation_studies():
         report = write_report(made)
-        studies.append(
-            Study(made.key, made.patient_key, report.text, report.findings, report.impression)
-        )
+        text = report.text, report.findings, report.impression
+        study = Study(made.key, made.patient_key, *text)
         for at, view in enumerate(made.views):
+            wanted.append(Wanted(f"{made.key}/{at}", study, view, f"radiograph {len(wanted) + 1}"))
             identity = f"{digest}/{made.seed}/{made.index}/{at}/{size}"
-            radiographs.append(
-                Radiograph(
-                    key=f"{made.key}/{at}",
-                    study=position,
-                    view=view,
-                    content=hashlib.sha256(identity.encode()).hexdigest(),
-                    where=f"radiograph {len(radiographs) + 1}",
-                    open=partial(open_phantom, made.seed, made.index, at, size=size),
-                )
-            )
+            contents.append(hashlib.sha256(identity.encode()).hexdigest())
+            opens.append(partial(open_phantom, made.seed, made.index, at, size=size))
+    studies, radiographs = grouped(wanted, contents, opens)
     return Corpus(
         name="embedded",
-        studies=tuple(studies),
-        radiographs=tuple(radiographs),
+        studies=studies,
+        radiographs=radiographs,
         notes=(NOTE,),
         fields={
             "studies": len(studies),

@@ -7,34 +7,25 @@ table with two columns swapped has many of them. Here such a name is simply not 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from pytest_occlusion.errors import MissingError, OcclusionError, listed
+from pytest_occlusion.corpora.base import Request
+from pytest_occlusion.corpora.digests import file_digest, read_key, settings_digest
+from pytest_occlusion.corpora.progress import Progress
+from pytest_occlusion.errors import MissingError, OcclusionError
 
 LONGEST_REPORT = 1 << 20
 """Bytes. Real reports have a few thousand."""
 
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is such a folder."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+is_file, is_folder, is_there = os.path.isfile, os.path.isdir, os.path.exists
 
 
 def expanded(text: str) -> Path:
@@ -48,8 +39,8 @@ def expanded(text: str) -> Path:
 def first_place(asked: Path | None, usual: Iterable[Path], remedy: str) -> Path | None:
     """The place that was asked for, which must be there, or the first of the usual ones that is."""
     if asked is None:
-        return next((place for place in usual if is_file(place) or is_folder(place)), None)
-    if not is_file(asked) and not is_folder(asked):
+        return next(filter(is_there, usual), None)
+    if not is_there(asked):
         raise MissingError(f"{asked}: no such file or folder", remedy=f"reports= names {remedy}")
     return asked
 
@@ -60,6 +51,15 @@ def read_report(file: IO[bytes]) -> bytes:
     if len(payload) > LONGEST_REPORT:
         raise ValueError("too long for a report")
     return payload
+
+
+def report_text(file: IO[bytes]) -> str:
+    """The text of an open file, as UTF-8 or else Latin-1; errors as of :func:`read_report`."""
+    payload = read_report(file)
+    try:
+        return payload.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return payload.decode("latin-1")
 
 
 @dataclass(frozen=True)
@@ -75,22 +75,19 @@ def file_states(root: Path, names: Sequence[str]) -> list[FileState | None]:
     """The file of each name below the root, following links; ``None`` where there is none."""
     prefix = str(root)
 
-    def look(piece: Sequence[str]) -> list[FileState | None]:
-        states: list[FileState | None] = []
-        for name in piece:
-            try:
-                entry = os.stat(os.path.join(prefix, name))  # noqa: PTH116, PTH118 - half a million
-            except (OSError, ValueError):
-                states.append(None)
-                continue
-            regular = stat.S_ISREG(entry.st_mode)
-            states.append(FileState(name, entry.st_size, entry.st_mtime_ns) if regular else None)
-        return states
+    def look(name: str) -> FileState | None:
+        try:
+            entry = os.stat(os.path.join(prefix, name))  # noqa: PTH116, PTH118 - half a million
+        except (OSError, ValueError):
+            return None
+        regular = stat.S_ISREG(entry.st_mode)
+        return FileState(name, entry.st_size, entry.st_mtime_ns) if regular else None
 
     # Several at once: on a network drive each look takes a trip.
     pieces = [names[at : at + 1024] for at in range(0, len(names), 1024)]
     with ThreadPoolExecutor() as pool:
-        return [state for piece in pool.map(look, pieces) for state in piece]
+        looked = pool.map(lambda piece: [look(name) for name in piece], pieces)
+        return [state for piece in looked for state in piece]
 
 
 def lacking(state: FileState | None) -> str:
@@ -100,48 +97,93 @@ def lacking(state: FileState | None) -> str:
     return "" if state.size else "its image file is empty"
 
 
-@dataclass(frozen=True)
-class Missing:
-    """What a download lacks of the wanted images (with what is wrong) and the expected reports."""
+KIND = "contents"
+BATCH = 8192
+"""Files between two writes: what an interruption makes the next run read again."""
 
-    images: Sequence[str]
-    wanted: int
-    reports: Sequence[str]
-    expected: int
+SETTLED = 2.0
+"""Seconds. A file changed more recently than this is read but not remembered: a second change
+within the resolution of the file system's clock would not show."""
 
-    def __str__(self) -> str:
-        """Both counts."""
-        return (
-            f"{len(self.images):,} of {self.wanted:,} image files and {len(self.reports):,} of "
-            f"{self.expected:,} reports are missing"
-        )
+STAMP = 16
+DIGEST = 32
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to say once of what is missing and was allowed to be."""
-        return (f"a partial download: {self}",) if self.images or self.reports else ()
 
-    @property
-    def fields(self) -> dict[str, int | str]:
-        """What to record of it."""
-        return {"missing_images": len(self.images), "missing_reports": len(self.reports)}
+def content_digests(
+    root: Path, files: Sequence[FileState], asked: Request
+) -> tuple[list[str], list[tuple[int, str]]]:
+    """Digest every file below a root, reading only those that are new or have changed.
 
-    def refuse(self, head: str, kind: str, allowed: float, remedy: str) -> None:
-        """Stop where more images or reports are missing than the share, or number, that may be.
+    Returns:
+        For each file its SHA-256 (hex), and the positions of those that cannot be read, with what
+        is wrong. Where no digests are asked for they are empty, and nothing is read.
+    """
+    if not asked.contents:
+        return [""] * len(files), []
+    memory = asked.memory if asked.memory is not None and asked.memory.root is not None else None
+    place = str(root.resolve())
+    key = settings_digest([KIND, place])
+    secret = read_key(memory.root if memory else None)
+    stamps = [_stamp(place, file, secret) for file in files]
+    faults: list[tuple[int, str]] = []
+    digests: dict[int, str] = {}
+    with contextlib.ExitStack() as held:
+        remembers = memory is not None
+        if memory is not None:
+            try:
+                held.enter_context(memory.lock(key))
+            except OcclusionError:
+                if memory.root is None or not memory.root.is_dir():
+                    raise
+                remembers = False  # on a read-only disk; what is there may be all that is needed
+        known = _known(memory.read(KIND, key)) if memory else {}
+        new = [at for at, stamp in enumerate(stamps) if stamp not in known]
+        progress = Progress("corpus: reading", len(new), "image files", asked.say)
+        held.enter_context(progress)
 
-        Raises:
-            OcclusionError: Too much is missing (listed).
-        """
-        if all(
-            len(lost) <= (allowed if allowed >= 1 else allowed * total)
-            for lost, total in ((self.images, self.wanted), (self.reports, self.expected))
-        ):
-            return
-        reports = [f"{name}: its report does not exist" for name in self.reports]
-        lines = "\n".join(listed(faults) for faults in (reports, self.images) if faults)
-        needed = max(len(self.images), len(self.reports))
-        raise OcclusionError(
-            f"{head}{self}:\n{lines}",
-            remedy="finish the download, or say how many may be missing: "
-            f"{kind}:ROOT?missing={needed} (or a share below 1); {remedy}",
-        )
+        def digest(at: int) -> str | OSError:
+            try:
+                return file_digest(root / files[at].name)
+            except OSError as fault:
+                return fault
+            finally:
+                progress.add(1)
+
+        pool = held.enter_context(ThreadPoolExecutor())
+        for start in range(0, len(new), BATCH):
+            places = new[start : start + BATCH]
+            settled = time.time_ns() - int(SETTLED * 1e9)
+            for at, found in zip(places, pool.map(digest, places), strict=True):
+                if isinstance(found, OSError):
+                    faults.append((at, f"its image file cannot be read ({found.strerror})"))
+                    continue
+                digests[at] = found
+                if files[at].changed <= settled:
+                    known[stamps[at]] = bytes.fromhex(found)
+            if memory is not None and remembers:
+                memory.write(KIND, key, _arrays(known))
+    readable = (
+        known[s].hex() if s in known else digests.get(at, "") for at, s in enumerate(stamps)
+    )
+    return list(readable), faults
+
+
+def _stamp(place: str, file: FileState, secret: bytes) -> bytes:
+    text = f"{place}\0{file.name}\0{file.size}\0{file.changed}".encode(errors="surrogateescape")
+    return hashlib.blake2b(text, digest_size=STAMP, key=secret).digest()
+
+
+def _known(kept: Any) -> dict[bytes, bytes]:
+    if kept is None:
+        return {}
+    stamps, digests = kept.arrays["stamps"], kept.arrays["digests"]
+    return dict(zip(map(bytes, stamps), map(bytes, digests), strict=True))
+
+
+def _arrays(known: Mapping[bytes, bytes]) -> dict[str, Any]:
+    import numpy as np
+
+    return {
+        "stamps": np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, STAMP),
+        "digests": np.frombuffer(b"".join(known.values()), dtype=np.uint8).reshape(-1, DIGEST),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,7 @@ class ImageFault(OcclusionError):  # noqa: N818 - what it is called everywhere
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling with the reason."""
-        return _rebuild, (self.problem, self.remedy, self.reason)
-
-
-def _rebuild(problem: str, remedy: str, reason: str) -> ImageFault:
-    return ImageFault(problem, remedy=remedy, reason=reason)
+        return partial(ImageFault, self.problem, remedy=self.remedy, reason=self.reason), ()
 
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
@@ -89,8 +86,7 @@ def _without_name(fault: Exception, path: Path) -> str:
     """What the fault says, without the name of the file."""
     if isinstance(fault, OSError) and fault.strerror:
         return fault.strerror
-    told = isinstance(fault, (OSError, ValueError, SyntaxError))
-    text = str(fault) if told else ""
+    text = str(fault) if isinstance(fault, (OSError, ValueError, SyntaxError)) else ""
     for name in (repr(str(path)), repr(path), str(path)):
         text = text.replace(name, "")
     return text.strip(" '\"") or type(fault).__name__

@@ -18,7 +18,6 @@ from typing import Literal
 
 from pytest_occlusion.corpora.base import Corpus, Request, Study
 from pytest_occlusion.corpora.digests import settings_digest
-from pytest_occlusion.corpora.faults import Fault, refuse_rows
 from pytest_occlusion.corpora.files import (
     FileState,
     expanded,
@@ -29,7 +28,7 @@ from pytest_occlusion.corpora.files import (
 )
 from pytest_occlusion.corpora.options import Options, read_options
 from pytest_occlusion.corpora.radiographs import Wanted, file_radiographs
-from pytest_occlusion.corpora.tables import Table
+from pytest_occlusion.corpora.tables import Fault, Table, refuse_rows
 from pytest_occlusion.errors import MissingError, OcclusionError
 
 EXAMPLE = "manifest:path/to/manifest.csv?outside=allow&faults=faults.csv"
@@ -65,10 +64,7 @@ def load(asked: Request) -> Corpus:
     if not is_file(file):
         raise MissingError(f"{file}: no such file", remedy=itself)
     table = Table(file, COLUMNS, (("image",), ("study_id",), TEXTS), SHAPE)
-    rows = [
-        {column: cell or "" for column, cell in zip(COLUMNS, cells, strict=True)}
-        for cells in table.rows()
-    ]
+    rows = [dict(zip(COLUMNS, cells, strict=True)) for cells in table.rows()]
     if not rows:
         remedy = "give it one row per radiograph"
         raise OcclusionError(f"{file}: the table has no rows", remedy=remedy)

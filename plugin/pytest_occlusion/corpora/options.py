@@ -6,6 +6,7 @@ is read follows from its type.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -21,6 +22,15 @@ class Options:
     """What every corpus with files takes: the largest picture that is decoded."""
 
     max_pixels: int = LARGEST
+
+
+@dataclass(frozen=True)
+class CollectionOptions(Options):
+    """What to take of a published collection, how much may be missing, and where reports lie."""
+
+    views: Literal["all", "frontal"] = "all"
+    missing: float = 0.0
+    reports: Path | None = None
 
 
 Known = TypeVar("Known", bound=Options)
@@ -40,23 +50,23 @@ def read_options(
     types = {name.replace("_", "-"): of for name, of in get_type_hints(known).items()}
     values: dict[str, Any] = {}
 
-    def refuse(problem: str, remedy: str) -> OcclusionError:
-        return OcclusionError(f"corpus '{kind}': {problem}", remedy=remedy)
+    def refuse(problem: str, remedy: str = f"for example {example}") -> OcclusionError:
+        return OcclusionError(f"corpus '{kind}'{problem}", remedy=remedy)
 
     if needs and not place:
-        raise OcclusionError(f"corpus '{kind}' names no {needs}", remedy=f"for example {example}")
+        raise refuse(f" names no {needs}")
     for pair in filter(None, query.split("&")):
         name, _, text = pair.partition("=")
         if name not in types:
-            remedy = f"known: {', '.join(types)}; for example {example}"
-            raise refuse(f"unknown option {name!r}", remedy)
+            known_names = f"known: {', '.join(types)}; for example {example}"
+            raise refuse(f": unknown option {name!r}", known_names)
         if name in values or not text:
-            problem = f"option {name} is given {'twice' if text else 'no value'}"
-            raise refuse(problem, f"once each, for example {example}")
+            how = "twice" if text else "no value"
+            raise refuse(f": option {name} is given {how}", f"once each, for example {example}")
         try:
             values[name] = _read(types[name], text, asked.base)
         except ValueError as fault:
-            raise refuse(f"{name} is {text!r}", str(fault)) from None
+            raise refuse(f": {name} is {text!r}", str(fault)) from None
     given = {name.replace("-", "_"): value for name, value in values.items()}
     return asked.base / expanded(place), known(**given)
 
@@ -72,13 +82,8 @@ def _read(of: Any, text: str, base: Path) -> object:
             raise ValueError("a whole number of pixels, for example max-pixels=400000000")
         return int(text)
     if of is float:  # how many may be missing
-        try:
-            number = float(text)
-        except ValueError:
-            number = -1.0
-        if not 0 <= number < 1e9 or (number >= 1 and number != int(number)):
-            raise ValueError(
-                "a share below 1 (missing=0.1) or a whole number of files (missing=25)"
-            )
-        return number
+        with contextlib.suppress(ValueError):
+            if 0 <= (number := float(text)) < 1e9 and (number < 1 or number.is_integer()):
+                return number
+        raise ValueError("a share below 1 (missing=0.1) or a whole number of files (missing=25)")
     return base / expanded(text)

@@ -24,8 +24,7 @@ LINE = "{desc}: {n:,} of {total:,}{unit} ({percentage:.0f} %), {rate_noinv_fmt},
 class Terminal:
     """Shows lines, and a bar that draws over itself.
 
-    Attributes:
-        opened: Gives the file to write to, with the cursor at the beginning of a line.
+    ``opened`` gives the file to write to, with the cursor at the beginning of a line.
     """
 
     opened: Callable[[], AbstractContextManager[TextIO]]
@@ -45,20 +44,15 @@ class Terminal:
 
 @dataclass
 class Progress:
-    """Counts finished items of one job; a context, at whose end nothing of a bar is left.
+    """Counts the finished ones of so many items; a context, at whose end no bar is left.
 
-    Attributes:
-        label: What is being done.
-        total: Items to do.
-        unit: What an item is called.
-        say: Where lines go; a :class:`Terminal` is drawn a bar.
-        done: Items that are finished.
+    Lines go where ``say`` takes them, if anywhere; a :class:`Terminal` is drawn a bar.
     """
 
     label: str
     total: int
     unit: str
-    say: Callable[[str], None]
+    say: Callable[[str], None] | None
     done: int = 0
     _start: float = field(default_factory=lambda: time.monotonic(), init=False)
     _told: float | None = field(default=None, init=False)
@@ -84,13 +78,12 @@ class Progress:
                 if seconds - (self._told or 0.0) >= REDRAW:
                     self._told = seconds
                     self.say.draw(lambda width: self._text(BAR, seconds, width))
-            elif seconds >= (FIRST if self._told is None else self._told + EVERY):
+            elif self.say and seconds >= (FIRST if self._told is None else self._told + EVERY):
                 self._told = seconds
                 self.say(self._text(LINE, seconds))
 
     def _text(self, form: str, seconds: float, width: int | None = None) -> str:
         from tqdm import tqdm  # type: ignore[import-untyped]
 
-        counted = self.done, self.total, seconds, width
-        unit = f" {self.unit}"
-        return str(tqdm.format_meter(*counted, prefix=self.label, unit=unit, bar_format=form))
+        shown = {"prefix": self.label, "unit": f" {self.unit}", "bar_format": form}
+        return str(tqdm.format_meter(self.done, self.total, seconds, width, **shown))

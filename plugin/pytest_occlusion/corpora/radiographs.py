@@ -1,25 +1,31 @@
-"""Radiographs whose images are files: looked for, listed, and opened by what kind they are."""
+"""What the readers of corpora share: radiographs chosen, looked for, grouped by study, opened.
+
+A reader makes one :class:`Wanted` for each radiograph. A :class:`Selection` of them is filtered and
+counted, finds its image files and says whether the download is whole enough; of what was found,
+:func:`file_radiographs` makes studies and radiographs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_occlusion.corpora.base import Radiograph, Request, Study
-from pytest_occlusion.corpora.contents import content_digests
+from pytest_occlusion.corpora.base import Radiograph, Request, Step, Study
 from pytest_occlusion.corpora.dicom import import_pydicom, open_dicom
-from pytest_occlusion.corpora.faults import refuse_listed
-from pytest_occlusion.corpora.files import FileState, file_states, lacking
+from pytest_occlusion.corpora.files import FileState, content_digests, file_states, lacking
 from pytest_occlusion.corpora.images import LARGEST, ImageFault, is_dicom, open_image
+from pytest_occlusion.corpora.tables import refuse_listed
+from pytest_occlusion.errors import OcclusionError, listed
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 class Wanted(NamedTuple):
-    """A radiograph whose file is still to be found; lists call it so, or by where it is."""
+    """A radiograph before its file is found; lists call it so, or by where it is ("row 7")."""
 
     key: str
     study: Study
@@ -27,27 +33,102 @@ class Wanted(NamedTuple):
     where: str
     called: str = ""
 
+    def has(self, problem: str) -> str:
+        """A line of a list of faults."""
+        return f"{self.called or self.where}: {problem}"
+
 
 Found = Sequence[tuple[Wanted, FileState]]
+Grouped = tuple[tuple[Study, ...], tuple[Radiograph, ...]]
 
 
-def find_images(
-    root: Path, wanted: Sequence[Wanted], layouts: Iterable[Sequence[str]]
-) -> tuple[Found, list[str]]:
-    """Look for files under one set of names after the other; the first that any file has counts.
+def number_of(one: Wanted) -> int:
+    """The number in where it is."""
+    return int(one.where.rpartition(" ")[2])
 
-    Returns:
-        The radiographs that have a file, and what is wrong with the others.
-    """
-    for names in layouts:
-        states = list(zip(wanted, file_states(root, names), strict=True))
-        found = [(one, state) for one, state in states if state and state.size]
-        if found:
-            if is_dicom(found[0][1].name):
-                import_pydicom()
-            break
-    faults = [(one, lacking(state)) for one, state in states]
-    return found, [f"{one.called or one.where}: {problem}" for one, problem in faults if problem]
+
+@dataclass
+class Selection:
+    """What filters leave of a collection, how much it was after each, and what files it has."""
+
+    wanted: list[Wanted]
+    steps: list[Step] = field(default_factory=list)
+    found: Found = ()
+    lost: list[tuple[Wanted, str]] = field(default_factory=list)
+
+    def count(self, name: str, test: Callable[[Study], object] = lambda study: True) -> None:
+        """Add a step of those radiographs whose study passes a test."""
+        passed = [one.study.key for one in self.wanted if test(one.study)]
+        self.steps.append(Step.of(name, passed))
+
+    def keep(self, name: str, test: Callable[[Wanted], object]) -> None:
+        """Leave out what does not pass, and count."""
+        self.wanted = [one for one in self.wanted if test(one)]
+        self.count(name)
+
+    def keep_frontal(self, views: Sequence[str]) -> None:
+        """Leave out radiographs of other views."""
+        self.keep(f"frontal ({', '.join(views)})", lambda one: one.view in views)
+
+    def keep_sections(self) -> None:
+        """Leave out studies that have neither findings nor an impression."""
+        self.count("  with findings", lambda study: study.findings)
+        self.count("  with impression", lambda study: study.impression)
+        either = "with findings or impression"
+        self.keep(either, lambda one: one.study.findings or one.study.impression)
+
+    def find(self, root: Path, layouts: Iterable[Sequence[str]]) -> None:
+        """Look for files under one set of names after the other; the first that any has counts."""
+        for names in layouts:
+            states = list(zip(self.wanted, file_states(root, names), strict=True))
+            self.found = [(one, state) for one, state in states if state and state.size]
+            self.lost = [(one, lacking(state)) for one, state in states if lacking(state)]
+            if self.found:
+                break
+        if self.is_dicom:
+            import_pydicom()
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether the files that were found are DICOM."""
+        return bool(self.found) and is_dicom(self.found[0][1].name)
+
+    def keep_found(
+        self, reports: Sequence[str], expected: int, allowed: float, *,
+        kind: str, head: str, remedy: str,
+    ) -> tuple[tuple[str, ...], dict[str, int | str]]:  # fmt: skip
+        """Leave out what has no file, if no more than allowed is missing of images and reports.
+
+        Args:
+            reports: What to call those that are missing, of so many that are ``expected``.
+            expected: How many reports there should be.
+            allowed: The share (below 1) or number that may be missing of either.
+            kind: Kind of corpus.
+            head: Of what something is missing.
+            remedy: Where files are looked for, or what their names in a list are.
+
+        Returns:
+            What to say and what to record of it.
+
+        Raises:
+            OcclusionError: More is missing (listed).
+        """
+        lost = sorted(self.lost, key=lambda pair: number_of(pair[0]))
+        images = [one.has(problem) for one, problem in lost]
+        totals = (len(images), len(self.wanted)), (len(reports), expected)
+        counts = [f"{lost:,} of {total:,}" for lost, total in totals]
+        both = "{} image files and {} reports are missing".format(*counts)
+        if any(lost > (allowed if allowed >= 1 else allowed * total) for lost, total in totals):
+            lists = [f"{name}: its report does not exist" for name in reports], images
+            raise OcclusionError(
+                f"{head}{both}:\n" + "\n".join(listed(lines) for lines in lists if lines),
+                remedy=f"finish the download, or say how many may be missing: {kind}:ROOT?missing="
+                f"{max(len(images), len(reports))} (or a share below 1); {remedy}",
+            )
+        self.wanted = [one for one, _ in self.found]
+        self.count("with an image file")
+        notes = (f"a partial download: {both}",) if images or reports else ()
+        return notes, {"missing_images": len(images), "missing_reports": len(reports)}
 
 
 def file_radiographs(
@@ -56,7 +137,7 @@ def file_radiographs(
     asked: Request,
     max_pixels: int,
     refuse: Callable[[Sequence[tuple[int, str]]], None] | None = None,
-) -> tuple[tuple[Study, ...], tuple[Radiograph, ...]]:
+) -> Grouped:
     """Studies, and radiographs grouped by study, of files that can be read.
 
     ``refuse`` takes the positions of those that cannot, with what is wrong; else they are listed.
@@ -66,20 +147,23 @@ def file_radiographs(
         refuse(unreadable)
     refuse_listed(
         f"{root}: {len(unreadable)} image files cannot be read",
-        [f"{found[at][0].called or found[at][0].where}: {what}" for at, what in unreadable],
+        [found[at][0].has(problem) for at, problem in unreadable],
         "see to it that you may read them",
     )
-    position = {study: at for at, study in enumerate(dict.fromkeys(one.study for one, _ in found))}
+    opens = [
+        partial(open_radiograph, root, file.name, one.where, max_pixels) for one, file in found
+    ]
+    return grouped([one for one, _ in found], digests, opens)
+
+
+def grouped(
+    wanted: Sequence[Wanted], contents: Sequence[str], opens: Sequence[Callable[[], Image.Image]]
+) -> Grouped:
+    """Studies as they first occur, and their radiographs, in the order of the studies."""
+    position = {study: at for at, study in enumerate(dict.fromkeys(one.study for one in wanted))}
     radiographs = [
-        Radiograph(
-            key=one.key,
-            study=position[one.study],
-            view=one.view,
-            content=digest,
-            where=one.where,
-            open=partial(open_radiograph, root, file.name, one.where, max_pixels),
-        )
-        for (one, file), digest in zip(found, digests, strict=True)
+        Radiograph(one.key, position[one.study], one.view, content, one.where, open_it)
+        for one, content, open_it in zip(wanted, contents, opens, strict=True)
     ]
     # The sort is stable: within a study the order stays.
     return tuple(position), tuple(sorted(radiographs, key=lambda radiograph: radiograph.study))

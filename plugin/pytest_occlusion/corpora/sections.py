@@ -62,6 +62,7 @@ _HEADING = re.compile(
 )
 _RULE = re.compile(r"^[ \t]*[_=*-]{8,}[ \t]*$", re.MULTILINE)
 _REST_OF_LINE = re.compile(r"[^\n\r]*")
+_END_OF_LINE = re.compile(r"[ \t]*(?:[\n\r\v\f]|\Z)")
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _INDENT = " \t*#>"
@@ -111,9 +112,7 @@ def parse_sections(text: str) -> Sections:
         if heading.kind == "other" and (gap := _BLANK_LINE.search(segment)):
             narrative.append(segment[gap.end() :])
     found = Sections(_pieces(findings), _pieces(impression))
-    if found.findings or found.impression:
-        return found
-    return Sections(narrative=_pieces(narrative))
+    return found if found.findings or found.impression else Sections((), (), _pieces(narrative))
 
 
 def _pieces(segments: list[str]) -> tuple[str, ...]:
@@ -217,16 +216,10 @@ def _stands_out(text: str, match: re.Match[str]) -> bool:
     if match["mark"] or _alone(text, match.end()):
         return True
     line = _REST_OF_LINE.match(text, match.end())
-    rest = line[0] if line else ""
-    name_end = match.end() - len(match[0]) + len(match[0].rstrip())
-    wide_gap = text[name_end : name_end + 2].isspace() and match.end() - name_end > 1
-    if rest.lstrip()[:1].islower():
-        return False
-    return wide_gap or any(character.islower() for character in rest)
+    rest = line[0].lstrip() if line else ""
+    wide_gap = len(match[0]) - len(match[0].rstrip()) > 1
+    return not rest[:1].islower() and (wide_gap or any(map(str.islower, rest)))
 
 
 def _alone(text: str, end: int) -> bool:
-    """Whether nothing follows on the line."""
-    while end < len(text) and text[end] in " \t":
-        end += 1
-    return end == len(text) or text[end] in _BREAKS
+    return _END_OF_LINE.match(text, end) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from textwrap import wrap
 
 from pytest_occlusion.corpora.base import Corpus, Step
@@ -20,37 +20,36 @@ def summary_lines(corpus: Corpus, *, text_rule: str, candidates: str) -> Iterato
         yield from wrap(f"note: {note}", WIDTH, subsequent_indent="  ")
     yield ""
     yield f"{'':<32}{'studies':>10}{'radiographs':>13}"
+    shown = [corpus.studies[one.study] for one in corpus.radiographs]
+    steps = corpus.steps or (
+        Step.of("all", shown),
+        Step.of("  with findings", [study for study in shown if study.findings]),
+        Step.of("  with impression", [study for study in shown if study.impression]),
+    )
     sections = any(study.findings or study.impression for study in corpus.studies)
-    for step in _steps(corpus):
+    for step in steps:
         if sections or step.radiographs:
             yield _line(step)
     task = task_of(corpus, text_rule, candidates)
-    yield ""
-    yield f"{'patients':<32}{len({study.patient for study in corpus.studies}):>10,}"
+    counts = [("patients", len({study.patient for study in corpus.studies}), "")]
     if "without_headings" in corpus.fields:
-        yield f"{'reports without headings, left':<32}{corpus.fields['without_headings']:>10,}"
+        headless = corpus.fields["without_headings"]
+        counts.append(("reports without headings, left", int(headless), ""))
+    if task is not None:
+        counts += [
+            ("queries (radiographs)", len(task.radiographs), ""),
+            ("distinct texts", len(task.texts), f"  (rule {text_rule})"),
+            ("candidates", len(task.candidate_text), f"  ({candidates})"),
+        ]
+    yield ""
+    yield from (f"{name:<32}{count:>10,}{more}" for name, count, more in counts)
     if task is None:
         yield f"no study has a text under the rule {text_rule!r}"
-    else:
-        yield f"{'queries (radiographs)':<32}{len(task.radiographs):>10,}"
-        yield f"{'distinct texts':<32}{len(task.texts):>10,}  (rule {text_rule})"
-        yield f"{'candidates':<32}{len(task.candidate_text):>10,}  ({candidates})"
     yield from _published_lines(corpus)
 
 
 def _line(step: Step) -> str:
     return f"{step.name:<32}{step.studies:>10,}{step.radiographs:>13,}"
-
-
-def _steps(corpus: Corpus) -> Sequence[Step]:
-    if corpus.steps:
-        return corpus.steps
-    studies, shown = corpus.studies, [radiograph.study for radiograph in corpus.radiographs]
-    return (
-        Step.of("all", shown),
-        Step.of("  with findings", [at for at in shown if studies[at].findings]),
-        Step.of("  with impression", [at for at in shown if studies[at].impression]),
-    )
 
 
 def task_of(corpus: Corpus, text_rule: str, candidates: str) -> Task | None:
@@ -68,9 +67,7 @@ def _published_lines(corpus: Corpus) -> Iterator[str]:
         return
     ours = Step("this selection", len(corpus.studies), len(corpus.radiographs))
     more, radiographs = ours.studies - theirs.studies, ours.radiographs - theirs.radiographs
-    yield ""
-    yield _line(theirs)
-    yield _line(ours)
+    yield from ("", _line(theirs), _line(ours))
     if not more and not radiographs:
         yield "The counts agree."
     else:

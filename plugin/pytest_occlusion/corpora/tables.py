@@ -12,13 +12,72 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from pytest_occlusion.corpora.faults import Fault
-from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.errors import SHOWN, OcclusionError, listed
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of one row, 1 being the first after the header; no column is the row as a whole."""
+
+    row: int
+    column: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """As lists have it."""
+        return f"row {self.row}: {self.problem}"
+
+
+def refuse_listed(problem: str, faults: Sequence[object], remedy: str) -> None:
+    """Raise an error that lists the faults, if there are any."""
+    if faults:
+        raise OcclusionError(f"{problem}:\n{listed([*map(str, faults)])}", remedy=remedy)
+
+
+def refuse_rows(faults: Sequence[Fault], rows: int, path: Path, file: Path | None) -> None:
+    """Raise an error if anything is wrong with the rows of a table, grouped by column and remedy.
+
+    A message shows the first 20 of each group; all faults are written to the file, if one is named,
+    as a CSV table that has only a header where there are none.
+    """
+    if file is not None:
+        _write(faults, file)
+    if not faults:
+        return
+    groups: dict[tuple[str, str], list[str]] = {}
+    for fault in sorted(faults, key=lambda fault: (fault.row, fault.column)):
+        groups.setdefault((fault.column, fault.remedy), []).append(str(fault))
+    lines = [
+        f" {column or 'row'} ({len(group)}): {remedy}\n{listed(group)}"
+        for (column, remedy), group in groups.items()
+    ]
+    all_of_them = f"; all faults are in {file}" if file else ""
+    if file is None and max(map(len, groups.values())) > SHOWN:
+        all_of_them = f"; manifest:{path.name}?faults=FILE writes all faults to a table"
+    raise OcclusionError(
+        f"{path}: {len(faults)} faults in {rows} rows:\n" + "\n".join(lines),
+        remedy=f"correct these rows; row 1 is the first after the header{all_of_them}",
+    )
+
+
+def _write(faults: Sequence[Fault], file: Path) -> None:
+    try:
+        with file.open("w", newline="", encoding="utf-8") as table:
+            writer = csv.writer(table)
+            writer.writerow([field.name for field in fields(Fault)])
+            writer.writerows(astuple(fault) for fault in sorted(faults, key=lambda one: one.row))
+    except (OSError, ValueError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) else str(fault)
+        raise OcclusionError(
+            f"{file}: cannot be written ({reason})", remedy="name another file with ?faults=FILE"
+        ) from fault
+
 
 EMPTY = frozenset(("nan", "-nan", "none", "null", "n/a", "na", "<na>", "#n/a", "nat"))
 """What programs write where there is nothing, in any case."""
@@ -29,8 +88,8 @@ DELIMITERS = ",;\t|"
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 """JSON can spell half of a surrogate pair, which UTF-8 cannot."""
 
-Cells = list[str | None]
-"""Texts of the columns that were asked for; ``None`` where a row ends before the column."""
+Cells = list[str]
+"""Texts of the columns that were asked for."""
 
 
 @dataclass
@@ -43,6 +102,7 @@ class Table:
         required: Columns that must be there, or one of several.
         shape: What to do where they are not.
         remedy: What to do where the table is damaged, instead of what its kind suggests.
+        whole: Whether a row that ends before a column is faulty; else its cell is empty.
         faults: What reading has found wrong with single rows.
     """
 
@@ -51,6 +111,7 @@ class Table:
     required: Sequence[Sequence[str]]
     shape: str
     remedy: str = ""
+    whole: bool = False
     faults: list[Fault] = field(default_factory=list)
 
     def rows(self) -> Iterator[Cells]:
@@ -80,6 +141,10 @@ class Table:
             problem = f"cannot be read ({getattr(fault, 'strerror', None) or type(fault).__name__})"
             raise self._error(problem, "see to it that you may read it") from None
 
+    def bad(self, row: int, problem: str, remedy: str = "", column: str = "") -> None:
+        """Note a fault of a row."""
+        self.faults.append(Fault(row, column, problem, remedy or self.remedy))
+
     def _error(self, problem: str, remedy: str) -> OcclusionError:
         return OcclusionError(f"{self.path}: {problem}", remedy=self.remedy or remedy)
 
@@ -87,6 +152,10 @@ class Table:
         if self.path.suffix.lower() == ".gz":
             return gzip.open(self.path, "rt", encoding="utf-8-sig", newline="")
         return self.path.open(encoding="utf-8-sig", newline="")
+
+    def _meant(self, names: Sequence[str]) -> int:
+        """How many columns these names are of, however they are spelled."""
+        return len({*map(_spelling, self.columns)} & {*map(_spelling, names)})
 
     def _refuse_doubles(self, names: Sequence[str]) -> None:
         if doubled := [name for name in self.columns if names.count(name) > 1]:
@@ -98,9 +167,8 @@ class Table:
         missing = [names[0] for names in self.required if not set(names) & set(header)]
         if missing:
             # Other names are not shown: without a header, the first row's cells are the names.
-            meant = {_spelling(name) for name in self.columns}
             others = [name for name in header if name not in self.columns]
-            close = [repr(name) for name in others if _spelling(name) in meant]
+            close = [repr(name) for name in others if self._meant([name])]
             otherwise = f" (spelled otherwise: {', '.join(close)})" if close else ""
             raise self._error(f"missing columns {', '.join(missing)}{otherwise}", self.shape)
 
@@ -108,21 +176,22 @@ class Table:
         quote = "quote texts that hold commas"
         with self._open() as file:
             first = file.readline()
-            meant = {_spelling(name) for name in self.columns}
-            delimiter = max(
-                DELIMITERS, key=lambda mark: len(meant & {*map(_spelling, first.split(mark))})
-            )
+            delimiter = max(DELIMITERS, key=lambda mark: self._meant(first.split(mark)))
             try:
                 reader = csv.reader(chain([first], file), delimiter=delimiter, strict=True)
                 header = next(reader, [])
                 self._check(header)
-                absent = len(header)  # each row gets an empty cell there
-                places = [header.index(n) if n in header else absent for n in self.columns]
+                width = len(header)
+                blank = [""] * (width + 1)  # after each row: what is not there is empty
+                places = [header.index(n) if n in header else width for n in self.columns]
+                needed = max(at for at in places if at < width) + 1 if self.whole else 0
                 for number, cells in enumerate(filter(None, reader), start=1):
-                    if len(cells) > absent and any(cell.strip() for cell in cells[absent:]):
-                        self.faults.append(Fault(number, "", "more cells than columns", quote))
-                    row = [*cells[:absent], *[None] * (absent - len(cells)), ""]
-                    yield [(cell := row[at]) and text_of(cell) for at in places]
+                    if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+                        self.bad(number, "more cells than columns", quote)
+                    if len(cells) < needed:
+                        self.bad(number, "fewer cells than columns", quote)
+                    row = cells[:width] + blank
+                    yield [text_of(row[at]) for at in places]
             except csv.Error as fault:
                 raise self._error(f"not a CSV table ({fault})", quote) from None
 

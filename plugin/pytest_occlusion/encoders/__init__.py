@@ -145,13 +145,19 @@ def check_options(family: Family, options: dict[str, Any]) -> dict[str, Any]:
         elif type(value) is not type(default):
             kind = type(default).__name__
             faults.append(f"{name} = {value!r} is no {kind} (default {default!r})")
+        elif name in family.choices and value not in (known := family.choices[name]):
+            if isinstance(known, range):
+                faults.append(f"{name} = {value!r} is out of range ({known[0]} to {known[-1]})")
+            else:
+                said = ", ".join(filter(None, known))
+                faults.append(f"{name} = {value!r} is unknown (known: {said})")
         else:
             chosen[name] = value
         given.add(name)
     if faults:
-        known = ", ".join(f"{k} = {v!r}" for k, v in family.options.items()) or "none"
+        own = ", ".join(f"{k} = {v!r}" for k, v in family.options.items()) or "none"
         raise OcclusionError(
-            f"family {family.name!r}: {'; '.join(faults)}", remedy=f"its options are: {known}."
+            f"family {family.name!r}: {'; '.join(faults)}", remedy=f"its options are: {own}."
         )
     return chosen
 

@@ -1,118 +1,112 @@
-"""The last step of every loader: two towers and their preprocessing become an Encoder."""
+"""The last steps of a loader: towers and their preprocessing become an Encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.base import CanvasRecipe, Encoder
+from pytest_occlusion.encoders.base import Encoder, Family
+from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
 from pytest_occlusion.encoders.devices import forward_context
+from pytest_occlusion.encoders.signatures import refuse_other_families
+from pytest_occlusion.encoders.tokens import Tokens
+from pytest_occlusion.encoders.weights import Plan, fill
 
 if TYPE_CHECKING:
     import torch
 
+Planner = Callable[[Checkpoint, Mapping[str, Any]], Plan]
+"""A checkpoint and the family's options -> how it fills a model."""
 
-class Tokens(Protocol):
-    """A vocabulary at work."""
-
-    @property
-    def limit(self) -> int:
-        """Longest row of token ids that the text tower is given."""
-
-    def batch(self, texts: Sequence[str]) -> Any:
-        """Texts as the text tower takes them, cut to the limit."""
-
-    def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text before the cut, special tokens included."""
-
-
-@dataclass(frozen=True)
-class Towers:
-    """The computing half of an encoder.
-
-    Attributes:
-        pixels: uint8 canvases ``[N, C, H, W]`` -> normalised float32; always in float32.
-        images: Normalised float32 -> raw features ``[N, D]``; under autocast when asked for.
-        texts: What ``Tokens.batch`` gives -> raw features ``[N, D]``; under autocast likewise.
-        device: Where they run.
-    """
-
-    pixels: Callable[[torch.Tensor], torch.Tensor]
-    images: Callable[[torch.Tensor], torch.Tensor]
-    texts: Callable[[Any], torch.Tensor]
-    device: torch.device
-
-
-ALIKE = 64
-"""Rows of token ids that go through a text tower together."""
-
-
-def by_length(
-    embed: Callable[[Sequence[Sequence[int]]], torch.Tensor],
-) -> Callable[[Sequence[Sequence[int]]], torch.Tensor]:
-    """Let rows of about the same length be embedded together.
-
-    A batch is padded to its longest row, and reports differ much: sorted first, less than half of
-    the work is padding. The features come back in the order of the rows.
-    """
-
-    def embed_sorted(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        import torch
-
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-        starts = range(0, len(order), ALIKE)
-        features = torch.cat([embed([rows[i] for i in order[s : s + ALIKE]]) for s in starts])
-        return features[torch.tensor(order).argsort().to(features.device)]
-
-    return embed_sorted
+Around = Callable[[Checkpoint, Plan, Mapping[str, Any], Any, Mapping[str, Any]], dict[str, Any]]
+"""Checkpoint, plan, filled modules, tokenizer, options -> what :func:`assemble` is to be given."""
 
 
 def assemble(
-    towers: Towers,
-    tokens: Tokens,
     *,
-    family: str,
-    variant: str,
-    digest: str,
-    canvas: CanvasRecipe,
-    settings: Mapping[str, str | int | float | bool],
+    pixels: Callable[[torch.Tensor], torch.Tensor],
+    images: Callable[[torch.Tensor], torch.Tensor],
+    texts: Callable[[Any], torch.Tensor],
+    tokens: Tokens,
+    device: torch.device,
     precision: str,
-    assumed: Mapping[str, str | int | float | bool] | None = None,
+    settings: Mapping[str, str | int | float | bool],
+    **told: Any,
 ) -> Encoder:
     """Close the two embedding functions over the towers.
 
     Both may be called from several threads: they hold no state, and inference mode and autocast
     belong to the calling thread.
+
+    Args:
+        pixels: uint8 canvases ``[N, C, H, W]`` -> normalised float32; always in float32.
+        images: Normalised float32 -> raw features ``[N, D]``; under autocast when asked for.
+        texts: What ``tokens.batch`` gives -> raw features ``[N, D]``; under autocast likewise.
+        tokens: The vocabulary at work.
+        device: Where the towers are.
+        precision: Of their arithmetic.
+        settings: The family's choices; those of the tokens are added.
+        **told: The encoder's other fields.
     """
     import torch
     from torch.nn.functional import normalize
 
     def embed_canvases(canvases: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            inputs = towers.pixels(canvases)
-            with forward_context(towers.device, precision):
-                features = towers.images(inputs)
+            inputs = pixels(canvases)
+            with forward_context(device, precision):
+                features = images(inputs)
             return normalize(features.float(), dim=-1)
 
-    def embed_texts(texts: Sequence[str]) -> torch.Tensor:
-        batch = tokens.batch(texts)
+    def embed_texts(given: Sequence[str]) -> torch.Tensor:
+        batch = tokens.batch(given)
         with torch.inference_mode():
-            with forward_context(towers.device, precision):
-                features = towers.texts(batch)
+            with forward_context(device, precision):
+                features = texts(batch)
             return normalize(features.float(), dim=-1)
 
     return Encoder(
-        family=family,
-        variant=variant,
-        weights_digest=digest,
-        settings={**settings, "token-limit": tokens.limit},
-        canvas=canvas,
-        device=towers.device,
+        settings={**settings, "vocabulary": tokens.digest, "token-limit": tokens.limit},
+        device=device,
         precision=precision,
         embed_canvases=embed_canvases,
         embed_texts=embed_texts,
         count_tokens=tokens.count,
         token_limit=tokens.limit,
-        assumed=assumed or {},
+        **told,
+    )
+
+
+def planned_family(name: str, plan: Planner, around: Around, **told: Any) -> Family:
+    """A family whose tensors decide the model that they fill; ``told`` are its other fields."""
+    return Family(name, partial(_load, family=name, plan=plan, around=around), plan=plan, **told)
+
+
+def _load(
+    checkpoint: str | Path,
+    tokenizer: str | Path | None,
+    device: torch.device,
+    precision: str,
+    options: Mapping[str, Any],
+    *,
+    family: str,
+    plan: Planner,
+    around: Around,
+) -> Encoder:
+    read = read_checkpoint(checkpoint, options["weights"])
+    refuse_other_families(read.state, family, read.weights)
+    planned = plan(read, options)
+    modules, digest = fill(planned, read.weights, device)
+    parts = around(read, planned, modules, tokenizer, options)
+    parts["settings"] |= planned.settled
+    return assemble(
+        family=family,
+        variant=planned.variant,
+        weights_digest=digest,
+        device=device,
+        precision=precision,
+        assumed=planned.assumed,
+        **parts,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -128,9 +128,14 @@ class Family:
         options: Option name -> default, for validation before anything is loaded. The type of the
             default is the type that is asked for.
         revision: Bumped whenever this family's code changes an embedding; part of store keys.
+        choices: Option name -> the values that it may have, where not all of its type are allowed.
+        plan: Checkpoint and options -> how it fills a model, where the tensors tell; ``inspect``
+            asks it.
     """
 
     name: str
     load: Callable[..., Encoder]
     options: Mapping[str, Any]
     revision: int = 1
+    choices: Mapping[str, Collection[Any]] = field(default_factory=dict)
+    plan: Callable[..., Any] | None = None

@@ -18,30 +18,28 @@ if TYPE_CHECKING:
 EIGHT_BIT = ("1", "L", "P", "LA", "PA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 """PIL modes with 8-bit samples. The others have no agreed black and white (UPSTREAM.md 6)."""
 
-
-LARGEST_SIDE = 4096
-"""Pixels; beyond it a canvas size is a slip of the keyboard."""
-
-
-def check_side(value: int, default: int) -> int:
-    """Return a canvas size in pixels when it is from 1 to 4096; raise OcclusionError otherwise."""
-    if not 1 <= value <= LARGEST_SIDE:
-        raise OcclusionError(
-            f"canvas-size = {value} is out of range",
-            remedy=f"use {default}, upstream's, unless the weights were trained on another canvas.",
-        )
-    return value
+SIDES = range(1, 4097)
+"""Pixels of a canvas; beyond it a size is a slip of the keyboard."""
 
 
 def normalised(
-    canvases: torch.Tensor, *, mean: float | Sequence[float], std: float | Sequence[float]
+    canvases: torch.Tensor,
+    *,
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+    factor: float = 0.0,
 ) -> torch.Tensor:
-    """uint8 ``[N, C, H, W]`` -> float32 on the 0-1 scale, normalised, by channel if given so."""
+    """uint8 ``[N, C, H, W]`` -> normalised float32, by channel where given so.
+
+    The statistics are of the 0-1 scale, or of that which multiplying with ``factor`` leads to.
+    """
     import torch
 
     centre = torch.tensor(mean, device=canvases.device).view(-1, 1, 1)
     scale = torch.tensor(std, device=canvases.device).view(-1, 1, 1)
-    return canvases.to(torch.float32).div_(255).sub_(centre).div_(scale)
+    floats = canvases.to(torch.float32)
+    floats = floats.mul_(factor) if factor else floats.div_(255)  # not the same in the last bit
+    return floats.sub_(centre).div_(scale)
 
 
 def cropped(size: int, resample: str, *, convert_first: bool, prefix: str) -> CanvasRecipe:

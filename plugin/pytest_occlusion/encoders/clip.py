@@ -1,21 +1,23 @@
-"""Families ``clip`` (openai/CLIP) and ``cxr-repair`` (the same towers, fine-tuned on MIMIC-CXR)."""
+"""Families ``clip`` (openai/CLIP) and ``cxr-repair`` (the same towers, fine-tuned on MIMIC-CXR).
+
+The towers are open_clip's, of the sizes that a state_dict in openai/CLIP's naming tells.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import Towers, assemble, by_length
-from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
-from pytest_occlusion.encoders.canvases import check_side, cropped, normalised, padded
-from pytest_occlusion.encoders.checkpoints import read_checkpoint
-from pytest_occlusion.encoders.clip_model import ACTIVATIONS, OPTIONS, clip_plan, text_features
-from pytest_occlusion.encoders.signatures import refuse_other_families
-from pytest_occlusion.encoders.tokens import load_byte_pairs
+from pytest_occlusion.encoders.assembly import planned_family
+from pytest_occlusion.encoders.base import CanvasRecipe
+from pytest_occlusion.encoders.canvases import SIDES, cropped, normalised, padded
+from pytest_occlusion.encoders.checkpoints import Checkpoint
+from pytest_occlusion.encoders.tokens import Embed, by_length, load_byte_pairs, padded_rows
 from pytest_occlusion.encoders.vision import quickened, see_grey
-from pytest_occlusion.encoders.weights import choose, fill
+from pytest_occlusion.encoders.weights import Plan, block_count, built_from, shape_of
+from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +31,175 @@ REPAIR_MEAN, REPAIR_STD = 101.48761, 83.43944
 
 REPAIR_CANVAS = 320
 """Side in pixels of the pictures that upstream stores in its h5 file."""
+
+
+HEAD_WIDTH = 64
+"""Channels of one attention head (openai/CLIP ``clip/model.py:build_model``, width // 64)."""
+
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+"""Integers in the published archive that upstream's loader deletes (``build_model``)."""
+
+_PUBLISHED = {
+    # (width, layers, patch, input side) -> upstream's name
+    (768, (12,), 32, 224): "ViT-B/32",
+    (768, (12,), 16, 224): "ViT-B/16",
+    (768, (12,), 16, 320): "ViT-B/16@320px",
+    (1024, (24,), 14, 224): "ViT-L/14",
+    (1024, (24,), 14, 336): "ViT-L/14@336px",
+    (64, (3, 4, 6, 3), 0, 224): "RN50",
+    (64, (3, 4, 23, 3), 0, 224): "RN101",
+    (80, (4, 6, 10, 6), 0, 288): "RN50x4",
+    (96, (6, 8, 18, 8), 0, 384): "RN50x16",
+    (128, (3, 15, 36, 10), 0, 448): "RN50x64",
+}
+
+
+OPTIONS: Mapping[str, Any] = {"weights": "", "activation": "", "head-width": 0, "text-heads": 0}
+"""The file of a directory, and what the shapes do not tell.
+
+Empty or 0 stands for what the directory's config says, else upstream's.
+"""
+
+ACTIVATIONS: Mapping[str, bool | None] = {"": None, "quick-gelu": True, "gelu": False}
+"""The option's values -> whether QuickGELU, ``x * sigmoid(1.702 x)``, is computed."""
+
+
+def clip_plan(read: Checkpoint, options: Mapping[str, Any] = OPTIONS) -> Plan:
+    """How a CLIP checkpoint fills a CLIP.
+
+    Args:
+        read: Tensors in upstream's naming; of ``model_cfg`` in an ``open_clip_config.json`` beside
+            them only what shapes do not tell is taken (heads, activation).
+        options: As :data:`OPTIONS`; what is given there goes before the config.
+
+    Raises:
+        OcclusionError: A tensor that decides a size is missing or has the wrong number of axes, or
+            the config asks for towers of another kind.
+    """
+    from open_clip.model import CLIP
+
+    path, config = read.weights, read.config.get("model_cfg", {})
+    _check_config(config, path)
+    # A TorchScript archive also shows the attention masks, which are no weights.
+    ignored = tuple(
+        name for name in read.state if name in NOT_WEIGHTS or name.endswith("attn_mask")
+    )
+    state = {name: tensor for name, tensor in read.state.items() if name not in ignored}
+
+    def shape(name: str, axes: int) -> tuple[int, ...]:
+        return shape_of(state, name, axes, path)
+
+    vision: dict[str, Any]
+    if resnet := "visual.class_embedding" not in state:
+        width = shape("visual.layer1.0.conv1.weight", 4)[0]
+        depths = tuple(block_count(state, f"visual.layer{stage}.") for stage in (1, 2, 3, 4))
+        side = round((shape("visual.attnpool.positional_embedding", 2)[0] - 1) ** 0.5) * 32
+        vision = {"layers": depths, "width": width, "image_size": side}
+        published = _PUBLISHED.get((width, depths, 0, side), "")
+        variant = published or f"RN-w{width}-l{'-'.join(map(str, depths))}@{side}px"
+    else:
+        width, _, patch, _ = shape("visual.conv1.weight", 4)
+        depth = block_count(state, "visual.transformer.resblocks.")
+        side = round((shape("visual.positional_embedding", 2)[0] - 1) ** 0.5) * patch
+        rows = shape("visual.transformer.resblocks.0.mlp.c_fc.weight", 2)[0]
+        vision = {"layers": depth, "width": width, "image_size": side, "patch_size": patch}
+        vision["mlp_ratio"] = (rows + 0.5) / width  # open_clip truncates the product
+        published = _PUBLISHED.get((width, (depth,), patch, side), "")
+        variant = published or f"ViT-w{width}-l{depth}/{patch}@{side}px"
+    text_width = shape("ln_final.weight", 1)[0]
+    settled, assumed = _settle(options, config, width if not resnet else 0, text_width)
+    vision["head_width"] = settled["head-width"]
+    channels, text_heads = width * 32 if resnet else width, settled["text-heads"]
+    heads = channels // max(1, settled["head-width"])
+    if heads < 1 or channels % heads or text_heads < 1 or text_width % text_heads:
+        raise OcclusionError(
+            f"{path}: {channels} and {text_width} channels cannot be shared among {heads} vision "
+            f"and {text_heads} text heads",
+            remedy="give vision_cfg.head_width and text_cfg.heads in open_clip_config.json, or the "
+            "options head-width and text-heads.",
+        )
+    rows = shape("transformer.resblocks.0.mlp.c_fc.weight", 2)[0]
+    text = {
+        "width": text_width,
+        "layers": block_count(state, "transformer.resblocks."),
+        "heads": text_heads,
+        "mlp_ratio": (rows + 0.5) / text_width,
+        "context_length": shape("positional_embedding", 2)[0],
+        "vocab_size": shape("token_embedding.weight", 2)[0],
+    }
+    embedding = shape("text_projection", 2)[1]
+    with built_from(path):
+        model = CLIP(embedding, vision, text, quick_gelu=settled["quick-gelu"])
+    return Plan("CLIP", variant, state, ignored, {"": model}, settled, assumed)
+
+
+def _settle(
+    options: Mapping[str, Any], config: Mapping[str, Any], vit_width: int, text_width: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the towers are built with beyond the shapes, and the part that nothing told."""
+    # Towers narrower than one head of 64 have one head.
+    narrow = min(HEAD_WIDTH, vit_width) if vit_width else HEAD_WIDTH
+    heads = max(1, text_width // HEAD_WIDTH)
+    upstream = {"quick-gelu": True, "head-width": narrow, "text-heads": heads}
+    told: dict[str, Any] = {}
+    if config:  # with open_clip's own defaults
+        told["quick-gelu"] = bool(config.get("quick_gelu", False))
+        told["head-width"] = int(config.get("vision_cfg", {}).get("head_width", narrow))
+        told["text-heads"] = int(config.get("text_cfg", {}).get("heads", 8))
+    if (quick := ACTIVATIONS[options["activation"]]) is not None:
+        told["quick-gelu"] = quick
+    told |= {name: options[name] for name in ("head-width", "text-heads") if options[name]}
+    settled = upstream | told
+    return settled, {name: value for name, value in settled.items() if name not in told}
+
+
+PLAIN = {
+    "vision_cfg": ("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"),
+    "text_cfg": ("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"),
+}
+"""Keys of an open_clip config that do not change what CLIP's towers compute."""
+
+
+def _check_config(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse a config of other towers: the same tensors would mean another model there."""
+    foreign = [
+        f"{part}.{key}"
+        for part, plain in PLAIN.items()
+        for key, value in config.get(part, {}).items()
+        if value and key not in plain
+    ]
+    words = config.get("text_cfg", {}).get("tokenizer_kwargs") or {}
+    if set(words) == {"bpe_path"}:  # the vocabulary beside the config, which is read anyway
+        foreign.remove("text_cfg.tokenizer_kwargs")
+    if foreign:
+        raise OcclusionError(
+            f"{path}: its open_clip config asks for other towers than CLIP's: {', '.join(foreign)}",
+            remedy="set family = 'open-clip' for this model.",
+        )
+
+
+def text_features(model: Any) -> Embed:
+    """open_clip's ``encode_text`` for rows that are padded to the longest of the call only.
+
+    Attention looks back only and the feature is read at the end mark, so what follows it cannot
+    reach the result.
+    """
+    import torch
+
+    limit, device = model.context_length, model.logit_scale.device
+    causal = torch.full((limit, limit), -torch.inf, device=device).triu_(1)
+
+    def embed(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        ids, _ = padded_rows(rows, device)
+        length = ids.shape[1]
+        x = model.token_embedding(ids) + model.positional_embedding[:length]
+        x = model.transformer(x, attn_mask=causal[:length, :length])
+        ends = ids.argmax(dim=-1)  # the end mark has the highest id; the first of them, as upstream
+        picked = model.ln_final(x[torch.arange(len(rows), device=device), ends])
+        features: torch.Tensor = picked @ model.text_projection
+        return features
+
+    return embed
 
 
 clip_pixels = partial(normalised, mean=CLIP_MEAN, std=CLIP_STD)
@@ -78,57 +249,45 @@ def _repair_half(model: Any, side: int, options: Mapping[str, Any]) -> Half:
     return padded(stored), pixels, {"antialias": antialias, "canvas-size": stored}
 
 
-def _load(
-    checkpoint: str | Path,
+def _around(
+    read: Checkpoint,
+    plan: Plan,
+    modules: Mapping[str, Any],
     tokenizer: str | Path | None,
-    device: torch.device,
-    precision: str,
     options: Mapping[str, Any],
     *,
-    family: str,
     half: Callable[[Any, int, Mapping[str, Any]], Half],
-) -> Encoder:
-    choose("activation", options["activation"], tuple(ACTIVATIONS))
-    check_side(options.get("canvas-size", REPAIR_CANVAS), REPAIR_CANVAS)
-    read = read_checkpoint(checkpoint, options["weights"])
-    refuse_other_families(read.state, family, read.weights, also="clip")
-    plan = clip_plan(read, options)
-    modules, digest = fill(plan, read.weights, device)
-    model: Any = modules[""]
+) -> dict[str, Any]:
+    model = modules[""]
     resnet, side = isinstance(model.visual.image_size, int), model.visual.image_size
     canvas, pixels, settings = half(model, side if resnet else side[0], options)
-    pairs = load_byte_pairs(
-        Path(tokenizer).expanduser() if tokenizer else read.vocabulary,
-        limit=model.context_length,
-        vocabulary_size=model.vocab_size,
-    )
-    return assemble(
-        Towers(
-            pixels=pixels,
-            images=quickened(model.visual) if resnet else model.visual,
-            texts=by_length(text_features(model)),
-            device=device,
+    return {
+        "canvas": canvas,
+        "pixels": pixels,
+        "settings": settings,
+        "images": quickened(model.visual) if resnet else model.visual,
+        "texts": by_length(text_features(model)),
+        "tokens": load_byte_pairs(
+            Path(tokenizer).expanduser() if tokenizer else read.vocabulary,
+            limit=model.context_length,
+            vocabulary_size=model.vocab_size,
         ),
-        pairs,
-        family=family,
-        variant=plan.variant,
-        digest=digest,
-        canvas=canvas,
-        settings={**settings, **plan.settled, "vocabulary": pairs.digest},
-        precision=precision,
-        assumed=plan.assumed,
-    )
+    }
 
 
-CLIP = Family(
+CLIP = planned_family(
     "clip",
-    partial(_load, family="clip", half=_clip_half),
-    {"fp16-rounded": False, **OPTIONS},
+    clip_plan,
+    partial(_around, half=_clip_half),
+    options={"fp16-rounded": False, **OPTIONS},
+    choices={"activation": ACTIVATIONS},
     revision=4,
 )
-CXR_REPAIR = Family(
+CXR_REPAIR = planned_family(
     "cxr-repair",
-    partial(_load, family="cxr-repair", half=_repair_half),
-    {"antialias": False, "canvas-size": REPAIR_CANVAS, **OPTIONS},
+    clip_plan,
+    partial(_around, half=_repair_half),
+    options={"antialias": False, "canvas-size": REPAIR_CANVAS, **OPTIONS},
+    choices={"activation": ACTIVATIONS, "canvas-size": SIDES},
     revision=5,
 )

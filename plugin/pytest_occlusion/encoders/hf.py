@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import Towers, assemble
+from pytest_occlusion.encoders.assembly import assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
+from pytest_occlusion.encoders.canvases import normalised
 from pytest_occlusion.encoders.conformance import sample_images
 from pytest_occlusion.encoders.files import read_json, short_digest
 from pytest_occlusion.encoders.libraries import (
@@ -19,17 +19,17 @@ from pytest_occlusion.encoders.libraries import (
     cannot_build,
     check_held,
     configuration_digest,
-    normalised,
     open_source,
     vocabulary_digest,
 )
+from pytest_occlusion.encoders.tokens import Tokens
 from pytest_occlusion.encoders.weights import (
-    INDICES,
     check_numbers,
+    from_pretrained,
     quiet_transformers,
     weights_digest,
 )
-from pytest_occlusion.errors import OcclusionError, listed
+from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,35 +44,25 @@ PADDED = ("siglip", "siglip2")
 """Model types that were trained on texts padded to full length, and attend to the padding."""
 
 
-@dataclass(frozen=True)
-class HubTokens:
-    """A transformers tokenizer.
+def _tokens(words: Any, limit: int, *, padded: bool) -> Tokens:
+    """A tokenizer that pads every text to ``limit`` tokens, or to the longest of the call."""
 
-    Attributes:
-        tokenizer: The tokenizer of the model's processor.
-        limit: Positions of the text tower.
-        padded: Pad every text to ``limit`` rather than to the longest of the call.
-    """
-
-    tokenizer: Any
-    limit: int
-    padded: bool
-
-    def batch(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Token ids, and the attention mask where the model looks at it."""
-        encoded = self.tokenizer(
+    def batch(texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        encoded = words(
             list(texts),
-            padding="max_length" if self.padded else "longest",
+            padding="max_length" if padded else "longest",
             truncation=True,
-            max_length=self.limit,
+            max_length=limit,
             return_tensors="pt",
         )
-        kept = ("input_ids",) if self.padded else ("input_ids", "attention_mask")
+        kept = ("input_ids",) if padded else ("input_ids", "attention_mask")
         return {name: encoded[name] for name in kept}
 
-    def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text before the cut."""
-        return [len(row) for row in self.tokenizer(list(texts), verbose=False)["input_ids"]]
+    def rows(texts: Sequence[str]) -> list[list[int]]:
+        found: list[list[int]] = words(list(texts), verbose=False)["input_ids"]
+        return found
+
+    return Tokens(rows, batch, limit, vocabulary_digest(words))
 
 
 def _load(
@@ -98,34 +88,30 @@ def _load(
         projected: torch.Tensor = getattr(found, "pooler_output", found)
         return projected
 
-    towers = Towers(
+    kind = str(model.config.model_type)
+    limit = int(model.config.text_config.max_position_embeddings)
+    return assemble(
         pixels=pixels,
         images=lambda x: features(model.get_image_features(pixel_values=x)),
         texts=lambda batch: features(
             model.get_text_features(**{name: ids.to(device) for name, ids in batch.items()})
         ),
+        tokens=_tokens(words, limit, padded=kind in PADDED),
         device=device,
-    )
-    kind = str(model.config.model_type)
-    limit = int(model.config.text_config.max_position_embeddings)
-    encoder = assemble(
-        towers,
-        HubTokens(words, limit, padded=kind in PADDED),
         family="hf",
         variant=source.variant or f"{kind} {canvas.height}px",
-        digest=digest,
+        weights_digest=digest,
         canvas=canvas,
         settings={
             "source": source.name,
             "revision": options["revision"],
             "trust-remote-code": trusted,
             "config": configuration_digest(source.place, code=trusted),
-            "vocabulary": vocabulary_digest(words),
             "transformers": transformers.__version__,
         },
         precision=precision,
+        sources=source.files,
     )
-    return replace(encoder, sources=source.files)
 
 
 def _model(source: Source, trusted: bool) -> tuple[Any, str]:
@@ -148,32 +134,13 @@ def _model(source: Source, trusted: bool) -> tuple[Any, str]:
         prefix = source.read.prefix
         if prefix and any(prefix + name in empty.state_dict() for name in state):
             state = {prefix + name: tensor for name, tensor in state.items()}
-        model, info = type(empty).from_pretrained(
-            None,
-            config=config,
-            state_dict=dict(state),
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are all named
-        )
+        remedy = "config.json and weights must be of the same model."
+        model = from_pretrained(type(empty), config, state, source.read.weights, remedy)
     except Exception as fault:
         remedy = "it needs the config.json that belongs to these weights."
         if "trust_remote_code" in str(fault):
             remedy = "it brings code of its own: read it, then set trust-remote-code = true."
         raise cannot_build(place, "transformers", fault, remedy) from fault
-    wrong = [
-        f"{name if isinstance(name, str) else name[0]}: {what}"
-        for what in ("missing", "mismatched", "unexpected")
-        for name in info[f"{what}_keys"]
-        if not str(name).endswith(INDICES)
-    ]
-    if wrong:
-        # transformers would fill these with random numbers, or pass over them, and carry on.
-        raise OcclusionError(
-            f"{source.read.weights}: {len(wrong)} tensors do not fit the model of "
-            f"{place / 'config.json'}:\n{listed(wrong)}",
-            remedy="config.json and weights must be of the same model.",
-        )
     check_held(model, state, source.read.weights)
     return model, weights_digest(state)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.encoders import load_encoder
+from pytest_occlusion.encoders import get_family, load_encoder
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
 from pytest_occlusion.encoders.signatures import identify
 from pytest_occlusion.encoders.weights import Plan, misfits, not_numbers, weights_digest
@@ -63,20 +63,15 @@ def inspect_checkpoint(path: str | Path, weights: str = "") -> Inspection:
 
 def _planned(read: Checkpoint, family: str, weights: str) -> tuple[Plan | None, list[str]]:
     """How the tensors fill their family's model, and what is wrong with that."""
-    from pytest_occlusion.encoders.clip_model import clip_plan
-    from pytest_occlusion.encoders.cxr_clip import cxr_clip_plan
-    from pytest_occlusion.encoders.medclip import medclip_plan
-
-    planners: dict[str, Callable[[Checkpoint], Plan]] = {
-        "clip": clip_plan,
-        "medclip": medclip_plan,
-        "cxr-clip": cxr_clip_plan,
-    }
+    if not family:
+        return None, []
+    known = get_family(family)
     try:
-        if plan := planners[family](read) if family in planners else None:
+        if known.plan:
+            plan: Plan = known.plan(read, known.options)
             return plan, misfits(plan)
-        if family:  # told by its configuration, which only its library can read
-            load_encoder(family, checkpoint=read.path, device="cpu", weights=weights)
+        # Told by its configuration, which only its library can read.
+        load_encoder(family, checkpoint=read.path, device="cpu", weights=weights)
     except OcclusionError as fault:
         return None, [fault.problem.removeprefix(f"{read.weights}: ")]
     return None, []

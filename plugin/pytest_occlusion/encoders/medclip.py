@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.base import Encoder, Family
-from pytest_occlusion.encoders.canvases import check_side, normalised, padded_square
+from pytest_occlusion.encoders.canvases import SIDES, normalised, padded_square
 from pytest_occlusion.encoders.checkpoints import Checkpoint
-from pytest_occlusion.encoders.paired import Layout, text_tower
-from pytest_occlusion.encoders.weights import Plan, choose
+from pytest_occlusion.encoders.paired import Layout
 
 if TYPE_CHECKING:
     import torch
@@ -34,24 +31,8 @@ PADDINGS = ("none", "batch77")
 RESAMPLINGS = ("bicubic", "bilinear")
 """Of upstream's feature extractor (its README), and of its evaluation datasets."""
 
-LAYOUT = Layout(
-    "medclip",
-    "MedCLIP",
-    text=("text_model.model.", "text_model.projection_head."),
-    swin=("vision_model.model.", "vision_model.projection_head."),
-    resnet=("vision_model.model.", "vision_model.model.fc."),
-    bias=False,
-    pool=lambda found: found.pooler_output,  # the mean over the final tokens
-    grey=True,
-)
-
 medclip_pixels = partial(normalised, mean=MEAN, std=STD)
 """uint8 ``[N, 1, S, S]`` -> normalised float32 of that shape; upstream repeats the channel."""
-
-
-def medclip_plan(read: Checkpoint) -> Plan:
-    """How a MedCLIP checkpoint fills a MedCLIP."""
-    return LAYOUT.plan(read)
 
 
 def mean_of_states(states: tuple[torch.Tensor, ...], counted: torch.Tensor) -> torch.Tensor:
@@ -66,37 +47,32 @@ def mean_of_states(states: tuple[torch.Tensor, ...], counted: torch.Tensor) -> t
     return sum(pooled[1:], pooled[0]) / len(pooled)
 
 
-def _load(
-    checkpoint: str | Path,
-    tokenizer: str | Path | None,
-    device: torch.device,
-    precision: str,
-    options: Mapping[str, Any],
-) -> Encoder:
-    padding = choose("padding", options["padding"], PADDINGS)
-    resample = choose("resample", options["resample"], RESAMPLINGS)
-    side, limit = check_side(options["canvas-size"], SIDE), options["max-tokens"]
-    read = LAYOUT.read(checkpoint, options)
-    length = limit if padding == "batch77" else 0
-    return LAYOUT.encoder(
-        read,
-        medclip_plan(read),
-        tokenizer,
-        device,
-        precision,
-        canvas=padded_square(side, resample),
-        pixels=medclip_pixels,
-        texts=partial(text_tower, pool=mean_of_states, length=length),
-        limit=limit,
-        lower_case=options["lower-case"],
-        settings={"padding": padding, "resample": resample},
-    )
+def _inputs(_: Checkpoint, options: Mapping[str, Any], *, resnet: bool) -> dict[str, Any]:
+    limit, padding, resample = (options[name] for name in ("max-tokens", "padding", "resample"))
+    return {
+        "canvas": padded_square(options["canvas-size"], resample),
+        "pixels": medclip_pixels,
+        "limit": limit,
+        "length": limit if padding == "batch77" else 0,
+        "settings": {"padding": padding, "resample": resample},
+    }
 
 
-MEDCLIP = Family(
+LAYOUT = Layout(
     "medclip",
-    _load,
-    {
+    "MedCLIP",
+    text=("text_model.model.", "text_model.projection_head."),
+    swin=("vision_model.model.", "vision_model.projection_head."),
+    resnet=("vision_model.model.", "vision_model.model.fc."),
+    bias=False,
+    image_pool=lambda found: found.pooler_output,  # the mean over the final tokens
+    text_pool=mean_of_states,
+    grey=True,
+    inputs=_inputs,
+)
+
+MEDCLIP = LAYOUT.as_family(
+    options={
         "resample": "bicubic",
         "padding": "none",
         "max-tokens": MAX_TOKENS,
@@ -104,5 +80,6 @@ MEDCLIP = Family(
         "canvas-size": SIDE,
         "weights": "",
     },
+    choices={"resample": RESAMPLINGS, "padding": PADDINGS, "canvas-size": SIDES},
     revision=4,
 )

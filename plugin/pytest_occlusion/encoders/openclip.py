@@ -7,25 +7,26 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import Towers, assemble
+from pytest_occlusion.encoders.assembly import assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
+from pytest_occlusion.encoders.canvases import normalised
 from pytest_occlusion.encoders.checkpoints import COUNTERS, read_checkpoint
 from pytest_occlusion.encoders.files import CONFIG_NAME, folder_files, short_digest
-from pytest_occlusion.encoders.hub import snapshot
 from pytest_occlusion.encoders.libraries import (
     OPTIONS,
     Source,
     cannot_build,
     check_held,
-    normalised,
     open_source,
+    snapshot,
     vocabulary_digest,
 )
+from pytest_occlusion.encoders.tokens import Tokens
 from pytest_occlusion.encoders.weights import INDICES, Plan, check_plan, weights_digest
 from pytest_occlusion.errors import OcclusionError
 
@@ -49,24 +50,19 @@ UNTOLD = ("_name_or_path", "transformers_version")
 """What a configuration of transformers says of where it was read, and not of the model."""
 
 
-@dataclass(frozen=True)
-class OpenClipTokens:
+def _tokens(words: Any) -> Tokens:
     """open_clip's own tokenizer of a model, which pads every row to the context length."""
+    limit = int(words.context_length)
 
-    tokenizer: Any
-    limit: int
+    def rows(texts: Sequence[str]) -> list[list[int]]:
+        if hasattr(words, "encode"):
+            return [[words.sot_token_id, *words.encode(t), words.eot_token_id] for t in texts]
+        cleaned = [words.clean_fn(text) for text in texts]
+        found: list[list[int]] = words.tokenizer(cleaned)["input_ids"]
+        return found
 
-    def batch(self, texts: Sequence[str]) -> torch.Tensor:
-        """int64 token ids ``[N, limit]``."""
-        ids: torch.Tensor = self.tokenizer(list(texts), context_length=self.limit)
-        return ids
-
-    def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text before the cut."""
-        if hasattr(self.tokenizer, "encode"):
-            return [len(self.tokenizer.encode(text)) + 2 for text in texts]
-        cleaned = [self.tokenizer.clean_fn(text) for text in texts]
-        return [len(row) for row in self.tokenizer.tokenizer(cleaned)["input_ids"]]
+    digest = vocabulary_digest(getattr(words, "tokenizer", words))
+    return Tokens(rows, lambda texts: words(list(texts), context_length=limit), limit, digest)
 
 
 def _load(
@@ -114,28 +110,25 @@ def _load(
     tower = getattr(getattr(model, "text", None), "config", None)
     described = {} if tower is None else tower.to_dict()
     told = [config, cfg, {key: v for key, v in described.items() if key not in UNTOLD}]
-    encoder = assemble(
-        Towers(
-            pixels=pixels,
-            images=model.encode_image,
-            texts=lambda ids: model.encode_text(ids.to(device)),
-            device=device,
-        ),
-        OpenClipTokens(words, int(words.context_length)),
+    return assemble(
+        pixels=pixels,
+        images=model.encode_image,
+        texts=lambda ids: model.encode_text(ids.to(device)),
+        tokens=_tokens(words),
+        device=device,
         family="open-clip",
         variant=source.variant or type(model.visual).__name__,
-        digest=weights_digest(source.read.state),
+        weights_digest=weights_digest(source.read.state),
         canvas=canvas,
         settings={
             "source": source.name,
             "revision": options["revision"],
             "open-clip": open_clip.__version__,
             "config": short_digest(json.dumps(told, default=str).encode()),
-            "vocabulary": vocabulary_digest(getattr(words, "tokenizer", words)),
         },
         precision=precision,
+        sources=(*source.files, *towers_from),
     )
-    return replace(encoder, sources=(*source.files, *towers_from))
 
 
 @contextlib.contextmanager

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import Towers, assemble, by_length
-from pytest_occlusion.encoders.base import CanvasRecipe, Encoder
-from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
-from pytest_occlusion.encoders.signatures import refuse_other_families
-from pytest_occlusion.encoders.tokens import load_word_pieces, padded_rows
+from pytest_occlusion.encoders.assembly import planned_family
+from pytest_occlusion.encoders.base import Family
+from pytest_occlusion.encoders.checkpoints import Checkpoint
+from pytest_occlusion.encoders.tokens import Embed, by_length, load_word_pieces, padded_rows
 from pytest_occlusion.encoders.vision import check_tiling, quickened, resnet_of, see_grey, swin_of
-from pytest_occlusion.encoders.weights import (
-    INDICES,
-    Plan,
-    block_count,
-    built_from,
-    fill,
-    shape_of,
-)
+from pytest_occlusion.encoders.weights import INDICES, Plan, block_count, built_from, shape_of
+from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import torch
+
+Pool = Callable[[tuple["torch.Tensor", ...], "torch.Tensor"], "torch.Tensor"]
 
 HEAD_WIDTH = 64
 """Channels of BERT's attention heads: 12 heads for 768 channels in every BERT-base."""
@@ -31,7 +26,7 @@ HEAD_WIDTH = 64
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a family keeps its parts in a file, and how it reads the towers' output.
+    """Where a family keeps its parts in a file, and what it does before and behind the towers.
 
     Attributes:
         family: Its name.
@@ -40,8 +35,13 @@ class Layout:
         swin: Prefixes of a Swin and of its head.
         resnet: The same of a ResNet.
         bias: Whether the heads have one.
-        pool: What Swin gives -> ``[N, channels]``.
+        image_pool: What Swin gives -> ``[N, channels]``.
+        text_pool: BERT's hidden states and mask of the positions that count -> ``[N, width]``.
         grey: Whether pictures have one channel, which upstream repeats.
+        inputs: Checkpoint, options and whether it has a ResNet -> canvas, pixels, most tokens,
+            length that every text is padded to (0: none), settings.
+        released: Keys in the configuration that a trainer saved -> the value in the released files,
+            the only one that is implemented.
     """
 
     family: str
@@ -50,29 +50,36 @@ class Layout:
     swin: tuple[str, str]
     resnet: tuple[str, str]
     bias: bool
-    pool: Callable[[Any], torch.Tensor]
+    image_pool: Callable[[Any], torch.Tensor]
+    text_pool: Pool
     grey: bool
+    inputs: Callable[..., dict[str, Any]]
+    released: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
-    def read(self, checkpoint: str | Path, options: Mapping[str, Any]) -> Checkpoint:
-        """Read a file that is no other family's."""
-        read = read_checkpoint(checkpoint, options["weights"])
-        refuse_other_families(read.state, self.family, read.weights)
-        return read
+    def as_family(self, **told: Any) -> Family:
+        """The family of this layout."""
+        return planned_family(self.family, self.plan, self._around, **told)
 
-    def has_resnet(self, state: Mapping[str, Any]) -> bool:
-        """Whether the vision tower is a ResNet, told from the names of the tensors."""
+    def _resnet_in(self, state: Mapping[str, Any]) -> bool:
         return f"{self.resnet[0]}conv1.weight" in state
 
-    def plan(self, read: Checkpoint) -> Plan:
+    def plan(self, read: Checkpoint, _: Mapping[str, Any] | None = None) -> Plan:
         """How a checkpoint fills a model of the family."""
         import torch
 
+        for keys, known in self.released.items():
+            if (found := setting(read, *keys)) not in (None, known):
+                raise OcclusionError(
+                    f"{read.weights}: its configuration has {'.'.join(keys)} = {found!r}; only "
+                    f"{known!r}, as in the released files, is known",
+                    remedy="write a family for it; see docs/checkpoints.md.",
+                )
         ignored = tuple(name for name in read.state if name.endswith(INDICES))
         state = {name: tensor for name, tensor in read.state.items() if name not in ignored}
         text, text_head = self.text
         bert = bert_of(state, text, read.weights)
         joint = shape_of(state, f"{text_head}weight", 2, read.weights)[0]
-        resnet = self.has_resnet(state)
+        resnet = self._resnet_in(state)
         image, image_head = self.resnet if resnet else self.swin
         build = resnet_of if resnet else swin_of
         tower, variant, channels = build(state, image, read.weights)
@@ -86,63 +93,46 @@ class Layout:
             }
         return Plan(self.what, variant, state, ignored, modules)
 
-    def encoder(
+    def _around(
         self,
         read: Checkpoint,
         plan: Plan,
+        modules: Mapping[str, Any],
         tokenizer: str | Path | None,
-        device: torch.device,
-        precision: str,
-        *,
-        canvas: CanvasRecipe,
-        pixels: Callable[[torch.Tensor], torch.Tensor],
-        texts: Callable[[Any, Any], Callable[[Sequence[Sequence[int]]], torch.Tensor]],
-        limit: int,
-        lower_case: bool,
-        settings: Mapping[str, str | int | float | bool],
-    ) -> Encoder:
-        """Fill a model and put its preprocessing around it; ``texts`` gets BERT and its head."""
-        modules, digest = fill(plan, read.weights, device)
+        options: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        resnet = self._resnet_in(plan.state)
+        parts = self.inputs(read, options, resnet=resnet)
         bert, text_head = (modules[prefix] for prefix in self.text)
-        config: Any = bert.config
-        words = load_word_pieces(
+        tower, head = (modules[prefix] for prefix in (self.resnet if resnet else self.swin))
+        tokens = load_word_pieces(
             tokenizer,
             beside=read.path,
-            limit=limit,
-            lower_case=lower_case,
-            positions=config.max_position_embeddings,
-            vocabulary_size=config.vocab_size,
+            limit=parts.pop("limit"),
+            lower_case=options["lower-case"],
+            positions=bert.config.max_position_embeddings,
+            vocabulary_size=bert.config.vocab_size,
         )
-        return assemble(
-            Towers(
-                pixels=pixels,
-                images=self._images(
-                    modules, self.has_resnet(plan.state), canvas.width, read.weights
-                ),
-                texts=by_length(texts(bert, text_head)),
-                device=device,
-            ),
-            words,
-            family=self.family,
-            variant=plan.variant,
-            digest=digest,
-            canvas=canvas,
-            settings={**settings, "lower-case": lower_case, "vocabulary": words.digest},
-            precision=precision,
-        )
-
-    def _images(
-        self, modules: Mapping[str, Any], resnet: bool, side: int, path: Path
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        tower, head = (modules[prefix] for prefix in (self.resnet if resnet else self.swin))
         if not resnet:
-            check_tiling(tower, side, path)
+            check_tiling(tower, parts["canvas"].width, read.weights)
         if self.grey:
             see_grey(tower.conv1 if resnet else tower.embeddings.patch_embeddings.projection)
-        if resnet:
-            pooled = quickened(tower)
-            return lambda pixels: head(pooled(pixels))
-        return lambda pixels: head(self.pool(tower(pixels)))
+        seen = quickened(tower) if resnet else lambda pixels: self.image_pool(tower(pixels))
+        texts = text_tower(bert, text_head, pool=self.text_pool, length=parts.pop("length"))
+        parts["settings"]["lower-case"] = options["lower-case"]
+        return parts | {
+            "tokens": tokens,
+            "images": lambda pixels: head(seen(pixels)),
+            "texts": by_length(texts),
+        }
+
+
+def setting(read: Checkpoint, *keys: str) -> Any:
+    """A value from the configuration that a trainer saved beside the weights, or None."""
+    value = read.extras.get("config")
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def bert_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> Any:
@@ -178,19 +168,13 @@ def bert_states(bert: Any, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch
     return states
 
 
-def text_tower(
-    bert: Any,
-    head: Any,
-    *,
-    pool: Callable[[tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor],
-    length: int = 0,
-) -> Callable[[Sequence[Sequence[int]]], torch.Tensor]:
-    """Rows of token ids -> raw features.
+def text_tower(bert: Any, head: Any, *, pool: Pool, length: int = 0) -> Embed:
+    """BERT and its head as one function of rows of token ids.
 
     Args:
         bert: The text tower.
         head: What is behind it.
-        pool: Hidden states and bool mask of the positions that count -> ``[N, width]``.
+        pool: As ``Layout.text_pool``.
         length: Pad every row to so many tokens, which then all count; 0 to the longest of the call.
     """
 

@@ -27,6 +27,9 @@ _SIGNATURES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("a Hugging Face dual encoder", ("vision_model.", "text_model.", "logit_scale"), "hf"),
 )
 
+SHARED = {"cxr-repair": "clip"}
+"""Family -> the one whose format its files have."""
+
 
 def identify(names: Collection[str]) -> tuple[str, str]:
     """Say what a state_dict is: in words, and the family that loads it (empty when unknown)."""
@@ -37,17 +40,10 @@ def identify(names: Collection[str]) -> tuple[str, str]:
     return f"a state_dict of no known family ({len(names)} tensors: {shown}, ...)", ""
 
 
-def refuse_other_families(names: Collection[str], asked: str, path: object, also: str = "") -> None:
-    """Raise OcclusionError when the names are those of another family than ``asked``.
-
-    Args:
-        names: The tensor names.
-        asked: The family that the user asked for.
-        path: The file, for the message.
-        also: Another family that shares the format (CXR-RePaiR's files are CLIP's).
-    """
+def refuse_other_families(names: Collection[str], asked: str, path: object) -> None:
+    """Raise OcclusionError when the names in ``path`` are not of the family that was asked for."""
     what, family = identify(names)
-    if family in (asked, also or asked):
+    if family == SHARED.get(asked, asked):
         return
     remedy = "give a checkpoint in the format that its authors publish."
     if family:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.files import short_digest
 from pytest_occlusion.errors import OcclusionError
@@ -26,32 +26,42 @@ SPECIAL = ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
 REMEMBERED = 1024
 """Texts whose byte pairs are remembered: a few batches."""
 
+ALIKE = 64
+"""Rows of token ids that go through a text tower together."""
+
+Rows = Callable[[Sequence[str]], list[list[int]]]
+Embed = Callable[[Sequence[Sequence[int]]], "torch.Tensor"]
+"""Rows of token ids -> raw features ``[N, D]``."""
+
 
 @dataclass(frozen=True)
-class TokenRows:
-    """A vocabulary and the length that the text tower is given.
+class Tokens:
+    """A vocabulary at work, and the length that the text tower is given.
 
     Attributes:
-        rows: Token ids of each text with start and end marks, uncut.
-        limit: Longest row that the text tower is given.
-        end: Id of the end mark.
-        digest: First 16 hex digits of the SHA-256 of the vocabulary file.
+        rows: Texts -> token ids of each with start and end marks, uncut.
+        batch: Texts -> what the text tower takes; of an over-long one ``limit`` tokens.
+        limit: Most tokens of a text that the text tower is given.
+        digest: First 16 hex digits of a SHA-256 of the vocabulary.
     """
 
-    rows: Callable[[Sequence[str]], list[list[int]]]
+    rows: Rows
+    batch: Callable[[Sequence[str]], Any]
     limit: int
-    end: int
     digest: str
-
-    def batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text; of an over-long one ``limit``, the last being the end mark."""
-        cut = self.limit - 1
-        rows = self.rows(texts)
-        return [row if len(row) <= self.limit else [*row[:cut], self.end] for row in rows]
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text before the cut."""
         return [len(row) for row in self.rows(texts)]
+
+
+def _of_rows(rows: Rows, limit: int, end: int, digest: str) -> Tokens:
+    """Of what gives uncut rows of ids; the last of an over-long one becomes the end mark."""
+
+    def batch(texts: Sequence[str]) -> list[list[int]]:
+        return [row if len(row) <= limit else [*row[: limit - 1], end] for row in rows(texts)]
+
+    return Tokens(rows, batch, limit, digest)
 
 
 def padded_rows(
@@ -69,15 +79,31 @@ def padded_rows(
     return ids.to(device), (torch.arange(longest) < lengths[:, None]).to(device)
 
 
-def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> TokenRows:
+def by_length(embed: Embed) -> Embed:
+    """Let rows of about the same length be embedded together; features keep the rows' order.
+
+    A batch is padded to its longest row, and reports differ much: sorted first, less than half of
+    the work is padding.
+    """
+
+    def embed_sorted(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        import torch
+
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        starts = range(0, len(order), ALIKE)
+        features = torch.cat([embed([rows[i] for i in order[s : s + ALIKE]]) for s in starts])
+        return features[torch.tensor(order).argsort().to(features.device)]
+
+    return embed_sorted
+
+
+def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> Tokens:
     """CLIP's tokenization by open_clip: ftfy, HTML entities twice, lower case, byte pairs.
 
     Args:
-        path: A gzip file of merges as open_clip's ``bpe_path`` takes it, or None for CLIP's own
-            vocabulary (49,408 tokens), which open_clip carries.
+        path: A gzip file of merges, or None for CLIP's own vocabulary (49,408 tokens).
         limit: Rows of the text tower's position table; 77 in every published checkpoint. Longer
-            texts are cut as openai/CLIP ``clip.tokenize(truncate=True)`` does, and the fork in
-            CXR-RePaiR always.
+            texts are cut as openai/CLIP ``clip.tokenize(truncate=True)`` does.
         vocabulary_size: Rows of its token table.
 
     Raises:
@@ -105,7 +131,7 @@ def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> T
     start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
     # The tokenizer is slow, and a text is embedded and its tokens counted in one go.
     encode = lru_cache(REMEMBERED)(tokenizer.encode)
-    return TokenRows(
+    return _of_rows(
         lambda texts: [[start, *encode(text), end] for text in texts], limit, end, digest
     )
 
@@ -125,8 +151,8 @@ def load_word_pieces(
     lower_case: bool,
     positions: int,
     vocabulary_size: int,
-) -> TokenRows:
-    """BERT's tokenization; finds and reads a vocabulary, and sees that it fits the weights.
+) -> Tokens:
+    """BERT's tokenization, over a vocabulary that fits the weights.
 
     Args:
         source: ``vocab.txt`` itself, a directory with one, a hub id, or None: the one in the
@@ -165,7 +191,7 @@ def load_word_pieces(
         )
     table = {word: index for index, word in enumerate(words)}
     encode = BertWordPieceTokenizer(table, lowercase=lower_case).encode_batch
-    return TokenRows(
+    return _of_rows(
         lambda texts: [found.ids for found in encode(list(texts))],
         limit,
         words.index("[SEP]"),

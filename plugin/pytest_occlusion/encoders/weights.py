@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 INDICES = ("position_ids", "relative_position_index")
 """Endings of tables that files of some ages carry and every module counts for itself."""
+
+NEWER = "install a version of transformers that this package was tested with."
 
 
 def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
@@ -68,17 +70,17 @@ class Plan:
     assumed: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
     @cached_property
-    def parts(self) -> dict[str, dict[str, tuple[int, ...]]]:
+    def parts(self) -> dict[str, dict[str, list[int]]]:
         """Prefix -> published name behind it -> shape of each tensor that the module has."""
         return {prefix: _published(module) for prefix, module in self.modules.items()}
 
     @property
-    def wanted(self) -> dict[str, tuple[int, ...]]:
+    def wanted(self) -> dict[str, list[int]]:
         """Published name -> shape of every tensor that the modules have."""
         return {f"{prefix}{n}": s for prefix, part in self.parts.items() for n, s in part.items()}
 
 
-def _published(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+def _published(module: torch.nn.Module) -> dict[str, list[int]]:
     """A module's shapes by the names that files have, whatever transformers calls them now."""
     state: dict[str, torch.Tensor] = module.state_dict()
     if hasattr(module, "from_pretrained"):
@@ -86,22 +88,21 @@ def _published(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
             from transformers.core_model_loading import revert_weight_conversion
 
             state = revert_weight_conversion(module, state)
-    return {name: tuple(t.shape) for name, t in state.items() if not name.endswith(INDICES)}
+    return {name: list(t.shape) for name, t in state.items() if not name.endswith(INDICES)}
 
 
 def misfits(plan: Plan) -> list[str]:
     """One line for each tensor that is missing, unexpected or misshapen."""
-    state, wanted = plan.state, plan.wanted
-    faults = [f"{n}: missing, shape {list(s)}" for n, s in wanted.items() if n not in state]
-    faults += [
-        f"{n}: unexpected, shape {list(t.shape)}" for n, t in state.items() if n not in wanted
+    wanted, found = plan.wanted, {name: list(t.shape) for name, t in plan.state.items()}
+    return [
+        *(f"{n}: missing, shape {s}" for n, s in wanted.items() if n not in found),
+        *(f"{n}: unexpected, shape {s}" for n, s in found.items() if n not in wanted),
+        *(
+            f"{name}: shape {shape}, expected {wanted[name]}"
+            for name, shape in found.items()
+            if wanted.get(name, shape) != shape
+        ),
     ]
-    faults += [
-        f"{name}: shape {list(tensor.shape)}, expected {list(wanted[name])}"
-        for name, tensor in state.items()
-        if name in wanted and tuple(tensor.shape) != wanted[name]
-    ]
-    return faults
 
 
 def not_numbers(state: Mapping[str, torch.Tensor]) -> list[str]:
@@ -160,7 +161,8 @@ def fill(plan: Plan, path: Path, device: torch.device) -> tuple[dict[str, torch.
     for prefix, module in plan.modules.items():
         own = {name: plan.state[f"{prefix}{name}"] for name in plan.parts[prefix]}
         if hasattr(module, "from_pretrained"):
-            module = _from_pretrained(module, own, path).to(device)
+            kind, config, copied = type(module), module.config, _copied(own, "cpu")
+            module = from_pretrained(kind, config, copied, path, NEWER).to(device)
         else:
             module.load_state_dict(_copied(own, device), strict=True, assign=True)
         filled[prefix] = module.eval().requires_grad_(False)
@@ -172,32 +174,50 @@ def _copied(
 ) -> dict[str, torch.Tensor]:
     import torch
 
-    def copied(tensor: torch.Tensor) -> torch.Tensor:
-        dtype = torch.float32 if tensor.is_floating_point() else None
-        return tensor.detach().to(device, dtype, copy=True)
+    return {
+        name: t.detach().to(device, torch.float32 if t.is_floating_point() else None, copy=True)
+        for name, t in state.items()
+    }
 
-    return {name: copied(tensor) for name, tensor in state.items()}
 
+def from_pretrained(
+    kind: Any, config: Any, state: Mapping[str, torch.Tensor], path: Path, remedy: str
+) -> Any:
+    """A model of transformers in float32, which knows names of any age and its own tables.
 
-def _from_pretrained(module: Any, own: Mapping[str, torch.Tensor], path: Path) -> Any:
-    """The same module filled by transformers, which knows names of any age and its own tables."""
+    Args:
+        kind: Its class.
+        config: Its sizes.
+        state: What it is filled with: all of it, and nothing else. Its tensors may end up in the
+            model.
+        path: The file, for messages.
+        remedy: What to do about tensors that do not fit, for transformers would fill these with
+            random numbers, or pass over them, and carry on.
+    """
     import torch
 
     with quiet_transformers():
-        module, info = type(module).from_pretrained(
+        model, info = kind.from_pretrained(
             None,
-            config=module.config,
-            state_dict=_copied(own, "cpu"),
+            config=config,
+            state_dict=dict(state),
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are all named
         )
-    faults = [str(f) for names in info.values() for f in names if not str(f).endswith(INDICES)]
-    if faults:
+    wrong = [
+        f"{name if isinstance(name, str) else name[0]}: {what.removesuffix('_keys')}"
+        for what, names in info.items()
+        for name in names
+        if not str(name).endswith(INDICES)
+    ]
+    if wrong:
         raise OcclusionError(
-            f"{path}: transformers does not put every tensor in its place:\n{listed(faults)}",
-            remedy="install a version of transformers that this package was tested with.",
+            f"{path}: {len(wrong)} tensors do not fit the {kind.__name__} of transformers:\n"
+            f"{listed(wrong)}",
+            remedy=remedy,
         )
-    return module
+    return model
 
 
 @contextlib.contextmanager
@@ -231,16 +251,6 @@ def built_from(path: Path) -> Iterator[None]:
             f"{path}: the sizes of its tensors make no model ({fault})",
             remedy="give the state_dict as its authors publish it.",
         ) from fault
-
-
-def choose(option: str, value: str, allowed: Collection[str]) -> str:
-    """Return an option's value when it is one of those allowed; raise OcclusionError otherwise."""
-    if value not in allowed:
-        raise OcclusionError(
-            f"{option} = {value!r} is unknown",
-            remedy=f"use one of {', '.join(filter(None, allowed))}.",
-        )
-    return value
 
 
 def shape_of(

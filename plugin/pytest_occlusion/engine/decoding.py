@@ -51,13 +51,9 @@ Answer = NDArray[np.uint8] | Exception
 
 @dataclass
 class Decoders:
-    """The decoding processes of one run; started when first needed and kept for its other models.
+    """The decoding processes of one run: started when needed first, kept for its other models."""
 
-    Attributes:
-        most: How many there may be.
-    """
-
-    most: int = field(default_factory=usable_cores)
+    most: int = field(default_factory=usable_cores)  # how many there may be
     _workers: list[_Worker] = field(default_factory=list)
     _ahead: list[Future[Any]] = field(default_factory=list)
 
@@ -78,8 +74,7 @@ class Decoders:
     def open_ahead(self, batches: Sequence[Sequence[Radiograph]]) -> None:
         """Have radiographs opened in the background, until it is known what to draw of them.
 
-        Args:
-            batches: As they will be given to :meth:`draw`, call by call; that tells of faults.
+        In batches as they will be given to :meth:`draw`, which tells of faults, call by call.
         """
         with contextlib.suppress(*UNPICKLABLE):
             for radiographs in batches:
@@ -87,17 +82,9 @@ class Decoders:
                     self._ahead += [future for *_, future in self._ask(_keep, radiographs)]
 
     def draw(
-        self,
-        recipe: CanvasRecipe,
-        radiographs: Sequence[Radiograph],
-        done: Callable[[int], None],
+        self, recipe: CanvasRecipe, radiographs: Sequence[Radiograph], done: Callable[[int], None]
     ) -> tuple[NDArray[np.uint8], list[str]]:
-        """Decode radiographs and draw their canvases.
-
-        Args:
-            recipe: What to draw.
-            radiographs: What to decode.
-            done: Called with 1 after each.
+        """Decode radiographs and draw their canvases; ``done`` is called with 1 after each.
 
         Returns:
             uint8 ``[N, C, H, W]``, and a line for each radiograph that cannot be used, in order.
@@ -140,14 +127,11 @@ class Decoders:
                 future.cancel()
 
     def _ask(
-        self,
-        function: Callable[[bytes], Any],
-        radiographs: Sequence[Radiograph],
-        draw: Draw | None = None,
+        self, function: Callable[[bytes], Any], radiographs: Sequence[Radiograph], *draw: Draw
     ) -> list[tuple[Sequence[Radiograph], _Worker, Future[Any]]]:
         """Ask for radiographs, some at a time: which they are, who is asked, and what will come."""
         pieces = [radiographs[at : at + TOGETHER] for at in range(0, len(radiographs), TOGETHER)]
-        packed = [pickle.dumps((some, draw)) for some in pieces]
+        packed = [pickle.dumps((some, *draw)) for some in pieces]
         self.start(len(radiographs))
         asked = zip(pieces, packed, cycle(self._workers), strict=False)
         return [(some, worker, worker.submit(function, sent)) for some, sent, worker in asked]

@@ -27,16 +27,12 @@ SHARD = 256
 
 @dataclass(frozen=True)
 class Shard:
-    """Some radiographs of a job, and a way to their canvases.
-
-    Attributes:
-        radiographs: ``n`` of them, at most :data:`SHARD`.
-        canvases: Gives uint8 ``[n, C, H, W]``, read-only where they come from the store: memory
-            then holds only the shards that are in use.
-    """
+    """Some radiographs of a job, at most :data:`SHARD`, and a way to their canvases."""
 
     radiographs: Sequence[Radiograph]
     canvases: Callable[[], NDArray[np.uint8]]
+    """Gives uint8 ``[n, C, H, W]``, read-only where they come from the store: memory then holds
+    only the shards that are in use."""
 
 
 def in_shards(radiographs: Sequence[Radiograph]) -> list[Sequence[Radiograph]]:
@@ -68,7 +64,7 @@ def draw_shards(job: Job, recipe: CanvasRecipe) -> list[Shard]:
                     elif not faults:
                         store.write("canvases", key, {"canvases": drawn})
             shards.append(Shard(some, canvases))
-    _refuse(job, faults)
+    _refuse_any(job, faults)
     return shards
 
 
@@ -77,14 +73,11 @@ def canvas_shards(job: Job) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint
 
     Yields:
         int64 ``[n]`` rows of the task's radiographs, and their canvases uint8 ``[n, C, H, W]``.
-
-    Raises:
-        OcclusionError: As :func:`draw_shards`.
     """
     first = 0
     for shard in draw_shards(job, job.encoder().canvas):
-        yield np.arange(first, first + len(shard.radiographs)), shard.canvases()
-        first += len(shard.radiographs)
+        rows = np.arange(first, first := first + len(shard.radiographs))
+        yield rows, shard.canvases()
 
 
 def _stored(
@@ -94,14 +87,14 @@ def _stored(
 
     def again() -> Entry:
         drawn, faults = job.decoders.draw(recipe, radiographs, lambda count: None)
-        _refuse(job, faults)
+        _refuse_any(job, faults)
         return Entry({"canvases": drawn}, {})
 
     stored: NDArray[np.uint8] = job.store.kept("canvases", key, again).arrays["canvases"]
     return stored
 
 
-def _refuse(job: Job, faults: Sequence[str]) -> None:
+def _refuse_any(job: Job, faults: Sequence[str]) -> None:
     if faults:
         remedy = "fetch these files again or leave them out; nothing was encoded"
         raise unusable(job.corpus.name, faults, remedy=remedy)

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,10 +74,7 @@ def embed_texts(job: Job, encoder: Encoder, threads: int) -> tuple[torch.Tensor,
 
 @dataclass(frozen=True)
 class _Piece:
-    """Work for one thread: rows of a shard, from the first up to the last, under some conditions.
-
-    The results of all pieces with the same rows are what the store keeps together.
-    """
+    """Work for one thread: rows of a shard, first up to last, under some conditions."""
 
     shard: Shard
     first: int
@@ -168,12 +164,11 @@ def _parts(
         shown = settings_digest([[one.key, one.content] for one in shard.radiographs])
         keys = {c: settings_digest([ENGINE, job.record.key, c.key, shown]) for c in conditions}
         for condition, key in keys.items():
-            kept = job.store.read("embeddings", key)
-            if kept is not None:
+            if kept := job.store.read("embeddings", key):
                 array = np.array(kept.arrays["embeddings"])
                 done[condition] = torch.from_numpy(array).to(encoder.device)
                 progress.add(count)
-        missing = [condition for condition in conditions if condition not in done]
+        missing = sorted((one for one in conditions if one not in done), key=_way)
         groups = 1 if threads == 1 else math.ceil(EVEN * threads / later)
         share = max(1, math.ceil(len(missing) / groups))
         pieces = [
@@ -188,21 +183,13 @@ def _parts(
 
 @dataclass
 class _Pass:
-    """One pass over the canvases, by several threads.
-
-    Attributes:
-        encoder: What embeds.
-        stage: The way to its device.
-        progress: Counts canvases under each condition.
-        batch_size: Falls when memory runs out, and stays there.
-        busy: Seconds that each piece took.
-    """
+    """One pass over the canvases, by several threads."""
 
     encoder: Encoder
-    stage: Stage
-    progress: Progress
-    batch_size: int
-    busy: list[float] = field(default_factory=list)
+    stage: Stage  # the way to its device
+    progress: Progress  # counts canvases under each condition
+    batch_size: int  # falls when memory runs out, and stays there
+    busy: list[float] = field(default_factory=list)  # seconds that each piece took
 
     def timed(self, work: tuple[_Piece, Staged]) -> list[torch.Tensor]:
         start = time.perf_counter()
@@ -229,8 +216,8 @@ class _Pass:
                 self.progress.add(count)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
             # CPU allocators raise a plain RuntimeError.
-            plain = not isinstance(fault, (torch.OutOfMemoryError, MemoryError))
-            if plain and not re.search("out of memory|can't allocate memory", str(fault)):
+            said = re.search("out of memory|can't allocate memory", str(fault))
+            if not said and not isinstance(fault, (torch.OutOfMemoryError, MemoryError)):
                 raise
             if count == 1:
                 raise OcclusionError(
@@ -248,19 +235,17 @@ class _Pass:
 
 def _embed_batch(encoder: Encoder, piece: _Piece, batch: torch.Tensor) -> Iterator[torch.Tensor]:
     """Embeddings of one batch of canvases under each condition, in order."""
-    from pytest_occlusion.occlusion import Prepared, prepare
+    from pytest_occlusion.occlusion import prepare
 
     keys = [radiograph.key for radiograph in piece.shard.radiographs[piece.first : piece.last]]
-    prepared: dict[tuple[str, str, int], Prepared] = {}
-    left = Counter((one.occluder, one.fill, one.seed) for one in piece.conditions if one.ratio)
-    for condition in piece.conditions:
-        canvas = batch
-        if condition.ratio:
-            how = name, fill, seed = condition.occluder, condition.fill, condition.seed
-            if how not in prepared:
-                prepared[how] = prepare(batch, name=name, fill=fill, keys=keys, seed=seed)
-            canvas = prepared[how].at(condition.ratio)
-            left[how] -= 1
-            if not left[how]:  # a map has hundreds of occluders, each with noise of its own
-                del prepared[how]
-        yield encoder.embed_canvases(canvas)
+    # One way at a time: a map has hundreds of occluders, each with noise of its own.
+    for (bare, name, fill, seed), alike in groupby(piece.conditions, _way):
+        prepared = None if bare else prepare(batch, name=name, fill=fill, keys=keys, seed=seed)
+        for condition in alike:
+            canvases = prepared.at(condition.ratio) if prepared else batch
+            yield encoder.embed_canvases(canvases)
+
+
+def _way(condition: Condition) -> tuple[bool, str, str, int]:
+    """What conditions of the same masks share."""
+    return not condition.ratio, condition.occluder, condition.fill, condition.seed

@@ -29,19 +29,12 @@ ENGINE = 2
 
 @dataclass(frozen=True)
 class Condition:
-    """One way the radiographs are shown.
+    """One way the radiographs are shown."""
 
-    Attributes:
-        occluder: Name of the occluder or corruption.
-        ratio: Blocked share, or severity over 5.
-        fill: Name of the fill.
-        seed: Mask seed.
-    """
-
-    occluder: str
-    ratio: float
+    occluder: str  # or a corruption
+    ratio: float  # blocked share, or severity over 5
     fill: str
-    seed: int
+    seed: int  # of the mask
 
     @property
     def shown(self) -> Condition:
@@ -61,53 +54,31 @@ class Condition:
 
 @dataclass(frozen=True)
 class Measured:
-    """Ranks of one (model, condition, direction), and how they came about.
+    """Ranks of one (model, condition, direction), and how they came about."""
 
-    Attributes:
-        ranks: Of all queries, in corpus order.
-        fields: Plain data: ``truncated`` texts, ``images_per_second`` ..., ``device``.
-        fresh: Whether it was computed in this run and not read from the store.
-        similarity: float32 ``[N]``, similarity (cosine) of each query with its positive, where the
-            job asked for it.
-    """
-
-    ranks: Ranks
-    fields: Mapping[str, Any]
-    fresh: bool
+    ranks: Ranks  # of all queries, in corpus order
+    fields: Mapping[str, Any]  # plain data: ``truncated`` texts, ``images_per_second``, ``device``
+    fresh: bool  # whether it was computed in this run and not read from the store
     similarity: NDArray[np.float32] | None = None
+    """``[N]``, cosine of each query with its positive, where the job asked for it."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything one model's measurement needs.
+    """Everything one model's measurement needs."""
 
-    Attributes:
-        label: The model's name, for progress lines.
-        record: What the model is.
-        encoder: Opens it; called only when something is missing in the store.
-        corpus: Where radiographs come from.
-        task: What is retrieved from what.
-        conditions: How the radiographs are shown.
-        directions: Which way is retrieved.
-        store: Where results are kept.
-        batch_size: Canvases per forward pass.
-        say: Where progress lines go.
-        decoders: Where radiographs are decoded.
-        similarity: Whether the similarity of each radiograph with its own text is wanted as well.
-    """
-
-    label: str
+    label: str  # the model's name, for progress lines
     record: ModelRecord
-    encoder: Callable[[], Encoder]
+    encoder: Callable[[], Encoder]  # called only when something is missing in the store
     corpus: Corpus
     task: Task
     conditions: Sequence[Condition]
     directions: Sequence[str]
     store: Store
-    batch_size: int
-    say: Callable[[str], None]
+    batch_size: int  # canvases per forward pass
+    say: Callable[[str], None]  # where progress lines go
     decoders: Decoders = field(default_factory=Decoders)
-    similarity: bool = False
+    similarity: bool = False  # whether that of each radiograph with its own text is wanted too
 
     @property
     def radiographs(self) -> list[Radiograph]:

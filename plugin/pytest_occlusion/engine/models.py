@@ -1,12 +1,13 @@
 """Models of a suite: is the checkpoint there, is it known already, and how to open it.
 
 A warm run must not import torch, so what a loaded checkpoint turned out to be (digest, variant,
-canvas) is remembered in the store under the digest of all its files.
+canvas) is remembered in the store under the digest of all its files. How many texts its tokenizer
+would cut is counted here too, before anything is embedded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,40 +31,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What is known of a model without its weights in memory.
+    """What is known of a model without its weights in memory."""
 
-    Attributes:
-        family: Checkpoint format.
-        variant: What the file holds.
-        weights: Digest of the tensors.
-        settings: The encoder's choices, with the family's code revision.
-        precision: Of the forward passes.
-        canvas: Name of the canvas recipe.
-        canvas_size: Its (height, width).
-        token_limit: Longest token sequence.
-        assumed: Those of the settings that neither its files nor its options told.
-    """
-
-    family: str
-    variant: str
-    weights: str
-    settings: Mapping[str, Any]
-    precision: str
-    canvas: str
-    canvas_size: tuple[int, int]
-    token_limit: int
+    family: str  # checkpoint format
+    variant: str  # what the file holds
+    weights: str  # digest of the tensors
+    settings: Mapping[str, Any]  # the encoder's choices, with the family's code revision
+    precision: str  # of the forward passes
+    canvas: str  # name of the canvas recipe
+    canvas_size: tuple[int, int]  # height, width
+    token_limit: int  # longest token sequence
     assumed: Mapping[str, Any] = field(default_factory=dict)
+    """Those of the settings that neither its files nor its options told."""
 
     @property
     def key(self) -> dict[str, Any]:
         """Everything that an embedding depends on besides its input; plain data."""
-        return {
-            "family": self.family,
-            "weights": self.weights,
-            "settings": dict(self.settings),
-            "precision": self.precision,
-            "canvas": self.canvas,
-        }
+        names = ("family", "weights", "settings", "precision", "canvas")
+        return {name: value for name, value in asdict(self).items() if name in names}
 
 
 def check_model(model: ModelSettings) -> OcclusionError | None:
@@ -82,13 +67,10 @@ def check_model(model: ModelSettings) -> OcclusionError | None:
         check_options(get_family(model.family), dict(model.options))
         _files(model)
     except OcclusionError as fault:
-        kind = MissingError if _is_absent(model) else OcclusionError
+        there = is_remote(model.checkpoint) or Path(model.checkpoint).exists()
+        kind = OcclusionError if there else MissingError
         return kind(f"{model.name}: {fault.problem}", remedy=fault.remedy)
     return None
-
-
-def _is_absent(model: ModelSettings) -> bool:
-    return not is_remote(model.checkpoint) and not Path(model.checkpoint).exists()
 
 
 def _files(model: ModelSettings) -> list[Path]:
@@ -185,3 +167,28 @@ def record_of(encoder: Encoder) -> ModelRecord:
         token_limit=encoder.token_limit,
         assumed=dict(encoder.assumed),
     )
+
+
+def truncation_lines(texts: Sequence[str], models: Sequence[ModelSettings]) -> Iterator[str]:
+    """Lines to print: a head, then one for each model, also for those not on this machine.
+
+    Counts only, never a text; the limit and often the vocabulary are the checkpoint's own.
+
+    Raises:
+        OcclusionError: A model that is here but cannot be loaded.
+    """
+    yield f"{'truncated per tokenizer':<32}{'texts':>10}{'share':>13}{'limit':>9}{'longest':>10}"
+    for model in models:
+        name = f"  {model.name}"
+        fault = check_model(model)
+        if isinstance(fault, MissingError):
+            missing = fault.problem.removeprefix(f"{model.name}: ")
+            yield f"{name:<32}  not counted: {missing}"
+            continue
+        if fault is not None:
+            raise fault
+        encoder, _ = open_encoder(model, precision="fp32", device="cpu", store=Store(None))
+        counts, limit = encoder.count_tokens(texts), encoder.token_limit
+        cut = sum(count > limit for count in counts)
+        share = f"{100 * cut / len(counts):.1f} %"
+        yield f"{name:<32}{cut:>10,}{share:>13}{limit:>9,}{max(counts):>10,}"

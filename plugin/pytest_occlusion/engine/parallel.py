@@ -23,9 +23,8 @@ Result = TypeVar("Result")
 
 def usable_cores() -> int:
     """Cores this process may use: its share when several xdist workers run."""
-    available = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    limited = hasattr(os, "sched_getaffinity")
+    available = len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     return max(1, available // max(1, workers))
 
@@ -41,10 +40,9 @@ def batch_map(
 
     Args:
         function: What to call.
-        items: With what. Taken in the calling thread.
+        items: With what; taken in the calling thread.
         threads: Calls at a time. With one, and no ``ahead``, the calling thread does them itself.
-        ahead: Calls that may be waiting beside those under way; items are taken as places fall
-            free, so that they may be large. ``None`` for all at once.
+        ahead: Calls that may wait beside them, where items are large; ``None`` for all at once.
     """
     import torch
 

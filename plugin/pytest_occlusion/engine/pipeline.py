@@ -11,7 +11,6 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +23,6 @@ from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import level_sentence
 from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
 from pytest_occlusion.suite.grid import REVERSE
-
-if TYPE_CHECKING:
-    import torch
 
 RANKS = ("above", "tied", "tied_positives", "positives")
 """Arrays of ranks that the store keeps."""
@@ -69,6 +65,9 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
     from pytest_occlusion.encoders.devices import exact_matmul, peak_bytes
     from pytest_occlusion.occlusion import achieved_area
 
+    device = encoder.device.type
+    if device == "cuda":  # pragma: no cover - needs a GPU
+        device += f" ({torch.cuda.get_device_name(encoder.device)})"
     start = time.perf_counter()
     shards = draw_shards(job, encoder.canvas)
     drawn_seconds = time.perf_counter() - start
@@ -83,7 +82,7 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
             "radiographs": len(job.task.radiographs),
             "peak_bytes": peak_bytes(encoder.device),
             "pass": uuid.uuid4().hex[:12],
-            "device": _device_name(encoder.device),
+            "device": device,
         }
         candidates = texts[job.task.candidate_text]
         groups = np.arange(len(candidates))
@@ -112,13 +111,6 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
             return want, Measured(ranks, {**fields, **own}, fresh=True, similarity=similarity)
 
         yield from batch_map(rank, wants, threads=threads)
-
-
-def _device_name(device: torch.device) -> str:
-    import torch
-
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return f"cuda ({name})" if name else device.type
 
 
 def _ranks_key(job: Job, condition: Condition, direction: str) -> str:

@@ -12,7 +12,6 @@ from pytest_occlusion.corpora.task import Task
 from pytest_occlusion.engine.job import Measured
 from pytest_occlusion.retrieval.intervals import Resamples, interval, resampled_means
 from pytest_occlusion.retrieval.recall import (
-    FloatArray,
     chance_recall,
     constant_recall,
     hit_probability,
@@ -24,45 +23,30 @@ from pytest_occlusion.suite.grid import REVERSE, Cell
 
 @dataclass(frozen=True)
 class CellResult:
-    """What one cell measured.
-
-    Attributes:
-        cell: Which one.
-        recall: Share of queries with a hit, ties at their expectation, in [0, 1].
-        hits: Expected hits over all queries, rounded; whole where nothing ties.
-        queries: Queries, counted once per mask seed.
-        chance: Recall of a random ranking.
-        constant: Recall of the best ranking that ignores the query.
-        ci_low: Lower end of the 95 % interval of ``recall``.
-        ci_high: Upper end.
-        median_rank: Median over the queries.
-        mrr: Mean reciprocal rank.
-        tied: Share of queries whose positive ties with another candidate.
-        hit_queries: bool ``[queries]``, in corpus order, seed after seed.
-    """
+    """What one cell measured."""
 
     cell: Cell
-    recall: float
-    hits: int
-    queries: int
-    chance: float
-    constant: float
-    ci_low: float
+    recall: float  # share of queries with a hit, ties at their expectation, in [0, 1]
+    hits: int  # expected ones over all queries, rounded; whole where nothing ties
+    queries: int  # counted once per mask seed
+    chance: float  # recall of a random ranking
+    constant: float  # recall of the best ranking that ignores the query
+    ci_low: float  # ends of the 95 % interval of ``recall``
     ci_high: float
-    median_rank: float
-    mrr: float
-    tied: float
-    hit_queries: NDArray[np.bool_]
+    median_rank: float  # over the queries
+    mrr: float  # mean reciprocal rank
+    tied: float  # share of queries whose positive ties with another candidate
+    hit_queries: NDArray[np.bool_]  # ``[queries]``, in corpus order, seed after seed
 
 
 def cell_results(
     cells: Sequence[Cell], measured: Sequence[Measured], task: Task, resamples: Resamples
 ) -> list[CellResult]:
-    """Results of cells that share one condition and differ in k.
+    """Results of cells of one (model, direction, occluder, ratio), which differ in k.
 
     Args:
-        cells: Cells of one (model, direction, occluder, ratio).
-        measured: Ranks of that condition, one per mask seed; their queries are pooled.
+        cells: Which ones.
+        measured: Ranks of their condition, one per mask seed; their queries are pooled.
         task: What was retrieved from what.
         resamples: Of the patients behind the queries.
     """
@@ -97,15 +81,3 @@ def cell_results(
             )
         )
     return results
-
-
-def sampled_recall(measured: Sequence[Measured], k: int, resamples: Resamples) -> FloatArray:
-    """Recall@k of the whole sample, then of every resample: float64 ``[1 + B]``.
-
-    Args:
-        measured: Ranks of one condition, one per mask seed.
-        k: Cut-off.
-        resamples: Of the patients behind the queries.
-    """
-    by_query = np.mean([hit_probability(one.ranks, k) for one in measured], axis=0)
-    return np.concatenate([[by_query.mean()], resampled_means(resamples, by_query)])

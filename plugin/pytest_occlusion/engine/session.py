@@ -21,11 +21,11 @@ from pytest_occlusion.engine.drawing import in_shards
 from pytest_occlusion.engine.job import Condition, Job, Measured
 from pytest_occlusion.engine.models import ModelRecord, check_model, known_record, open_encoder
 from pytest_occlusion.engine.pipeline import measure
-from pytest_occlusion.engine.results import CellResult, cell_results, sampled_recall
+from pytest_occlusion.engine.results import CellResult, cell_results
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError, listed
-from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples
-from pytest_occlusion.retrieval.recall import FloatArray
+from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples, resampled_means
+from pytest_occlusion.retrieval.recall import FloatArray, hit_probability
 from pytest_occlusion.suite.grid import REVERSE, Cell, Curve, takes_whole_models
 from pytest_occlusion.suite.settings import Settings
 
@@ -35,35 +35,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Later:
-    """Cells that questions asked at the end will need: best measured while the encoder is open.
+    """Cells that questions asked at the end will need: best measured while the encoder is open."""
 
-    Attributes:
-        cells: Model -> these cells.
-        asked: Model whose other cells are measured -> whether the questions will be asked of it.
-    """
-
-    cells: Callable[[str], Sequence[Cell]]
-    asked: Callable[[str], bool]
+    cells: Callable[[str], Sequence[Cell]]  # of a model
+    asked: Callable[[str], bool]  # whether they will be, of a model whose other cells are measured
 
 
 @dataclass
 class Session:
-    """Measurements of one run in one process.
-
-    Attributes:
-        settings: What to do.
-        wanted: The cells that were selected (known once tests are collected).
-        later: What questions beyond the cells' own will need, where some were selected.
-        workers: Processes that share the work.
-        say: Where progress lines go.
-    """
+    """Measurements of one run in one process."""
 
     settings: Settings
-    wanted: Sequence[Cell] = ()
-    later: Later | None = None
-    workers: int = 1
-    say: Callable[[str], None] = print
-    store: Store = field(init=False)
+    wanted: Sequence[Cell] = ()  # the cells that were selected (known once tests are collected)
+    later: Later | None = None  # what questions beyond the cells' own need, where there are some
+    workers: int = 1  # processes that share the work
+    say: Callable[[str], None] = print  # where progress lines go
     decoders: Decoders = field(default_factory=Decoders, init=False)
     _results: dict[Cell, CellResult] = field(default_factory=dict, init=False)
     _measured: dict[tuple[str, Condition, str], Measured] = field(default_factory=dict, init=False)
@@ -73,9 +59,10 @@ class Session:
     _sampled: dict[Cell, FloatArray] = field(default_factory=dict, init=False)
     _open: tuple[str, Encoder] | None = field(default=None, init=False)
 
-    def __post_init__(self) -> None:
-        """Name the store; nothing is opened yet."""
-        self.store = Store(self.settings.store)
+    @cached_property
+    def store(self) -> Store:
+        """What is kept between runs."""
+        return Store(self.settings.store)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -101,10 +88,7 @@ class Session:
         return build_task(self.corpus, text_rule=rule, candidates=candidates)
 
     def preflight(self, models: Sequence[str]) -> dict[str, str]:
-        """Find what can be found wrong before anything takes long.
-
-        Args:
-            models: Names of the models that will be needed.
+        """Find what is wrong with the models that will be needed before anything takes long.
 
         Returns:
             Models that are to be skipped -> why; empty unless the settings allow what is missing.
@@ -153,8 +137,7 @@ class Session:
         """The result of one cell.
 
         Raises:
-            OcclusionError: Whatever stopped its model from being measured; said once in full and
-                then referred to.
+            OcclusionError: What stopped its model; said in full once and then referred to.
         """
         if cell not in self._results:
             self._measure(cell)
@@ -172,25 +155,27 @@ class Session:
         """Recall of the whole sample, then of every resample: float64 ``[1 + B]``."""
         if cell not in self._sampled:  # several claims look at the same cells
             self.result(cell)
-            patients = self.resamples(cell.direction)
-            self._sampled[cell] = sampled_recall(self.measured(cell), cell.k, patients)
+            chances = [hit_probability(one.ranks, cell.k) for one in self.measured(cell)]
+            by_query = np.mean(chances, axis=0)
+            resampled = resampled_means(self.resamples(cell.direction), by_query)
+            self._sampled[cell] = np.concatenate([[by_query.mean()], resampled])
         return self._sampled[cell]
 
     def record(self, model: str) -> ModelRecord:
         """What a model is, opened only if no earlier run has seen it."""
-        if model not in self._records:
-            settings = self.settings.model(model)
-            known = known_record(settings, self.settings.precision_of(settings), self.store)
-            if known is None:
-                # A new model most likely shows new canvases; in an empty store that is certain.
-                radiographs = self.corpus.chosen(self.task.radiographs.tolist())
-                if self.workers == 1 and not self.store.any("canvases"):
-                    self.decoders.open_ahead(in_shards(radiographs))
-                else:
-                    self.decoders.start(len(radiographs))
-                self.encoder(model)
-            else:
-                self._records[model] = known
+        if model in self._records:
+            return self._records[model]
+        settings = self.settings.model(model)
+        if known := known_record(settings, self.settings.precision_of(settings), self.store):
+            self._records[model] = known
+            return known
+        # A new model most likely shows new canvases; in an empty store that is certain.
+        radiographs = self.corpus.chosen(self.task.radiographs.tolist())
+        if self.workers == 1 and not self.store.any("canvases"):
+            self.decoders.open_ahead(in_shards(radiographs))
+        else:
+            self.decoders.start(len(radiographs))
+        self.encoder(model)
         return self._records[model]
 
     def encoder(self, model: str) -> Encoder:

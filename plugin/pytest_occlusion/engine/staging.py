@@ -28,8 +28,7 @@ class Stage:
     def put(self, canvases: NDArray[np.uint8]) -> Staged:
         """Start a copy of host canvases ``[n, C, H, W]``; on a GPU it is not waited for.
 
-        Should they not fit on the GPU together, they stay on the host, and each batch is copied
-        when its turn comes.
+        What does not fit there together stays on the host until the turn of each batch comes.
         """
         import torch
 

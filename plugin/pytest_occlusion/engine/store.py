@@ -33,28 +33,18 @@ log = logging.getLogger("pytest_occlusion.engine.store")
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored record.
+    """One stored record."""
 
-    Attributes:
-        arrays: Name -> array, read-only.
-        fields: Plain data that belongs to them (timings, counts).
-    """
-
-    arrays: Mapping[str, NDArray[Any]]
-    fields: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]  # read-only
+    fields: Mapping[str, Any]  # plain data that belongs to them (timings, counts)
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of entries, or nothing at all when ``root`` is ``None`` (``--occlusion-no-store``).
+    """A folder of entries, or nothing at all without a root (``--occlusion-no-store``)."""
 
-    Attributes:
-        root: The folder; made on the first write, readable by its owner only.
-        damaged: Filled with one line per entry that failed its check and was dropped.
-    """
-
-    root: Path | None
-    damaged: list[str] = field(default_factory=list)
+    root: Path | None  # made on the first write, readable by its owner only
+    damaged: list[str] = field(default_factory=list)  # a line per entry that was dropped as such
 
     def path(self, kind: str, key: str) -> Path:
         """Where the entry of this key lies (whether it exists or not)."""

@@ -50,31 +50,29 @@ def compare(
             then can flips be told.
     """
     known = {cell["id"]: cell for cell in before}
-    found: list[Difference] = []
-    for new in after:
-        if old := known.get(new["id"]):
-            first, second = (_counted(cell, bits=same_queries) for cell in (old, new))
-            verdict = judge(second, first, tolerance=tolerance)
-            found.append(
-                {
-                    "id": new["id"],
-                    "model": new["model"],
-                    "before": old["recall"],
-                    "after": new["recall"],
-                    "hits_before": first.hits,
-                    "hits_after": second.hits,
-                    "queries": second.queries,
-                    "lost": verdict.lost,
-                    "gained": verdict.gained,
-                    "p_value": verdict.p_value,
-                    "p_adjusted": None,
-                    "verdict": verdict.kind,
-                }
-            )
-    models, p_values = ([one[name] for one in found] for name in ("model", "p_value"))
-    for one, p_adjusted in zip(found, adjusted(models, p_values), strict=True):
-        one["p_adjusted"] = p_adjusted
-    return found
+    pairs = [(known[new["id"]], new) for new in after if new["id"] in known]
+    counted = [[_counted(cell, bits=same_queries) for cell in pair] for pair in pairs]
+    verdicts = [judge(second, first, tolerance=tolerance) for first, second in counted]
+    adjusted = holm([one.p_value for one in verdicts], [new["model"] for _, new in pairs])
+    return [
+        {
+            "id": new["id"],
+            "model": new["model"],
+            "before": old["recall"],
+            "after": new["recall"],
+            "hits_before": first.hits,
+            "hits_after": second.hits,
+            "queries": second.queries,
+            "lost": verdict.lost,
+            "gained": verdict.gained,
+            "p_value": verdict.p_value,
+            "p_adjusted": p_adjusted,
+            "verdict": verdict.kind,
+        }
+        for (old, new), (first, second), verdict, p_adjusted in zip(
+            pairs, counted, verdicts, adjusted, strict=True
+        )
+    ]
 
 
 def renamed(cells: Iterable[CellRecord], old: str, new: str) -> list[dict[str, Any]]:
@@ -101,22 +99,6 @@ def _counted(cell: CellRecord, *, bits: bool) -> Baseline:
     return Baseline(cell["hits"], cell["queries"], hit_queries, provenance=None)
 
 
-def adjusted(models: Sequence[str], p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm-adjusted p values, over the cells of each model.
-
-    Args:
-        models: Model of each cell.
-        p_values: Of each cell; ``None`` where there is none.
-    """
-    result: list[float | None] = [None] * len(p_values)
-    for model in set(models):
-        places = [i for i, m in enumerate(models) if m == model and p_values[i] is not None]
-        tested = [p for i in places if (p := p_values[i]) is not None]
-        for place, p_adjusted in zip(places, holm(tested), strict=True):
-            result[place] = p_adjusted
-    return result
-
-
 def is_red(differences: Iterable[Difference], fail_on: str) -> bool:
     """Whether the comparison fails, by the gate's own settings."""
     return any(turns_red(one["verdict"], one["p_adjusted"], fail_on) for one in differences)
@@ -124,36 +106,22 @@ def is_red(differences: Iterable[Difference], fail_on: str) -> bool:
 
 def as_text(differences: Sequence[Difference]) -> str:
     """A table of what changed most, for a terminal of 80 columns."""
-    lines, changed = [_count_line(differences)], _changed(differences)
-    if changed:
-        lines.append(f"{'cell':<34}{'before':>8}{'after':>8}{'hits':>7}{'p':>9}{'p Holm':>9}")
-    for one in changed[:SHOWN]:
-        p, adjusted = (_p_text(one[name], ".0e") for name in ("p_value", "p_adjusted"))
-        lines.append(
-            f"{one['id']:<34}{100 * one['before']:>8.1f}{100 * one['after']:>8.1f}"
-            f"{one['hits_after'] - one['hits_before']:>+7}{p:>9}{adjusted:>9}"
-        )
-    if len(changed) > SHOWN:
-        lines.append(f"... and {len(changed) - SHOWN} more")
-    return "\n".join(lines) + "\n"
+    rows = _rows(differences, TEXT, p_form=".0e")
+    head = f"{'cell':<34}{'before':>8}{'after':>8}{'hits':>7}{'p':>9}{'p Holm':>9}"
+    more = [f"... and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    table = [head, *rows[:SHOWN], *more] if rows else []
+    return "\n".join([_count_line(differences), *table]) + "\n"
 
 
 def as_markdown(differences: Sequence[Difference]) -> str:
     """The same as a Markdown table."""
-    lines, changed = [f"### {_count_line(differences)}", ""], _changed(differences)
-    if changed:
-        lines += [
-            "| cell | before | after | hits | lost / gained | p | p (Holm) |",
-            "|---|---:|---:|---:|---:|---:|---:|",
-        ]
-    for one in changed[:SHOWN]:
-        flips = "" if one["lost"] is None else f"{one['lost']} / {one['gained']}"
-        p, adjusted = (_p_text(one[name], ".1g") for name in ("p_value", "p_adjusted"))
-        lines.append(
-            f"| {one['id']} | {100 * one['before']:.1f} % | {100 * one['after']:.1f} % | "
-            f"{one['hits_after'] - one['hits_before']:+} | {flips} | {p} | {adjusted} |"
-        )
-    return "\n".join(lines) + "\n"
+    rows = _rows(differences, MARKDOWN, p_form=".1g")
+    head = [
+        "| cell | before | after | hits | lost / gained | p | p (Holm) |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    table = [*head, *rows[:SHOWN]] if rows else []
+    return "\n".join([f"### {_count_line(differences)}", "", *table]) + "\n"
 
 
 def as_json(differences: Sequence[Difference]) -> str:
@@ -163,15 +131,25 @@ def as_json(differences: Sequence[Difference]) -> str:
 
 FORMATS = {"text": as_text, "markdown": as_markdown, "json": as_json}
 
+TEXT = "{id:<34}{before:>8.1f}{after:>8.1f}{hits:>+7}{p:>9}{p_holm:>9}"
+MARKDOWN = "| {id} | {before:.1f} % | {after:.1f} % | {hits:+} | {flips} | {p} | {p_holm} |"
 
-def _changed(differences: Sequence[Difference]) -> list[Difference]:
+
+def _rows(differences: Sequence[Difference], row: str, *, p_form: str) -> list[str]:
     """What is beyond the tolerance, the largest loss first."""
-    found = [one for one in differences if one["verdict"] in CHANGED]
-    return sorted(found, key=lambda one: float(one["after"] - one["before"]))
-
-
-def _p_text(p_value: float | None, form: str) -> str:
-    return "" if p_value is None else format(p_value, form)
+    changed = [one for one in differences if one["verdict"] in CHANGED]
+    rows = []
+    for one in sorted(changed, key=lambda one: float(one["after"] - one["before"])):
+        p, p_holm = (
+            "" if one[name] is None else format(one[name], p_form)
+            for name in ("p_value", "p_adjusted")
+        )
+        flips = "" if one["lost"] is None else f"{one['lost']} / {one['gained']}"
+        before, after = 100 * one["before"], 100 * one["after"]
+        hits = one["hits_after"] - one["hits_before"]
+        told = {"before": before, "after": after, "hits": hits, "p": p, "p_holm": p_holm}
+        rows.append(row.format(id=one["id"], flips=flips, **told))
+    return rows
 
 
 def _count_line(differences: Sequence[Difference]) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from pytest_occlusion.engine.session import Session
-from pytest_occlusion.gate.provenance import Provenance, provenance
 from pytest_occlusion.gate.snapshots import read_baseline, snapshot_file
 from pytest_occlusion.gate.verdicts import Baseline, Verdict, judge
 from pytest_occlusion.retrieval.significance import holm
@@ -17,25 +16,15 @@ from pytest_occlusion.suite.grid import Cell
 
 @dataclass(frozen=True)
 class Gate:
-    """Judges the cells of a session.
-
-    Attributes:
-        session: Where results come from.
-    """
+    """Judges the cells of a session."""
 
     session: Session
-    _adjusted: dict[tuple[Path, str], dict[Cell, float]] = field(default_factory=dict)
+    _adjusted: dict[tuple[Path, str], dict[Cell, float | None]] = field(default_factory=dict)
     _calibrated: dict[Cell, list[int]] = field(default_factory=dict)
-
-    def holds(self, cell: Cell) -> bool:
-        """Whether a cell has a baseline to meet; see ``Settings.gated``."""
-        return self.session.settings.gated(
-            cell.model, cell.direction, cell.occluder, cell.ratio, cell.k
-        )
 
     def baseline(self, folder: Path, cell: Cell) -> Baseline | None:
         """The baseline of a cell; ``None`` for a cell that is not gated or has none yet."""
-        if not self.holds(cell):
+        if cell not in self.session.settings.gated:
             return None
         return read_baseline(
             snapshot_file(folder, self.session.settings.suite, cell.model), cell.id
@@ -47,31 +36,16 @@ class Gate:
         tolerance = self.session.settings.tolerance_of(cell.id, cell.model, calibrated)
         return judge(self.session.result(cell), baseline, tolerance=tolerance)
 
-    def adjusted_p_values(self, folder: Path, model: str) -> dict[Cell, float]:
-        """Holm-adjusted p values of all selected cells of a model that can be compared.
+    def adjusted_p_values(self, folder: Path, model: str) -> dict[Cell, float | None]:
+        """Holm-adjusted p values of all selected cells of a model, where they can be compared.
 
         Worked out once per model: every cell needs the p values of all the others.
         """
         if (folder, model) not in self._adjusted:
-            found: dict[Cell, float] = {}
-            for cell in self.session.wanted:
-                if cell.model == model:
-                    verdict = self.verdict(cell, self.baseline(folder, cell))
-                    if verdict.p_value is not None:
-                        found[cell] = verdict.p_value
-            adjusted = dict(zip(found, holm(list(found.values())), strict=True))
-            self._adjusted[folder, model] = adjusted
+            cells = [cell for cell in self.session.wanted if cell.model == model]
+            p_values = [self.verdict(cell, self.baseline(folder, cell)).p_value for cell in cells]
+            self._adjusted[folder, model] = dict(zip(cells, holm(p_values), strict=True))
         return self._adjusted[folder, model]
-
-    def provenance(self, cell: Cell) -> Provenance:
-        """Where a cell's numbers come from."""
-        session = self.session
-        return provenance(
-            session.record(cell.model),
-            corpus=session.corpus.fingerprint,
-            protocol={**session.settings.protocol(), "direction": cell.direction},
-            device=str(session.measured(cell)[0].fields.get("device", "cpu")),
-        )
 
     def spread(self, cell: Cell) -> float:
         """Standard deviation of a cell's hits over the calibration runs and the run itself."""

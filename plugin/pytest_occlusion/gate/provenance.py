@@ -12,7 +12,8 @@ from typing import Any
 
 from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.engine.job import ENGINE
-from pytest_occlusion.engine.models import ModelRecord
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.suite.grid import Cell
 
 LIBRARIES = ("torch", "open_clip_torch", "transformers", "numpy", "pillow")
 """Those whose versions may move a number."""
@@ -23,25 +24,15 @@ _version = cache(version)
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a number comes from; plain strings, ready for a snapshot.
+    """Where a number comes from; plain strings, ready for a snapshot."""
 
-    Attributes:
-        weights: Digest of the tensors.
-        corpus: Fingerprint of the corpus.
-        protocol: Digest of the protocol's settings and the encoder's own.
-        precision: Of the forward passes.
-        device: ``cpu`` or the GPU's name.
-        code: Version of this package and of the numbers its engine and family give.
-        libraries: Python and library versions, as one line.
-    """
-
-    weights: str
-    corpus: str
-    protocol: str
-    precision: str
-    device: str
-    code: str
-    libraries: str
+    weights: str  # digest of the tensors
+    corpus: str  # fingerprint
+    protocol: str  # digest of the protocol's settings and the encoder's own
+    precision: str  # of the forward passes
+    device: str  # ``cpu`` or the GPU's name
+    code: str  # version of this package and of the numbers its engine and family give
+    libraries: str  # Python and library versions, as one line
 
     @property
     def id(self) -> str:
@@ -55,43 +46,43 @@ DIGEST_FIELDS = ("weights", "corpus", "protocol")
 """Those that are shown by their first digits."""
 
 
-def environment() -> str:
-    """Python and library versions; nothing is imported for it."""
-    found = [f"python {platform.python_version()}"]
+def provenance(session: Session, cell: Cell) -> Provenance:
+    """What the result of a measured cell depends on."""
+    record = session.record(cell.model)
+    protocol = {**session.settings.protocol(), "direction": cell.direction}
+    encoder = {name: value for name, value in record.settings.items() if name != "revision"}
+    libraries = [f"python {platform.python_version()}"]
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
-            found.append(f"{name} {_version(name)}")
-    return ", ".join(found)
-
-
-def provenance(
-    record: ModelRecord, *, corpus: str, protocol: Mapping[str, Any], device: str
-) -> Provenance:
-    """Put together what a result depends on."""
-    encoder = {name: value for name, value in record.settings.items() if name != "revision"}
+            libraries.append(f"{name} {_version(name)}")
     return Provenance(
         weights=record.weights,
-        corpus=corpus,
-        protocol=settings_digest([dict(protocol), encoder, record.canvas]),
+        corpus=session.corpus.fingerprint,
+        protocol=settings_digest([protocol, encoder, record.canvas]),
         precision=record.precision,
-        device=device,
+        device=str(session.measured(cell)[0].fields.get("device", "cpu")),
         code=(
             f"pytest-occlusion {_version('pytest-occlusion')}, engine {ENGINE}, {record.family} "
             f"revision {record.settings.get('revision')}"
         ),
-        libraries=environment(),
+        libraries=", ".join(libraries),
     )
 
 
-def changes(before: Provenance, after: Provenance) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """What differs, as field -> (before, after), and the fields that do not."""
-    old, new = asdict(before), asdict(after)
-    changed = {name: (old[name], new[name]) for name in old if old[name] != new[name]}
-    return changed, [name for name in old if name not in changed]
+def changes(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """What differs, as (field, before, after) for people, and the fields that do not.
+
+    Of two provenances as plain data; what one of them does not say is in neither list.
+    """
+    both = [(n, str(before[n]), str(after[n])) for n in FIELDS if n in before and n in after]
+    changed = [(name, *_shown(name, old, new)) for name, old, new in both if old != new]
+    return changed, [name for name, old, new in both if old == new]
 
 
-def shown_change(name: str, old: str, new: str) -> tuple[str, str]:
-    """A field before and after, for people: of a list only what differs."""
+def _shown(name: str, old: str, new: str) -> tuple[str, str]:
+    """A digest by its first digits, of a list only what differs."""
     if name in DIGEST_FIELDS:
         return old[:8], new[:8]
     if name in ("code", "libraries"):

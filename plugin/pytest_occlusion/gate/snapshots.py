@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,12 @@ FOLDER = "baselines"
 ABANDONED = 60.0
 """Seconds after which a temporary file has lost its writer; writing takes milliseconds."""
 
-DAMAGE = (ValueError, KeyError, TypeError, OverflowError)
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What a field raises that is not there, or is not what it should be."""
 
 
-class SchemaError(OcclusionError):
-    """A file that another version wrote."""
+class DamagedError(OcclusionError):
+    """A snapshot file that cannot be read, or a cell of it; an update repairs it."""
 
 
 def snapshot_index(suite: str, model: str, cell: str) -> str:
@@ -99,21 +99,23 @@ def read_baseline(file: Path, cell: str) -> Baseline | None:
     """The baseline of one cell, or ``None`` when there is none.
 
     Raises:
-        OcclusionError: The file is damaged; naming it and how to repair it.
+        DamagedError: Naming the file and how to repair it.
+        OcclusionError: Another version wrote it.
     """
     content = _read(file)
     if content is None or cell not in content["cells"]:
         return None
     try:
-        record = _record(content, cell)
-        hits, queries, first = (record[name] for name in ("hits", "queries", "first"))
-        bits, known, spread = (record[name] for name in ("hit_queries", "provenance", "spread"))
+        line = content["cells"][cell]
+        hits, queries, spread = int(line["hits"]), int(line["queries"]), line.get("spread")
+        bits = content.get("hit_queries", {}).get(cell)
+        known = content.get("provenance", {}).get(line.get("from"))
         return Baseline(
-            hits=int(hits),
-            queries=int(queries),
-            hit_queries=unpack_bits(bits, int(queries)) if bits else None,
+            hits=hits,
+            queries=queries,
+            hit_queries=unpack_bits(bits, queries) if bits else None,
             provenance=Provenance(**known) if known else None,
-            first=int(hits if first is None else first),
+            first=hits if line.get("first") is None else int(line["first"]),
             spread=None if spread is None else float(spread),
         )
     except DAMAGE as fault:
@@ -150,8 +152,8 @@ def check_folder(test_folder: Path, suite: str) -> None:
         )
 
 
-def _damaged(file: Path) -> OcclusionError:
-    return OcclusionError(
+def _damaged(file: Path) -> DamagedError:
+    return DamagedError(
         f"{file}: the snapshot file is damaged",
         remedy="restore it from version control, or delete it and run with --snapshot-update",
     )
@@ -161,39 +163,23 @@ def _read(file: Path) -> dict[str, Any] | None:
     """The content of a snapshot file; ``None`` when there is no file."""
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
+        tables = [content["cells"], content.get("provenance", {}), content.get("hit_queries", {})]
+        origins = [line.get("from", "") for line in content["cells"].values()]
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as fault:
+    except (OSError, *DAMAGE) as fault:
         raise _damaged(file) from fault
-    if not (
-        isinstance(content, dict)
-        and isinstance(content.get("cells"), dict)
-        and all(isinstance(content.get(name, {}), dict) for name in ("provenance", "hit_queries"))
-        and all(
-            isinstance(line, dict) and isinstance(line.get("from", ""), str)
-            for line in content["cells"].values()
-        )
-    ):  # the numbers of a cell are checked when it is read
+    # The numbers of a cell are checked when it is read.
+    if not all(isinstance(one, dict) for one in tables):
+        raise _damaged(file)
+    if not all(isinstance(one, str) for one in origins):
         raise _damaged(file)
     if content.get("schema") != SCHEMA:
-        raise SchemaError(
+        raise OcclusionError(
             f"{file}: snapshot schema {content.get('schema')!r}, this version reads {SCHEMA}",
             remedy="update pytest-occlusion, or delete the file and run with --snapshot-update",
         )
-    return content
-
-
-def _record(content: Mapping[str, Any], cell: str) -> dict[str, Any]:
-    """One cell in the form that :func:`snapshot_data` has."""
-    line = content["cells"][cell]
-    return {
-        "hits": line["hits"],
-        "queries": line["queries"],
-        "first": line.get("first"),
-        "spread": line.get("spread"),
-        "provenance": content.get("provenance", {}).get(line.get("from")),
-        "hit_queries": content.get("hit_queries", {}).get(cell),
-    }
+    return dict(content)
 
 
 def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -207,10 +193,8 @@ def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
     with FileLock(locks / f"{settings_digest(str(file.resolve()))[:16]}.lock"):
         try:
             content = _read(file) or {"cells": {}}
-        except SchemaError:
-            raise  # written by another version: not ours to overwrite
-        except OcclusionError:
-            content = {"cells": {}}  # a damaged file is repaired by an update
+        except DamagedError:  # what another version wrote is not ours to overwrite
+            content = {"cells": {}}
         origins = content.setdefault("provenance", {})
         hit_queries = content.setdefault("hit_queries", {})
         for cell, record in records.items():
@@ -287,17 +271,6 @@ class RecallSnapshot(AbstractSyrupyExtension):
         except DAMAGE:
             return False  # raising here would keep --snapshot-update from repairing the file
 
-    def diff_lines(
-        self, serialized_data: SerializedData, snapshot_data: SerializedData
-    ) -> Iterator[str]:
-        """Hits and queries of both sides."""
-        for sign, text in (("-", snapshot_data), ("+", serialized_data)):
-            try:
-                record = json.loads(text)
-                yield f"{sign} {record['hits']} hits of {record['queries']} queries"
-            except DAMAGE:
-                yield f"{sign} not readable"
-
     @classmethod
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
         """``test_recall[suite/model/cell]``."""
@@ -331,15 +304,13 @@ class RecallSnapshot(AbstractSyrupyExtension):
     def read_snapshot_data_from_location(
         self, *, snapshot_location: str, snapshot_name: str, session_id: str
     ) -> SerializedData | None:
-        """One cell as JSON; ``None`` when it is not there or cannot be read."""
-        cell = _cell_of(snapshot_name)
+        """One cell's line as JSON; ``None`` when it is not there."""
         try:
-            content = _read(Path(snapshot_location))
-            if content is None or cell not in content["cells"]:
-                return None
-            return json.dumps(_record(content, cell), sort_keys=True)
-        except (OcclusionError, *DAMAGE):
+            content = _read(Path(snapshot_location)) or {"cells": {}}
+        except OcclusionError:
             return "damaged"
+        line = content["cells"].get(_cell_of(snapshot_name))
+        return None if line is None else json.dumps(line)
 
     @classmethod
     def write_snapshot_collection(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.engine.results import CellResult
-from pytest_occlusion.gate.provenance import Provenance, changes, shown_change
+from pytest_occlusion.gate.provenance import Provenance, changes
 from pytest_occlusion.occlusion.levels import level_sentence
 from pytest_occlusion.retrieval.degradation import area_under
 from pytest_occlusion.retrieval.significance import mcnemar, sign_flip
@@ -154,7 +154,7 @@ def explain(
     name = f"Recall@{cell.k} of {cell.model} at {level_sentence(cell.occluder, cell.ratio)}"
     if old is None:
         return [
-            f"{name} has no baseline: measured {percent(result.recall)} "
+            f"{name} has no baseline: measured {100 * result.recall:.1f} % "
             f"({result.hits:,} of {result.queries:,} queries)",
             f"  accept: {accept}",
         ]
@@ -162,10 +162,10 @@ def explain(
         f"{name} {'fell' if verdict.kind == REGRESSED else 'rose'} beyond the tolerance",
         "",
         f"  {'':<12}{'recall':>10}{'hits':>9}{'queries':>10}",
-        f"  {'baseline':<12}{percent(old.recall):>10}{old.hits:>9,}{old.queries:>10,}",
-        f"  {'this run':<12}{percent(result.recall):>10}{result.hits:>9,}{result.queries:>10,}",
-        f"  {'difference':<12}{points(result.recall - old.recall):>10}{result.hits - old.hits:>+9,}"
-        f"   (tolerance {verdict.tolerance})",
+        f"  {'baseline':<12}{100 * old.recall:>8.1f} %{old.hits:>9,}{old.queries:>10,}",
+        f"  {'this run':<12}{100 * result.recall:>8.1f} %{result.hits:>9,}{result.queries:>10,}",
+        f"  {'difference':<12}{100 * (result.recall - old.recall):>+7.1f} pt"
+        f"{result.hits - old.hits:>+9,}   (tolerance {verdict.tolerance})",
     ]
     if verdict.lost is not None:
         lines.append(
@@ -179,7 +179,7 @@ def triage(before: Provenance | None, after: Provenance) -> list[str]:
     """What changed since the baseline was accepted, and what that suggests."""
     if before is None:
         return ["  the snapshot does not say what it was measured with"]
-    changed, unchanged = changes(before, after)
+    changed, unchanged = changes(asdict(before), asdict(after))
     if not changed:
         return [
             "  nothing recorded has changed (weights, corpus, protocol, environment): the run is "
@@ -187,15 +187,15 @@ def triage(before: Provenance | None, after: Provenance) -> list[str]:
             "  deterministic, or a result was altered outside of it",
         ]
     lines = []
-    for name, values in changed.items():
-        old, new = shown_change(name, *values)
+    for name, old, new in changed:
         head = f"  {name + ' changed':<20}{old}"
         fits = len(head) + len(new) + 4 <= WIDTH
         lines += [f"{head} -> {new}"] if fits else [head, f"{'':<22}-> {new}"]
     if unchanged:
         lines.append(f"  {'unchanged':<20}{', '.join(unchanged)}")
+    told = suggestion([name for name, _, _ in changed])
     head, rest = f"  {'suggests':<20}", " " * 22
-    lines += textwrap.wrap(suggestion(changed), WIDTH, initial_indent=head, subsequent_indent=rest)
+    lines += textwrap.wrap(told, WIDTH, initial_indent=head, subsequent_indent=rest)
     return lines
 
 
@@ -209,16 +209,6 @@ def suggestion(changed: Collection[str]) -> str:
     if len(changed) == 1:
         return "the new weights retrieve differently: nothing else changed"
     return "new weights or what computes them: measure the old weights here to tell"
-
-
-def percent(recall: float) -> str:
-    """``0.3124`` -> ``31.2 %``."""
-    return f"{100 * recall:.1f} %"
-
-
-def points(difference: float) -> str:
-    """``-0.025`` -> ``-2.5 pt``."""
-    return f"{100 * difference:+.1f} pt"
 
 
 @dataclass(frozen=True)

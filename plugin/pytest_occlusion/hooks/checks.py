@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from pytest_occlusion.engine.results import CellResult
-from pytest_occlusion.errors import OcclusionError, UnacceptedError
+from pytest_occlusion.errors import UnacceptedError
 from pytest_occlusion.gate.judging import Gate
-from pytest_occlusion.gate.provenance import Provenance
+from pytest_occlusion.gate.provenance import Provenance, provenance
 from pytest_occlusion.gate.snapshots import (
-    SchemaError,
+    DamagedError,
     expected_line,
     snapshot_data,
     snapshot_file,
@@ -40,14 +40,25 @@ NAMED = 4
 
 
 @dataclass(frozen=True)
-class CellCheck:
-    """One cell under test."""
+class _Check:
+    """What cells and curves under test have in common."""
 
-    cell: Cell
     gate: Gate  # where results and verdicts come from
     folder: Path  # of the test module; baselines lie beside it
     updating: bool  # whether ``--snapshot-update`` was given
     accept: str  # the command that accepts this model's results
+
+    @property
+    def settings(self) -> Settings:
+        """The run's."""
+        return self.gate.session.settings
+
+
+@dataclass(frozen=True)
+class CellCheck(_Check):
+    """One cell under test."""
+
+    cell: Cell
     matches: Callable[[dict[str, Any], str], bool]
     """Compares plain data with the stored snapshot of a name, and records an update when pytest was
     told to: syrupy's part."""
@@ -60,22 +71,20 @@ class CellCheck:
     @property
     def gated(self) -> bool:
         """Whether the cell has a baseline to meet; see ``Settings.gated``."""
-        return self.gate.holds(self.cell)
+        return self.cell in self.settings.gated
 
     @cached_property
     def provenance(self) -> Provenance:
         """Where the result comes from."""
         _ = self.result
-        return self.gate.provenance(self.cell)
+        return provenance(self.gate.session, self.cell)
 
     @cached_property
     def verdict(self) -> Verdict:
         """How the result stands against the baseline."""
         try:
             baseline = self.gate.baseline(self.folder, self.cell)
-        except SchemaError:
-            raise
-        except OcclusionError:
+        except DamagedError:
             if not self.updating:
                 raise
             baseline = None  # the update repairs the file
@@ -85,18 +94,17 @@ class CellCheck:
     def writes(self) -> bool:
         """Whether this run stores the cell."""
         moved = self.verdict.kind not in (SAME, WITHIN)
-        return self.updating and self.gated and (moved or self.gate.session.settings.calibrate > 0)
+        return self.updating and self.gated and (moved or self.settings.calibrate > 0)
 
     def stored(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Where data of the cell are stored and what stands there afterwards; plain values."""
-        file = snapshot_file(self.folder, self.gate.session.settings.suite, self.cell.model)
+        file = snapshot_file(self.folder, self.settings.suite, self.cell.model)
         return {"file": str(file), "cell": self.cell.id, "line": expected_line(data)}
 
     @property
     def red(self) -> bool:
         """Whether the verdict fails the test."""
-        fail_on = self.gate.session.settings.fail_on
-        p_adjusted = None
+        fail_on, p_adjusted = self.settings.fail_on, None
         if fail_on == "significant-regression" and self.verdict.p_value is not None:
             p_adjusted = self.gate.adjusted_p_values(self.folder, self.cell.model)[self.cell]
         return turns_red(self.verdict.kind, p_adjusted, fail_on)
@@ -112,20 +120,19 @@ class CellCheck:
         """
         if not self.gated:
             return
-        settings = self.gate.session.settings
+        result, verdict, origin = self.result, self.verdict, self.provenance
         data = snapshot_data(
-            self.result,
-            self.provenance,
-            tolerance=self.verdict.tolerance,
+            result,
+            origin,
+            tolerance=verdict.tolerance,
             accepted=not self.updating and not self.red,
-            spread=self.gate.spread(self.cell) if settings.calibrate else None,
+            spread=self.gate.spread(self.cell) if self.settings.calibrate else None,
         )
-        name = snapshot_index(settings.suite, self.cell.model, self.cell.id)
-        if not self.matches(data, name):
+        if not self.matches(
+            data, snapshot_index(self.settings.suite, self.cell.model, self.cell.id)
+        ):
             flipped = self._flipped()
-            told = explain(
-                self.result, self.verdict, self.provenance, accept=self.accept, flipped=flipped
-            )
+            told = explain(result, verdict, origin, accept=self.accept, flipped=flipped)
             raise UnacceptedError("\n".join(told))
 
     def _flipped(self) -> list[str]:
@@ -134,26 +141,23 @@ class CellCheck:
         if baseline is None or baseline.hit_queries is None or self.verdict.lost is None:
             return []
         before, now = baseline.hit_queries, self.result.hit_queries
+        most = None if self.settings.show_queries else NAMED
         lines = []
         for label, flips in (("lost", before & ~now), ("gained", ~before & now)):
             places = np.flatnonzero(flips).tolist()
             if places:
-                shown = places if self.gate.session.settings.show_queries else places[:NAMED]
-                names = ", ".join(self.gate.session.query_name(self.cell, place) for place in shown)
-                more = f", ... {len(places) - len(shown)} more" if len(places) > len(shown) else ""
-                lines.append(f"  {label:<12}{names}{more}")
+                named = [self.gate.session.query_name(self.cell, at) for at in places[:most]]
+                if len(named) < len(places):
+                    named.append(f"... {len(places) - len(named)} more")
+                lines.append(f"  {label:<12}{', '.join(named)}")
         return lines
 
 
 @dataclass(frozen=True)
-class CurveCheck:
-    """One curve (model, direction, occluder) under test; its fields are those of a cell."""
+class CurveCheck(_Check):
+    """One curve (model, direction, occluder) under test."""
 
     curve: Curve
-    gate: Gate
-    folder: Path
-    updating: bool
-    accept: str
 
     def results(self, k: int) -> list[CellResult]:
         """Results over the ratios, in ascending order."""
@@ -163,15 +167,13 @@ class CurveCheck:
         """How the mean hits over the ratios stand against those of the baselines."""
         results = self.results(k)
         baselines = [self.gate.baseline(self.folder, result.cell) for result in results]
-        settings, first = self.gate.session.settings, results[0].cell
-        known = [baseline.calibrated for baseline in baselines if baseline is not None]
-        limits = [limit for limit in known if limit is not None]
-        calibrated = max(limits) if limits else None
+        limits = [one.calibrated for one in baselines if one and one.calibrated is not None]
+        first, calibrated = results[0].cell, max(limits, default=None)
         patients = self.gate.session.resamples(self.curve.direction).cluster
         return judge_curve(
             results,
             baselines,
-            tolerance=settings.tolerance_of(first.id, first.model, calibrated),
+            tolerance=self.settings.tolerance_of(first.id, first.model, calibrated),
             patients=np.tile(patients, len(results[0].hit_queries) // len(patients)),
         )
 
@@ -186,10 +188,9 @@ class CurveCheck:
         """
         if self.updating:
             return
-        moved = []
-        for k in self.gate.session.settings.grid.ks:
+        moved, fail_on = [], self.settings.fail_on
+        for k in self.settings.grid.ks:
             verdict = self.verdict(k)
-            fail_on = self.gate.session.settings.fail_on
             if verdict.kind in CHANGED and turns_red(verdict.kind, verdict.p_value, fail_on):
                 p = "" if verdict.p_value is None else f", p = {verdict.p_value:.2g}"
                 moved.append(
@@ -238,6 +239,3 @@ class ClaimCheck:
             f"  if this is the new truth, change {self.name} under [claims] in {settings.origin}",
         ]
         raise UnacceptedError("\n".join(lines))
-
-
-__all__ = ["CellCheck", "ClaimCheck", "CurveCheck", "UnacceptedError"]

@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_occlusion.hooks.options import settings_of
-from pytest_occlusion.hooks.properties import (
-    CELL,
-    CLAIM,
-    MAP,
-    OWN,
-    RECORD,
-    SAID,
-    STORES,
-    UNTIMED,
-)
+from pytest_occlusion.hooks.properties import CELL, CLAIM, MAP, OWN, RECORD, SAID, STORES, UNTIMED
 
 if TYPE_CHECKING:
     from pytest_occlusion.reporting.schema import Record

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_occlusion.suite.table import SETTINGS, parse_list
+from pytest_occlusion.suite.table import SETTINGS
 
 if TYPE_CHECKING:
     from pytest_occlusion.suite.settings import Settings
@@ -150,20 +150,14 @@ def _refuse(config: pytest.Config, projects: Iterable[Path | None]) -> None:
 
 def _settings(config: pytest.Config) -> Settings:
     from pytest_occlusion.engine.store import default_root
-    from pytest_occlusion.suite.merge import build_settings
-    from pytest_occlusion.suite.suites import find_suite
+    from pytest_occlusion.suite.merge import read_settings
 
-    suite, models, store = (option(config, name) for name in ("suite", "models", "store"))
-    given = {name: option(config, name) for name in SETTINGS if name in OPTIONS}
-    folder, _ = config.stash[PROJECT_KEY]
-    settings = build_settings(
-        find_suite(suite, config.rootpath if suite else folder or config.rootpath),
-        command_line={
-            name: SETTINGS[name].parse(text) for name, text in given.items() if text is not None
-        },
-        selected=parse_list(models, str) if models else None,
-    )
-    runs = int(option(config, "calibrate"))
+    given = {name: option(config, name) for name in OPTIONS}
+    folder, root = config.stash[PROJECT_KEY][0], config.rootpath
+    texts = {name: given[name] for name in SETTINGS if name in given}
+    place = root if given["suite"] else folder or root
+    settings = read_settings(given["suite"], place, texts, given["models"])
+    runs = given["calibrate"]
     if runs and not is_updating(config):
         raise pytest.UsageError(
             "--occlusion-calibrate stores what it finds\n  -> give --snapshot-update with it"
@@ -172,15 +166,16 @@ def _settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError(
             f"--occlusion-calibrate {runs}: a spread needs 2 runs or more\n  -> 6 is a good start"
         )
-    kept = Path(store).expanduser().absolute() if store else default_root()
-    files = {name: path for name in OUTPUTS if (path := option(config, name))}
+    named = ("store", *OUTPUTS)
+    paths = {n: Path(given[n]).expanduser().absolute() for n in named if given[n]}
+    store = paths.pop("store", None) or default_root()
     return replace(
         settings,
-        store=None if option(config, "no-store") else kept,
-        outputs={name: Path(path).expanduser().absolute() for name, path in files.items()},
-        allow_missing=option(config, "allow-missing"),
+        store=None if given["no-store"] else store,
+        outputs=paths,
+        allow_missing=given["allow-missing"],
         calibrate=runs,
-        show_queries=option(config, "show-queries"),
+        show_queries=given["show-queries"],
     )
 
 

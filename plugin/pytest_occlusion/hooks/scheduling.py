@@ -7,6 +7,7 @@ are silently ignored (xdist issue 1386): the group is written where pytest no lo
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from xdist.workermanage import parse_tx_spec_config
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.hooks.options import is_updating
-from pytest_occlusion.suite.grid import cells, scope_of
-from pytest_occlusion.suite.settings import Grid, Settings
+from pytest_occlusion.suite.grid import Grid, cells, scope_of
+from pytest_occlusion.suite.settings import Settings
 
 
 def auto_workers(settings: Settings) -> int | None:
@@ -46,13 +47,12 @@ class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is no
         return scope_of(nodeid, self.grid, self.workers)
 
 
+@dataclass(eq=False)
 class XdistHooks:
     """The controller's hooks."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Keep the settings: workers are handed cells of the grid."""
-        self.settings = settings
-        self.checked = False
+    settings: Settings  # workers are handed cells of their grid
+    checked: bool = False
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """Give whole models to workers, unless the user chose a distribution."""
@@ -79,25 +79,18 @@ class XdistHooks:
         models = {model_of[inside[nodeid]] for nodeid in held}
         if self.settings.map_grid:
             models |= set(inside.values()) & set(self.settings.grid.models)
-        root = node.config.rootpath
+        folders = {(node.config.rootpath / one.partition("::")[0]).parent for one in held}
         try:
             if models:
                 Session(self.settings, say=speaker(node.config)).preflight(sorted(models))
             if is_updating(node.config):
-                for folder in {(root / nodeid.partition("::")[0]).parent for nodeid in held}:
+                for folder in folders:
                     check_folder(folder, self.settings.suite)
         except OcclusionError as fault:
-            _expect_no_worker_reports(node.config)
+            # Syrupy warns of workers that did not report, which under "-W error" would end the run
+            # with a traceback instead.
+            quiet = "ignore:syrupy:UserWarning"  # a colon cannot be written in a filter
+            node.config.addinivalue_line("filterwarnings", quiet)
+            if given := getattr(node.config.known_args_namespace, "pythonwarnings", None):
+                given.append(quiet)
             pytest.exit(str(fault), returncode=pytest.ExitCode.USAGE_ERROR)
-
-
-def _expect_no_worker_reports(config: pytest.Config) -> None:
-    """Keep syrupy's warning about workers that did not report from hiding our message.
-
-    Under ``-W error`` it would end the run with syrupy's traceback instead.
-    """
-    quiet = "ignore:syrupy:UserWarning"  # a colon cannot be written in a filter
-    config.addinivalue_line("filterwarnings", quiet)
-    given = getattr(config.known_args_namespace, "pythonwarnings", None)
-    if given:
-        given.append(quiet)

@@ -27,7 +27,8 @@ from pytest_occlusion.retrieval.degradation import area_under, line_through, ret
 from pytest_occlusion.retrieval.intervals import interval
 from pytest_occlusion.retrieval.recall import FloatArray
 from pytest_occlusion.suite.grid import Cell, focus_k
-from pytest_occlusion.suite.settings import OUTCOMES, ROLES, Settings
+from pytest_occlusion.suite.settings import Settings
+from pytest_occlusion.suite.table import OUTCOMES, ROLES
 
 SUPPORTED, CONTRADICTED, NO_POWER = OUTCOMES
 

@@ -15,8 +15,9 @@ from pytest_occlusion.engine.session import Session
 from pytest_occlusion.occlusion.levels import is_corruption
 from pytest_occlusion.retrieval.intervals import interval
 from pytest_occlusion.retrieval.recall import FloatArray
-from pytest_occlusion.suite.grid import MAIN_OCCLUDER, Cell, focus_k
-from pytest_occlusion.suite.settings import ROLES, Grid, Settings
+from pytest_occlusion.suite.grid import MAIN_OCCLUDER, Cell, Grid, focus_k
+from pytest_occlusion.suite.settings import Settings
+from pytest_occlusion.suite.table import ROLES
 
 REGION_RATIO = 0.36
 """Blocked share at which occluders are compared: of the suite's, the one nearest to it. Much less

@@ -27,7 +27,7 @@ from pytest_occlusion.insight.sensitivity import (
     spreads,
     view_maps,
 )
-from pytest_occlusion.occlusion.tiles import tile_ratio, tiles
+from pytest_occlusion.occlusion.names import tile_ratio, tiles
 from pytest_occlusion.retrieval.intervals import draw_resamples
 from pytest_occlusion.suite.grid import focus_k
 from pytest_occlusion.suite.settings import Settings
@@ -57,7 +57,7 @@ def map_conditions(settings: Settings) -> list[Condition]:
     """
     fill, seed = settings.fill, settings.seeds[0]
     return [Condition("none", 0.0, "none", 0)] + [
-        Condition(tile.name, ratio, fill, seed)
+        Condition(tile, ratio, fill, seed)
         for ratio in map_ratios(settings)
         for tile in tiles(settings.map_grid)
     ]

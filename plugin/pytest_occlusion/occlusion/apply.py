@@ -12,8 +12,8 @@ from pytest_occlusion.occlusion.corruptions import CORRUPT
 from pytest_occlusion.occlusion.fills import FILL_VALUES
 from pytest_occlusion.occlusion.hashing import key_words
 from pytest_occlusion.occlusion.levels import SEVERITIES, WORST, is_corruption, severity_level
-from pytest_occlusion.occlusion.masks import Occluder, find_occluder
-from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS, OCCLUDERS
+from pytest_occlusion.occlusion.masks import find_occluder
+from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS, unknown
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def prepare(
     Args:
         canvases: uint8 (0..255) or float (0..1) tensor ``[N, C, H, W]`` on any device, where masks
             are made; for a corruption uint8 with 1 or 3 channels.
-        name: Of :data:`OCCLUDERS`, a tile (:mod:`pytest_occlusion.occlusion.tiles`) or of
+        name: Of :data:`OCCLUDERS`, a tile (:func:`pytest_occlusion.occlusion.names.tiles`) or of
             :data:`CORRUPTIONS`.
         fill: A name of :data:`FILLS`; a corruption needs none.
         keys: One radiograph key per canvas.
@@ -69,11 +69,13 @@ def prepare(
                 f"{canvases.shape[1]}",
                 remedy="corrupt the 8-bit picture, before it becomes floats",
             )
-        at_severity = CORRUPT[name](canvases, words)
-        return Prepared(canvases, lambda level: at_severity(round(level * WORST)))
-    masks = _occluder(name)
+        corruption, strengths = CORRUPT[name]
+        return Prepared(
+            canvases, lambda level: corruption(canvases, words, strengths[round(level * WORST) - 1])
+        )
+    masks = find_occluder(name)
     if fill not in FILLS:
-        raise OcclusionError(f"unknown fill {fill!r}", remedy=f"known: {', '.join(FILLS)}")
+        raise unknown("fill", fill, FILLS)
     words = words.to(canvases.device)
     mask_at = masks(words, canvases.shape[2], canvases.shape[3])
     values = FILL_VALUES[fill](canvases, words)
@@ -87,13 +89,6 @@ def _filled(canvases: torch.Tensor, blocked: torch.Tensor, values: torch.Tensor)
     # A CPU's torch.where takes one byte at a time, these many: 7 times as fast, same result.
     bits = blocked.view(torch.uint8).neg()  # 0 or 255
     return (canvases & ~bits) | (values & bits)
-
-
-def _occluder(name: str) -> Occluder:
-    found = find_occluder(name)
-    if found is None:
-        raise OcclusionError(f"unknown occluder {name!r}", remedy=f"known: {', '.join(OCCLUDERS)}")
-    return found
 
 
 def occlude(
@@ -122,7 +117,7 @@ def occlude(
         raise OcclusionError(
             f"ratio {ratio} is outside [0, 1)", remedy="0.25 blocks a quarter of the canvas"
         )
-    _occluder(occluder)  # and no corruption
+    find_occluder(occluder)  # and no corruption
     return prepare(pixels, name=occluder, fill=fill, keys=keys, seed=seed).at(ratio)
 
 
@@ -147,9 +142,7 @@ def corrupt(
             remedy="0 leaves the picture alone, 5 is the strongest",
         )
     if not is_corruption(corruption):
-        raise OcclusionError(
-            f"unknown corruption {corruption!r}", remedy=f"known: {', '.join(CORRUPTIONS)}"
-        )
+        raise unknown("corruption", corruption, CORRUPTIONS)
     prepared = prepare(pixels, name=corruption, fill="none", keys=keys, seed=seed)
     return prepared.at(severity_level(severity))
 
@@ -163,6 +156,6 @@ def achieved_area(occluder: str, ratio: float, height: int, width: int) -> float
         return None
     if ratio == 0:
         return 0.0
-    masks = _occluder(occluder)
+    masks = find_occluder(occluder)
     words = key_words([""], occluder=occluder, seed=0)
     return float(masks(words, height, width)(ratio).double().mean())

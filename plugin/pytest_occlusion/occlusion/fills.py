@@ -12,19 +12,6 @@ import torch
 
 from pytest_occlusion.occlusion.hashing import position_words
 
-Fill = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-def black(canvases: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-    """The lowest value."""
-    return torch.zeros((), dtype=canvases.dtype, device=canvases.device)
-
-
-def white(canvases: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-    """The highest value: 255 for uint8, 1 for float."""
-    highest = 1.0 if canvases.is_floating_point() else 255
-    return torch.full((), highest, dtype=canvases.dtype, device=canvases.device)
-
 
 def mean(canvases: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     """The mean of each canvas and channel; for uint8 in integers, so that devices agree."""
@@ -41,11 +28,14 @@ def noise(canvases: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     position = torch.arange(height * width, device=canvases.device)
     # The last two words: the first two place the mask, and noise must not follow its pattern.
     grey = position_words(words[:, 2:], position) & 0xFF
-    grey = grey.reshape(len(canvases), 1, height, width)
-    if canvases.is_floating_point():
-        return grey.to(canvases.dtype) / 255
-    return grey.to(canvases.dtype)
+    grey = grey.reshape(len(canvases), 1, height, width).to(canvases.dtype)
+    return grey / 255 if canvases.is_floating_point() else grey
 
 
-FILL_VALUES: dict[str, Fill] = {"black": black, "white": white, "mean": mean, "noise": noise}
+FILL_VALUES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "black": lambda some, words: some.new_zeros(()),
+    "white": lambda some, words: some.new_full((), 1 if some.is_floating_point() else 255),
+    "mean": mean,
+    "noise": noise,
+}
 """Registry: a new fill is one function, one line here and one in ``names.FILLS``."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 from pytest_occlusion.occlusion.hashing import position_words
-from pytest_occlusion.occlusion.tiles import parse_tile
+from pytest_occlusion.occlusion.names import OCCLUDERS, parse_tile, unknown
 
 MaskAt = Callable[[float], torch.Tensor]
 Occluder = Callable[[torch.Tensor, int, int], MaskAt]
@@ -102,11 +102,9 @@ def _in_order(order: torch.Tensor, height: int, width: int) -> MaskAt:
 
     def mask_at(ratio: float) -> torch.Tensor:
         count = _round(ratio * height * width)
-        if count == 0:
-            blocked = torch.zeros_like(order, dtype=torch.bool)
-        else:
-            blocked = order <= ascending[:, count - 1 : count]
-        return blocked.reshape(len(order), height, width)
+        # Orders are not negative, so that none is up to -1.
+        last = ascending[:, count - 1 : count] if count else -1
+        return (order <= last).reshape(len(order), height, width)
 
     return mask_at
 
@@ -142,9 +140,11 @@ MASKS: dict[str, Occluder] = {
 """Registry: a new occluder is one function, one line here and one in ``names.OCCLUDERS``."""
 
 
-def find_occluder(name: str) -> Occluder | None:
+def find_occluder(name: str) -> Occluder:
     """The occluder of a name: one of :data:`MASKS`, or a tile at the place that it names."""
-    tile = parse_tile(name)
-    if tile is None:
-        return MASKS.get(name)
-    return _placed(_at_share(tile.row, tile.column, tile.grid - 1))
+    if tile := parse_tile(name):
+        grid, row, column = tile
+        return _placed(_at_share(row, column, grid - 1))
+    if name not in MASKS:
+        raise unknown("occluder", name, OCCLUDERS)
+    return MASKS[name]

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.suite.table import SETTINGS, parse_list
-
-if TYPE_CHECKING:
-    from pytest_occlusion.suite.settings import Settings
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -30,6 +24,7 @@ def corpus(options: argparse.Namespace) -> int:
     from pytest_occlusion.corpora import load_corpus
     from pytest_occlusion.corpora.summary import summary_lines, task_of
     from pytest_occlusion.engine.store import Store, default_root
+    from pytest_occlusion.suite.merge import read_settings
     from pytest_occlusion.suite.suites import DEFAULT
 
     if options.suite is None and options.models:
@@ -39,9 +34,9 @@ def corpus(options: argparse.Namespace) -> int:
             "neither a corpus nor a suite is named",
             remedy="for example corpus manifest:reports.csv, or corpus --suite paper",
         )
-    models = options.models and parse_list(options.models, str)
-    given = ("corpus", "split", "text-rule", "candidates")
-    settings = _settings(options, options.suite or DEFAULT, models, given)
+    own = ("corpus", "split", "text-rule", "candidates")
+    given = {name: getattr(options, name.replace("-", "_")) for name in own}
+    settings = read_settings(options.suite or DEFAULT, Path.cwd(), given, options.models)
     if options.suite and settings.corpus_missing:
         names = ", ".join(f"${name}" for name in settings.corpus_missing)
         raise OcclusionError(
@@ -60,28 +55,15 @@ def corpus(options: argparse.Namespace) -> int:
     for line in summary_lines(corpus, text_rule=rule, candidates=candidates):
         print(line)  # noqa: T201
     if options.suite and (task := task_of(corpus, rule, candidates)):
-        from pytest_occlusion.engine.truncation import count_truncated, truncation_lines
+        from pytest_occlusion.engine.models import truncation_lines
 
-        tokenizers = [settings.model(name) for name in settings.grid.models]
+        models = [settings.model(name) for name in settings.grid.models]
         print()  # noqa: T201
-        for line in truncation_lines(count_truncated(task.texts, tokenizers)):
+        for line in truncation_lines(task.texts, models):
             print(line, flush=True)  # noqa: T201
     if options.fingerprint:
         print(f"fingerprint {corpus.fingerprint}")  # noqa: T201
     return 0
-
-
-def _settings(
-    options: argparse.Namespace, suite: str | None, models: list[str] | None, given: Sequence[str]
-) -> Settings:
-    """A suite, with what the command line gives of these settings in place of its own."""
-    from pytest_occlusion.suite.merge import build_settings
-    from pytest_occlusion.suite.suites import find_suite
-
-    texts = {name: getattr(options, name.replace("-", "_")) for name in given}
-    own = {name: SETTINGS[name].parse(text) for name, text in texts.items() if text is not None}
-    found = find_suite(suite, Path.cwd())
-    return build_settings(found, command_line=own, selected=models or None)
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -162,9 +144,10 @@ def gallery(options: argparse.Namespace) -> int:
     from pytest_occlusion.engine.store import default_root
     from pytest_occlusion.reporting.gallery import chosen_rows
     from pytest_occlusion.reporting.gallery import gallery as contact_sheet
+    from pytest_occlusion.suite.merge import read_settings
 
-    models = options.model and [options.model]
-    settings = _settings(options, options.suite, models, ("corpus", "occluders", "ratios"))
+    given = {"corpus": options.corpus, "occluders": options.occluders, "ratios": options.ratios}
+    settings = read_settings(options.suite, Path.cwd(), given, options.model)
     session = Session(replace(settings, store=default_root()), say=lambda line: None)
     rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
     picture = BytesIO()

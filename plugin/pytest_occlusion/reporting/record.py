@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_occlusion.engine.job import Condition, Measured
 from pytest_occlusion.engine.results import CellResult
 from pytest_occlusion.engine.session import Session
-from pytest_occlusion.gate.compare import adjusted
 from pytest_occlusion.gate.provenance import Provenance
 from pytest_occlusion.gate.snapshots import pack_bits
 from pytest_occlusion.gate.verdicts import Verdict, drift
@@ -33,7 +32,8 @@ from pytest_occlusion.reporting.schema import (
 from pytest_occlusion.reporting.timings import merged, timing_record
 from pytest_occlusion.reporting.views import grouped
 from pytest_occlusion.retrieval.degradation import degradation
-from pytest_occlusion.suite.settings import CLAIM_NAMES
+from pytest_occlusion.retrieval.significance import holm
+from pytest_occlusion.suite.table import CLAIM_NAMES
 
 if TYPE_CHECKING:
     from pytest_occlusion.insight.sensitivity import SensitivityMap
@@ -143,7 +143,7 @@ def document(
 
 def _adjust_p_values(cells: Sequence[Record]) -> None:
     """Add Holm-adjusted p values, over the cells of each model."""
-    found = adjusted([cell["model"] for cell in cells], [cell["p_value"] for cell in cells])
+    found = holm([cell["p_value"] for cell in cells], [cell["model"] for cell in cells])
     for cell, p_value in zip(cells, found, strict=True):
         cell["p_adjusted"] = p_value
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from pytest_occlusion.gate.provenance import FIELDS, shown_change
+from pytest_occlusion.gate.provenance import changes
 from pytest_occlusion.gate.verdicts import IMPROVED, NEW, REGRESSED
 from pytest_occlusion.occlusion.levels import axis_value, is_corruption, level_text
 from pytest_occlusion.suite import grid
@@ -268,14 +268,8 @@ def changes_of(results: Results) -> dict[tuple[str, str | None], Change]:
     for key, count in Counter((cell["model"], cell["baseline_from"]) for cell in known).items():
         before = results["baselines"].get(key[1])
         now = {**results["models"].get(key[0], {}), "corpus": results["corpus"]["fingerprint"]}
-        both = [
-            (name, str(before[name]), str(now[name]))
-            for name in FIELDS
-            if before and name in before and now.get(name)
-        ]
-        changed = [(name, *shown_change(name, old, new)) for name, old, new in both if old != new]
-        unchanged = [name for name, old, new in both if old == new]
-        found[key] = Change(key[0], count, before is not None, changed, unchanged)
+        both = changes(before or {}, {name: value for name, value in now.items() if value})
+        found[key] = Change(key[0], count, before is not None, *both)
     return found
 
 

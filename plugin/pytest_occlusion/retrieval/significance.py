@@ -6,6 +6,7 @@ and it has neither Holm's adjustment nor patients that flip together.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,19 +31,27 @@ def mcnemar(lost: int, gained: int) -> float:
     return min(1.0, float(2 * tail / 2**flipped))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm-adjusted p values, in the order given (Holm 1979, step-down).
+def holm(
+    p_values: Sequence[float | None], families: Sequence[str] | None = None
+) -> list[float | None]:
+    """Holm-adjusted p values of each family, in the order given (Holm 1979, step-down).
 
-    Rejecting where the adjusted value is below alpha keeps the chance of any false alarm among all
-    of them below alpha, whatever their dependence.
+    Rejecting where the adjusted value is below alpha keeps the chance of any false alarm in a
+    family below alpha, whatever their dependence.
+
+    Args:
+        p_values: ``None`` where there is none, and so it stays.
+        families: Of each value; one of all when ``None``.
     """
-    count = len(p_values)
-    order = sorted(range(count), key=lambda i: p_values[i])
-    adjusted = [0.0] * count
-    highest = 0.0
-    for place, i in enumerate(order):
-        highest = max(highest, min(1.0, (count - place) * p_values[i]))
-        adjusted[i] = highest
+    names = families or [""] * len(p_values)
+    adjusted = list(p_values)
+    ascending = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    left = Counter(names[place] for _, place in ascending)
+    highest = dict.fromkeys(left, 0.0)
+    for p, place in ascending:
+        name = names[place]
+        highest[name] = adjusted[place] = max(highest[name], min(1.0, left[name] * p))
+        left[name] -= 1
     return adjusted
 
 

@@ -6,8 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_occlusion.occlusion.levels import level_tag
-from pytest_occlusion.suite.settings import CLAIM_NAMES, Grid
+from pytest_occlusion.occlusion.levels import (
+    SEVERITIES,
+    is_corruption,
+    level_tag,
+    severity_level,
+)
+from pytest_occlusion.suite.table import CLAIM_NAMES
 
 REVERSE = "text-to-image"
 
@@ -19,6 +24,27 @@ MAIN_OCCLUDER = "block"
 
 LEVEL = r"r\d+(?:p\d+)?|s\d"
 """Tags of levels in ids: a blocked share, or the severity of a corruption."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which cells exist: models x directions x occluders x levels x ks.
+
+    A corruption is named among the occluders; its levels are the severities.
+    """
+
+    models: tuple[str, ...]
+    directions: tuple[str, ...]
+    occluders: tuple[str, ...]
+    ratios: tuple[float, ...]
+    ks: tuple[int, ...]
+    severities: tuple[int, ...] = SEVERITIES
+
+    def levels(self, occluder: str) -> tuple[float, ...]:
+        """The levels of one occluder or corruption, ascending, in [0, 1]."""
+        if is_corruption(occluder):
+            return tuple(severity_level(severity) for severity in self.severities)
+        return self.ratios
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,9 @@ from typing import Any
 from pytest_occlusion.encoders import family_names
 from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.suite import table
-from pytest_occlusion.suite.settings import (
-    CLAIM_NAMES,
-    OUTCOMES,
-    ROLES,
-    Grid,
-    ModelSettings,
-    Settings,
-    attribute,
-)
-from pytest_occlusion.suite.suites import Suite
+from pytest_occlusion.suite.grid import Grid
+from pytest_occlusion.suite.settings import ModelSettings, Settings, attribute
+from pytest_occlusion.suite.suites import Suite, find_suite
 from pytest_occlusion.suite.table import SETTINGS, Check
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_+-]*", re.IGNORECASE)
@@ -36,7 +29,7 @@ MODEL_KEYS: dict[str, Check] = {
     "tokenizer": table.check_text,
     "precision": table.one_of(lambda: table.PRECISIONS),
     "tolerance": table.check_tolerance,
-    "role": table.one_of(lambda: ("", *ROLES)),
+    "role": table.one_of(lambda: ("", *table.ROLES)),
 }
 """Settings of a model; whatever else its table holds is an option of the family."""
 
@@ -53,6 +46,25 @@ SUITE_KEYS: dict[str, Check] = {
 
 IN_GRID = ("direction", "occluders", "ratios", "ks", "severities")
 """Settings that say which cells there are."""
+
+
+def read_settings(
+    asked: str | None, root: Path, texts: Mapping[str, str | None], models: str | None
+) -> Settings:
+    """Settings as a command line gives them.
+
+    Args:
+        asked: The suite, by name or file; see :func:`find_suite`.
+        root: Folder of the project.
+        texts: Setting -> text in place of the suite's value, if any.
+        models: Names of those that are selected, with commas between; ``None`` means all.
+
+    Raises:
+        OcclusionError: There is no such suite, or what :func:`build_settings` says.
+    """
+    given = {name: SETTINGS[name].parse(text) for name, text in texts.items() if text is not None}
+    selected = table.parse_list(models, str) if models else None
+    return build_settings(find_suite(asked, root), command_line=given, selected=selected)
 
 
 def build_settings(
@@ -78,12 +90,12 @@ def build_settings(
     faults += _wrong(given, SUITE_KEYS, f"{origin}: ")
     faults += _wrong(command_line, SUITE_KEYS, "--occlusion-")
     if isinstance(patterns := given["tolerances"], dict):
-        checks = dict.fromkeys(patterns, table.check_tolerance)
-        faults += _wrong(patterns, checks, f"{origin}: tolerances.")
+        shares = dict.fromkeys(patterns, table.check_tolerance)
+        faults += _wrong(patterns, shares, f"{origin}: tolerances.")
     if isinstance(claims := given["claims"], dict):
-        checks = dict.fromkeys(claims, table.one_of(lambda: OUTCOMES))
-        faults += _unknown("claim", claims, CLAIM_NAMES, origin)
-        faults += _wrong(claims, checks, f"{origin}: claims.")
+        faults += _unknown("claim", claims, table.CLAIM_NAMES, origin)
+        outcomes = dict.fromkeys(claims, table.one_of(lambda: table.OUTCOMES))
+        faults += _wrong(claims, outcomes, f"{origin}: claims.")
     models = _models(given.get("models"), origin, suite.base, faults)
     there = [model.name for model in models]
     if unknown := [one for one in selected or () if one not in there]:
@@ -96,7 +108,8 @@ def build_settings(
             f"the suite cannot be run as given:\n{listed(faults)}",
             remedy="correct the file or the command line; nothing was run",
         )
-    return _merge(suite, given, command_line, models, selected)
+    names = [name for name in there if selected is None or name in selected]
+    return _merge(suite, given, command_line, models, names)
 
 
 def _hyphened(table: Mapping[str, Any], label: str, faults: list[str]) -> dict[str, Any]:
@@ -117,12 +130,10 @@ def _wrong(values: Mapping[str, Any], checks: Mapping[str, Check], label: str) -
     return [f"{label}{name} {wrong}" for name, wrong in found.items() if wrong]
 
 
-def _models(
-    tables: object, origin: str, base: Path, faults: list[str]
-) -> tuple[ModelSettings, ...]:
+def _models(tables: object, origin: str, base: Path, faults: list[str]) -> list[ModelSettings]:
     if not isinstance(tables, dict) or not tables:
         faults.append(f"{origin}: no models; give each a table [models.NAME]")
-        return ()
+        return []
     models = []
     for name, raw in tables.items():
         label = f"{origin}: models.{name}"
@@ -133,22 +144,21 @@ def _models(
         if not NAME.fullmatch(name):
             faults.append(f"{label}: a name holds letters, digits, -, + and _ only")
         faults += _wrong(own, MODEL_KEYS, f"{label}: ")
-        places: dict[str, str] = {}
         missing: list[str] = []
         for key in ("checkpoint", "tokenizer"):
-            text, unset = _expand(str(own.pop(key, "")))
+            text, unset = _expand(str(own.get(key, "")))
             missing += unset
             try:
-                places[key] = _absolute(text, base) if text else ""
+                own[key] = _absolute(text, base) if text else ""
             except (OSError, ValueError, RuntimeError) as fault:
                 reason = fault.strerror if isinstance(fault, OSError) else fault
                 faults.append(f"{label}: {key} cannot be a path ({reason})")
-        if places.get("checkpoint") == "":
+        if own["checkpoint"] == "":
             faults.append(f"{label}: no checkpoint")
+        own["tokenizer"] = own["tokenizer"] or None
         keys = {key: own.pop(key) for key in MODEL_KEYS if key in own}
-        keys |= {key: place for key, place in places.items() if place}
         models.append(ModelSettings(name=name, **keys, options=own, missing=tuple(missing)))
-    return tuple(models)
+    return models
 
 
 def _absolute(place: str, base: Path) -> str:
@@ -172,16 +182,15 @@ def _merge(
     suite: Suite,
     given: Mapping[str, Any],
     command_line: Mapping[str, Any],
-    models: tuple[ModelSettings, ...],
-    selected: Sequence[str] | None,
+    models: Sequence[ModelSettings],
+    selected: Sequence[str],
 ) -> Settings:
     of_suite = {name: given.get(name, setting.default) for name, setting in SETTINGS.items()}
     merged = {**of_suite, **command_line}
     kinds = {_expand(one["corpus"])[0].partition(":")[0] for one in (merged, of_suite)}
     if len(kinds) > 1 and "split" not in command_line:
         merged["split"] = ""  # the suite's is a part of the suite's own corpus
-    names = tuple(model.name for model in models)
-    grid = _grid([name for name in names if selected is None or name in selected], merged)
+    grid = _grid(selected, merged)
     if merged["map-ratios"] in ("all", ["all"]):
         merged["map-ratios"] = [ratio for ratio in grid.ratios if ratio]
     corpus, corpus_missing = _expand(merged["corpus"])
@@ -192,21 +201,18 @@ def _merge(
         "tolerance": float(merged["tolerance"]),
         "map_ratios": tuple(sorted(map(float, merged["map-ratios"]))),
     }
+    changed = [name for name in SETTINGS if merged[name] != of_suite[name]]
     return Settings(
         suite=given["suite"],
         origin=suite.origin,
         base=Path.cwd() if "corpus" in command_line else suite.base,
-        models=models,
+        models=tuple(models),
         grid=grid,
-        suite_grid=_grid(names, of_suite),
+        suite_grid=_grid([model.name for model in models], of_suite),
         corpus_missing=corpus_missing,
         tolerances=tuple((name, float(v)) for name, v in given["tolerances"].items()),
         claims=dict(given["claims"]),
-        ad_hoc=tuple(
-            name
-            for name, setting in SETTINGS.items()
-            if setting.protocol and merged[name] != of_suite[name]
-        ),
+        ad_hoc=tuple(name for name in changed if SETTINGS[name].protocol),
         **plain,
     )
 

@@ -8,22 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.occlusion.levels import SEVERITIES, is_corruption, severity_level
+from pytest_occlusion.suite.grid import Cell, Grid, cells
 from pytest_occlusion.suite.table import SETTINGS
-
-OUTCOMES = ("supported", "contradicted", "no power")
-"""What a claim can come to."""
-
-ROLES = ("clip", "cxr-repair", "medclip", "cxr-clip")
-"""The four models of Deanda et al. 2025, by family."""
-
-CLAIM_NAMES = (
-    "best", "second", "flattest", "near-chance", "proportional", "center", "border", "scattered",
-)  # fmt: skip
-"""The claims; :mod:`pytest_occlusion.insight.claims` says what they are."""
 
 
 @dataclass(frozen=True)
@@ -41,34 +31,9 @@ class ModelSettings:
     missing: tuple[str, ...] = ()  # unset environment variables in its paths
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Which cells exist: models x directions x occluders x levels x ks.
-
-    A corruption is named among the occluders; its levels are the severities.
-    """
-
-    models: tuple[str, ...]
-    directions: tuple[str, ...]
-    occluders: tuple[str, ...]
-    ratios: tuple[float, ...]
-    ks: tuple[int, ...]
-    severities: tuple[int, ...] = SEVERITIES
-
-    def levels(self, occluder: str) -> tuple[float, ...]:
-        """The levels of one occluder or corruption, ascending, in [0, 1]."""
-        if is_corruption(occluder):
-            return tuple(severity_level(severity) for severity in self.severities)
-        return self.ratios
-
-
-ATTRIBUTES = {"seed": "seeds", "map": "map_grid"}
-"""Setting -> its attribute of :class:`Settings`, where that is not its own name."""
-
-
 def attribute(setting: str) -> str:
     """The attribute of :class:`Settings` that holds a setting of the table."""
-    return ATTRIBUTES.get(setting, setting.replace("-", "_"))
+    return {"seed": "seeds", "map": "map_grid"}.get(setting, setting.replace("-", "_"))
 
 
 @dataclass(frozen=True)
@@ -128,17 +93,10 @@ class Settings:
         own = self.model(model).tolerance
         return self.tolerance if own is None else own
 
-    def gated(self, model: str, direction: str, occluder: str, ratio: float, k: int) -> bool:
-        """Whether a cell has a baseline: it is the suite's own, under the suite's protocol."""
-        grid = self.suite_grid
-        return (
-            not self.ad_hoc
-            and model in grid.models
-            and direction in grid.directions
-            and occluder in grid.occluders
-            and ratio in grid.levels(occluder)
-            and k in grid.ks
-        )
+    @cached_property
+    def gated(self) -> frozenset[Cell]:
+        """Cells that have a baseline: the suite's own, under the suite's protocol."""
+        return frozenset(() if self.ad_hoc else cells(self.suite_grid))
 
     def precision_of(self, model: ModelSettings) -> str:
         """The precision in force for one model."""

@@ -40,6 +40,17 @@ FAIL_ON = {
 }
 """Value of ``fail-on`` -> what turns a cell red."""
 
+OUTCOMES = ("supported", "contradicted", "no power")
+"""What a claim can come to."""
+
+ROLES = ("clip", "cxr-repair", "medclip", "cxr-clip")
+"""The four models of Deanda et al. 2025, by family."""
+
+CLAIM_NAMES = (
+    "best", "second", "flattest", "near-chance", "proportional", "center", "border", "scattered",
+)  # fmt: skip
+"""The claims; :mod:`pytest_occlusion.insight.claims` says what they are."""
+
 LARGEST_MAP = 64
 """Placements per side of a map: 4,096 forward passes per radiograph are a slip of the finger."""
 
