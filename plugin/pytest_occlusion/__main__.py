@@ -33,11 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse; result files may stand before and after options.
-
-    argparse fills an optional or repeated positional at the first place where any stands, and
-    refuses what comes after an option.
-    """
+    """Parse; result files may stand before and after options, which argparse alone refuses."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     files: list[Path] | None = getattr(options, "files", None)
@@ -71,18 +67,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Count studies, radiographs and texts, filter by filter; with a suite also "
         "how many texts each of its models' tokenizers would truncate.",
     )
-    add(
-        "spec",
-        nargs="?",
-        metavar="SPEC",
-        help="as --occlusion-corpus, e.g. mimic-cxr:ROOT; without, the suite's",
+    spec = "as --occlusion-corpus, e.g. mimic-cxr:ROOT; without, the suite's"
+    add("corpus", nargs="?", metavar="SPEC", help=spec)
+    suite = (
+        "as --occlusion-suite: its models open their tokenizers and count truncated texts, and "
+        "what is not given here is the suite's"
     )
-    add(
-        "--suite",
-        metavar="NAME|FILE",
-        help="as --occlusion-suite: its models open their tokenizers and count truncated texts, "
-        "and what is not given here is the suite's",
-    )
+    add("--suite", metavar="NAME|FILE", help=suite)
     add("--models", metavar="LIST", help="only these models of the suite")
     add("--split", metavar="NAME", help="train, validate or test")
     add("--text-rule", choices=names_of("text-rule"))
@@ -98,22 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     add = command(commands.html, help="render a results file as one page")
     add("results", type=Path, metavar="RESULTS.json", help="--occlusion-json wrote it")
     add("--out", type=Path, required=True, metavar="PAGE.html", help="file to write")
-    add(
-        "--gallery",
-        type=Path,
-        metavar="SHEET.png",
-        help="put a sheet that 'gallery' drew into the page: it SHOWS RADIOGRAPHS OF PATIENTS, to "
-        "everybody who gets the page",
+    sheet = (
+        "put a sheet that 'gallery' drew into the page: it SHOWS RADIOGRAPHS OF PATIENTS, to "
+        "everybody who gets the page"
     )
+    add("--gallery", type=Path, metavar="SHEET.png", help=sheet)
     add = command(commands.plot, help="draw figures for papers (needs matplotlib)")
-    add(
-        "files",
-        type=Path,
-        nargs="+",
-        metavar="RESULTS.json [MORE.json ...]",
-        help="--occlusion-json wrote it; more of them: a second run of the same corpus to lay over "
-        "it, or runs of other corpora",
+    runs = (
+        "--occlusion-json wrote it; more of them: a second run of the same corpus to lay over it, "
+        "or runs of other corpora"
     )
+    add("files", type=Path, nargs="+", metavar="RESULTS.json [MORE.json ...]", help=runs)
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     add("--formats", default="svg,pdf,png", metavar="LIST", help="of svg, pdf, png")
     add = command(

@@ -90,7 +90,7 @@ def test_no_two_of_120_looks_are_one() -> None:
     looks = {(n % kinds[0], n % kinds[1], n // kinds[0] % charts.DASHES) for n in range(120)}
     assert len(looks) == 120
     assert len(svg.SHAPES) == charts.MARKERS
-    assert len(svg.DASH_LENGTHS) == charts.DASHES
+    assert len(svg.DASHES) == charts.DASHES
 
 
 def test_page_and_figures_draw_the_same_lines(document: dict[str, Any], tmp_path: Path) -> None:
@@ -109,6 +109,6 @@ def test_page_and_figures_draw_the_same_lines(document: dict[str, Any], tmp_path
             chart = page[page.index(f'aria-label="{panel.told}"') :].partition("</svg>")[0]
             assert chart.count('class="line"') == chart.count('class="band"') == len(panel.lines)
             assert all(
-                f"<title>{name}: " in chart for name in panel.names if name not in charts.FLOORS
+                f"<title>{name}: " in chart for name in panel.names if name not in views.FLOORS
             )
             assert panel.x_label in chart

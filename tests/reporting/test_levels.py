@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_occlusion.reporting import levels
+from pytest_occlusion.reporting import views
 from pytest_occlusion.reporting.files import as_csv, as_markdown
 from pytest_occlusion.reporting.html import as_html
 from pytest_occlusion.reporting.plots import plot
@@ -98,5 +98,5 @@ def test_figures(mixed: dict[str, Any], tmp_path: Path) -> None:
 
 def test_one_of_each_is_counted_in_the_singular() -> None:
     cells = [{"occluder": "blur", "ratio": 0.2}, {"occluder": "block", "ratio": 0.2}]
-    assert levels.counted(cells) == "1 blocked share, 1 severity"
-    assert levels.half_text("blur", None) == ""
+    assert views.counted(cells) == "1 blocked share, 1 severity"
+    assert views.half_text("blur", None) == ""

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.reporting.reading import completed, read_checked
+from pytest_occlusion.reporting.reading import completed, read_results
 from tests.reporting.fabricated import earlier, results
 
 Document = dict[str, Any]
@@ -33,7 +33,7 @@ def test_a_complete_document_is_left_as_it_is(small: Document) -> None:
 
 
 def test_reading_returns_what_was_written(small: Document, tmp_path: Path) -> None:
-    assert read_checked(written(tmp_path, small)) == small
+    assert read_results(written(tmp_path, small)) == small
 
 
 def test_what_earlier_versions_did_not_write_has_a_value(small: Document) -> None:
@@ -157,7 +157,7 @@ def test_damage_is_named(
     damage(small)
     path = written(tmp_path, small)
     with pytest.raises(OcclusionError) as fault:
-        read_checked(path)
+        read_results(path)
     assert says in str(fault.value)
     assert str(path) in str(fault.value)
     assert fault.value.remedy
@@ -184,9 +184,9 @@ def test_what_is_no_results_file(content: str, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text(content)
     with pytest.raises(OcclusionError, match="not a result file"):
-        read_checked(path)
+        read_results(path)
     with pytest.raises(OcclusionError, match="no such file"):
-        read_checked(tmp_path / "nowhere.json")
+        read_results(tmp_path / "nowhere.json")
 
 
 def test_a_page_that_cannot_be_written(

@@ -9,67 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import axis_title, axis_value, is_corruption
 from pytest_occlusion.reporting import views
-from pytest_occlusion.reporting.levels import axis_words
-from pytest_occlusion.reporting.views import Cell, Condition, Results
+from pytest_occlusion.reporting.views import FLOORS, Cell, Condition, Results
 
 Point = tuple[float, float]
 
 COLOURS, MARKERS, DASHES = 8, 5, 3
 """How many of each tell lines apart: colour is never alone, and the three repeat only after 120."""
 
-FLOORS = ("chance", "constant")
-"""What a ranking without the image comes to: at random, and always the same."""
-
 
 @dataclass(frozen=True)
 class Line:
-    """A curve.
+    """A curve."""
 
-    Attributes:
-        name: For the legend.
-        place: In the legend, which decides colour, marker and dash.
-        points: The curve.
-        band: Lower and upper ends of its interval, over the same x.
-        accepted: What the baseline says, drawn behind.
-        earlier: Whether it is of the first of two runs: dashed and open.
-    """
-
-    name: str
-    place: int
+    name: str  # for the legend
+    place: int  # in the legend, which decides colour, marker and dash
     points: Sequence[Point]
-    band: Sequence[Point] = ()
-    accepted: Sequence[Point] = ()
-    earlier: bool = False
+    band: Sequence[Point] = ()  # lower and upper ends of its interval, over the same x
+    accepted: Sequence[Point] = ()  # what the baseline says, drawn behind
+    earlier: bool = False  # of the first of two runs: dashed and open
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over the levels.
-
-    Attributes:
-        title: Heading.
-        y_label: What is on the vertical axis.
-        occluder: Whose levels are on the horizontal axis.
-        lines: Back to front.
-        floors: (name, value) of horizontal lines.
-        told: What it shows, in words, for who does not see it.
-        x_end: The largest level, the same for all panels of a kind.
-        models: Whether a line is a model, to be shown and hidden with it.
-    """
+    """Curves over the levels."""
 
     title: str
     y_label: str
-    occluder: str
-    lines: Sequence[Line]
-    floors: Sequence[tuple[str, float]] = ()
-    told: str = ""
-    x_end: float = 100.0
-    models: bool = True
+    occluder: str  # whose levels are on the horizontal axis
+    lines: Sequence[Line]  # back to front
+    floors: Sequence[tuple[str, float]] = ()  # name and value of horizontal lines
+    told: str = ""  # what it shows, in words, for who does not see it
+    x_end: float = 100.0  # the largest level, the same for all panels of a kind
+    models: bool = True  # whether a line is a model, to be shown and hidden with it
 
     @property
     def x_label(self) -> str:
@@ -87,33 +62,18 @@ class Panel:
         return [*(line.name for line in self.lines), *dict(self.floors)]
 
 
-class Bar(NamedTuple):
-    """A value with its interval, at its place on an axis of groups."""
-
-    at: float
-    value: float
-    low: float
-    high: float
-
-
 @dataclass(frozen=True)
 class Bars:
     """Bars of recall with nothing blocked.
 
-    Attributes:
-        title: Heading.
-        groups: Names of the groups, which stand at 0, 1, ...
-        series: Name -> its bars.
-        floors: Name -> (start, end, value) of horizontal lines; corpora differ in candidates and
-            in how often texts repeat, so each has its own.
-        width: Of a bar.
+    Corpora differ in candidates and in how often texts repeat, so each has floors of its own.
     """
 
     title: str
-    groups: Sequence[str]
-    series: Mapping[str, Sequence[Bar]]
-    floors: Mapping[str, Sequence[tuple[float, float, float]]]
-    width: float
+    groups: Sequence[str]  # which stand at 0, 1, ...
+    series: Mapping[str, Sequence[tuple[float, ...]]]  # place, value, low and high of each bar
+    floors: Mapping[str, Sequence[tuple[float, float, float]]]  # start, end and value of each line
+    width: float  # of a bar
     x_label: str = ""
     y_label: str = "recall with nothing blocked, %"
 
@@ -136,23 +96,18 @@ def recall_line(curve: Sequence[Cell], name: str, place: int) -> Line:
     )
 
 
-def floors_of(cell: Cell) -> list[tuple[str, float]]:
-    """What a ranking without the image comes to."""
-    return [(name, 100 * cell[name]) for name in FLOORS]
-
-
 def recall_panels(results: Results, condition: Condition) -> list[Panel]:
     """A panel per k with a line per model."""
     cells, places = views.of_condition(results["cells"], condition), views.legend(results)
-    every, name, found = views.curves(cells), condition.occluder, []
+    name, found = condition.occluder, []
     for k in views.ks_of(cells):
-        own = {model: curve for (model, at), curve in every.items() if at == k}
-        lines = [recall_line(curve, model, places[model]) for model, curve in own.items()]
+        own = {model: curve for (model, at), curve in views.curves(cells).items() if at == k}
+        lines = [recall_line(own[model], model, places[model]) for model in places if model in own]
         told = (
-            f"Recall at {k} against the {axis_words(name)}, {condition.title}; the numbers are in "
-            "the tables below"
+            f"Recall at {k} against the {views.axis_words(name)}, {condition.title}; the numbers "
+            "are in the tables below"
         )
-        floors = floors_of(next(iter(own.values()))[0])
+        floors = _floors_of(next(iter(own.values())))
         found.append(Panel(f"R@{k}", "recall, %", name, lines, floors, told, _x_end(cells)))
     return found
 
@@ -160,18 +115,18 @@ def recall_panels(results: Results, condition: Condition) -> list[Panel]:
 def retention_panels(results: Results, condition: Condition, *, per_model: bool) -> list[Panel]:
     """What is left of the recall at 0 %: a panel per model with a line per k, or the reverse."""
     cells, places = views.of_condition(results["cells"], condition), views.legend(results)
-    every = views.curves(cells)
-    order = places if per_model else {f"R@{k}": k for _, k in every}
-    kept: dict[str, list[Line]] = {}
-    for model, k in sorted(every, key=lambda pair: (places[pair[0]], pair[1])):
+    models, ks = views.every(cells, "model"), views.ks_of(cells)
+    kept: dict[str, list[Line]] = {
+        title: [] for title in (models if per_model else [f"R@{k}" for k in ks])
+    }
+    curves = views.curves(cells)
+    for model, k in sorted(curves, key=lambda pair: (places[pair[0]], pair[1])):
         title, name = (model, f"R@{k}") if per_model else (f"R@{k}", model)
-        lines = kept.setdefault(title, [])
-        points = [
-            (axis_value(condition.occluder, x), 100 * left)
-            for x, left in views.retention(every[model, k])
-        ]
+        left = views.retention(curves[model, k])
+        points = [(axis_value(condition.occluder, x), 100 * y) for x, y in left]
         if points:
-            lines.append(Line(name, len(lines) if per_model else places[model], points))
+            place = len(kept[title]) if per_model else places[model]
+            kept[title].append(Line(name, place, points))
     return [
         Panel(
             title,
@@ -182,7 +137,7 @@ def retention_panels(results: Results, condition: Condition, *, per_model: bool)
             + " to ".join(dict.fromkeys(line.name for line in (*lines[:1], *lines[-1:]))),
             x_end=_x_end(cells),
         )
-        for title, lines in sorted(kept.items(), key=lambda one: order[one[0]])
+        for title, lines in kept.items()
     ]
 
 
@@ -193,7 +148,7 @@ def _x_end(cells: Sequence[Cell]) -> float:
 def occluder_panels(cells: Sequence[Cell], occluders: Sequence[str]) -> list[Panel]:
     """The occluders side by side at one k: a panel per model with a line per occluder."""
     every = {name: views.curves(c for c in cells if c["occluder"] == name) for name in occluders}
-    return _per_model(views.models_of(cells), views.focus_k(cells), occluders[0], every)
+    return _per_model(views.every(cells, "model"), views.focus_k(cells), occluders[0], every)
 
 
 def overlay_panels(
@@ -201,7 +156,7 @@ def overlay_panels(
 ) -> list[Panel]:
     """Two runs at one k that both have: a panel per model of both; empty where they share none."""
     old, new = (views.of_condition(run["cells"], condition) for run in (before, after))
-    models = [model for model in views.models_of(new) if model in views.models_of(old)]
+    models = [model for model in views.every(new, "model") if model in views.every(old, "model")]
     shared = [cell for cell in new if cell["k"] in views.ks_of(old)]
     if not models or not shared:
         return []
@@ -221,31 +176,31 @@ def _per_model(
     found = []
     for model in models:
         own = [(name, curves.get((model, k))) for name, curves in every.items()]
-        drawn = [
-            (recall_line(curve, name, place), floors_of(curve[0]))
-            for place, (name, curve) in enumerate(own)
-            if curve
-        ]
-        floors = drawn[0][1] if drawn else []
-        found.append(Panel(model, f"R@{k}, %", occluder, [line for line, _ in drawn], floors))
+        lines = [recall_line(one, name, at) for at, (name, one) in enumerate(own) if one]
+        floors = next((_floors_of(curve) for _, curve in own if curve), [])
+        found.append(Panel(model, f"R@{k}, %", occluder, lines, floors))
     return found
 
 
-def accuracy_bars(cells: Sequence[Cell]) -> Bars:
-    """A group per k and a bar per model, from cells of one condition at ratio 0."""
-    ks, found = views.ks_of(cells), {(cell["model"], cell["k"]): cell for cell in cells}
-    series = {model: [found.get((model, k)) for k in ks] for model in views.models_of(cells)}
-    return _bars("", [f"R@{k}" for k in ks], series)
+def _floors_of(curve: Sequence[Cell]) -> list[tuple[str, float]]:
+    return [(name, 100 * curve[0][name]) for name in FLOORS]
 
 
 FILLED = 0.84
 """Share of a group's place that its bars fill."""
 
 
+def accuracy_bars(cells: Sequence[Cell]) -> Bars:
+    """A group per k and a bar per model, from cells of one condition at ratio 0."""
+    ks, found = views.ks_of(cells), {(cell["model"], cell["k"]): cell for cell in cells}
+    series = {model: [found.get((model, k)) for k in ks] for model in views.every(cells, "model")}
+    return _bars("", [f"R@{k}" for k in ks], series)
+
+
 def _bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[Cell | None]]) -> Bars:
     """One bar of each series in every group for which it has a cell."""
     width = FILLED / len(series)
-    bars: dict[str, list[Bar]] = {name: [] for name in series}
+    bars: dict[str, list[tuple[float, ...]]] = {name: [] for name in series}
     floors: dict[str, list[tuple[float, float, float]]] = {name: [] for name in FLOORS}
     for at in range(len(groups)):
         for place, (name, cells) in enumerate(series.items()):
@@ -253,7 +208,7 @@ def _bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[Cell 
                 continue
             middle = at + width * (place - (len(series) - 1) / 2)
             numbers = (100 * cell[part] for part in ("recall", "ci_low", "ci_high"))
-            bars[name].append(Bar(middle, *numbers))
+            bars[name].append((middle, *numbers))
             for floor, spans in floors.items():
                 span = (middle - width / 2, middle + width / 2, 100 * cell[floor])
                 if spans and spans[-1][2] == span[2] and span[0] - spans[-1][1] < 0.01:
@@ -268,9 +223,6 @@ def corpora_bars(runs: Sequence[Results]) -> list[Bars]:
     A panel per k, a group per model and a bar per corpus with its own floors. The first experiment
     of Deanda et al. 2025 (arXiv 2501.09134), for any corpora: a model that was trained on one may
     retrieve worse from another before anything is blocked.
-
-    Args:
-        runs: Each of a corpus of its own.
 
     Raises:
         OcclusionError: Two runs of one corpus, or no model and k that was measured at ratio 0 in

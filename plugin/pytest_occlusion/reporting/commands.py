@@ -29,17 +29,13 @@ def corpus(options: argparse.Namespace) -> int:
 
     if options.suite is None and options.models:
         raise OcclusionError("--models without --suite", remedy="name the suite of the models")
-    if options.suite is None and options.spec is None:
+    if options.suite is None and options.corpus is None:
         raise OcclusionError(
             "neither a corpus nor a suite is named",
             remedy="for example corpus manifest:reports.csv, or corpus --suite paper",
         )
-    given = {
-        "corpus": options.spec,
-        "split": options.split,
-        "text-rule": options.text_rule,
-        "candidates": options.candidates,
-    }
+    own = ("corpus", "split", "text-rule", "candidates")
+    given = {name: getattr(options, name.replace("-", "_")) for name in own}
     settings = read_settings(options.suite or DEFAULT, Path.cwd(), given, options.models)
     if options.suite and settings.corpus_missing:
         names = ", ".join(f"${name}" for name in settings.corpus_missing)
@@ -88,19 +84,19 @@ def fetch(options: argparse.Namespace) -> int:
 def compare(options: argparse.Namespace) -> int:
     """Set two runs side by side."""
     from pytest_occlusion.gate import compare as comparison
-    from pytest_occlusion.reporting.reading import completed, read_checked
+    from pytest_occlusion.reporting.reading import completed, read_results
 
     if (len(options.files) == 1) == (options.against is None):
         raise OcclusionError(
             "compare needs a second result file or --against DIR, and not both",
             remedy="compare A.json B.json, or compare A.json --against benchmarks/baselines",
         )
-    first = completed(read_checked(options.files[0]))
+    first = completed(read_results(options.files[0]))
     if options.against is not None:
         old, new = comparison.against_baselines(first, options.against), first["cells"]
         same = True
     else:
-        second = completed(read_checked(options.files[1]))
+        second = completed(read_results(options.files[1]))
         old, new = first["cells"], second["cells"]
         same = first["corpus"]["fingerprint"] == second["corpus"]["fingerprint"] != ""
     if options.models:
@@ -119,9 +115,9 @@ def compare(options: argparse.Namespace) -> int:
 def html(options: argparse.Namespace) -> int:
     """Render a results file as one page."""
     from pytest_occlusion.reporting.html import as_html, read_sheet
-    from pytest_occlusion.reporting.reading import read_checked
+    from pytest_occlusion.reporting.reading import read_results
 
-    results = read_checked(options.results)
+    results = read_results(options.results)
     sheet = None if options.gallery is None else read_sheet(options.gallery)
     return _write_out(options.out, as_html(results, sheet).encode())
 
@@ -129,13 +125,12 @@ def html(options: argparse.Namespace) -> int:
 def plot(options: argparse.Namespace) -> int:
     """Draw figures."""
     from pytest_occlusion.reporting.plots import plot
-    from pytest_occlusion.reporting.reading import read_checked
+    from pytest_occlusion.reporting.reading import read_results
 
-    paths: list[Path] = options.files
     formats = [name for item in options.formats.split(",") if (name := item.strip().lower())]
-    names = [path.stem for path in paths]
-    labels = names if len(set(names)) == len(names) else ("first", "second")
-    for path in plot([read_checked(path) for path in paths], options.out, formats, labels):
+    names = [path.stem for path in options.files]
+    labels = names if len(set(names)) == len(names) else ()
+    for path in plot([*map(read_results, options.files)], options.out, formats, labels):
         print(path)  # noqa: T201
     return 0
 
@@ -152,8 +147,7 @@ def gallery(options: argparse.Namespace) -> int:
 
     given = {"corpus": options.corpus, "occluders": options.occluders, "ratios": options.ratios}
     settings = read_settings(options.suite, Path.cwd(), given, options.model)
-    settings = replace(settings, store=default_root())
-    session = Session(settings, say=lambda line: None)
+    session = Session(replace(settings, store=default_root()), say=lambda line: None)
     rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
     picture = BytesIO()
     contact_sheet(session, settings.grid.models[0], rows).save(picture, format="png")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from pytest_occlusion.engine.store import write_atomically
 from pytest_occlusion.gate.verdicts import CHANGED
 from pytest_occlusion.insight.claims import told_of
-from pytest_occlusion.occlusion.levels import axis_name, is_corruption, level_text
+from pytest_occlusion.occlusion import levels
 from pytest_occlusion.reporting import views
-from pytest_occlusion.reporting.views import Cell, Results
+from pytest_occlusion.reporting.views import Results
 
 CSV_COLUMNS = (
     *("suite", "model", "direction", "occluder", "ratio", "severity", "achieved", "k"),
@@ -24,6 +24,7 @@ CSV_COLUMNS = (
 )
 
 SHOWN = 20
+"""Cells of one verdict that the Markdown names."""
 
 
 def as_json(results: Results) -> str:
@@ -37,77 +38,22 @@ def as_csv(results: Results) -> str:
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for cell in results["cells"]:
-        own = {"ratio": ""} if is_corruption(cell["occluder"]) else {}
+        own = {"ratio": ""} if levels.is_corruption(cell["occluder"]) else {}
         writer.writerow({"suite": results["suite"], **cell, **own})
     return text.getvalue()
 
 
 def as_markdown(results: Results) -> str:
     """A job summary: headline, what changed, and every table folded away."""
-    lines = [f"### {views.headline(results)}", ""]
-    for kind in CHANGED:
-        changed = [cell for cell in results["cells"] if cell["verdict"] == kind]
-        if changed:
-            lines += [*_changes(kind, changed), ""]
-    for (model, direction, occluder), cells in views.curve_groups(results["cells"]).items():
-        lines += _folded(f"{model}, {occluder}, {direction}", _table(cells))
-    if results.get("claims"):
-        lines += _folded("claims of Deanda et al. 2025", _claims(results["claims"]))
-    corpus = results["corpus"]
-    lines.append(
-        f"{corpus['radiographs']:,} radiographs of {corpus['studies']:,} studies, "
-        f"{corpus['candidates']:,} candidate texts; corpus `{corpus['fingerprint'][:8]}`"
+    from jinja2 import Environment, StrictUndefined  # only runs that ask for it pay for its import
+
+    text = (files(__package__) / "assets" / "summary.md").read_text(encoding="utf-8")
+    template = Environment(  # noqa: S701 - Markdown, for whoever may see the run
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    ).from_string(text)
+    return template.render(
+        results=results, views=views, levels=levels, told_of=told_of, CHANGED=CHANGED, SHOWN=SHOWN
     )
-    for name, model in results["models"].items():
-        lines.append(
-            f"- {name}: weights `{model['weights'][:8]}`, {model['device']}, {model['precision']}"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _folded(title: str, lines: Iterable[str]) -> list[str]:
-    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>", ""]
-
-
-def _row(*entries: str) -> str:
-    return "|" + "".join(f" {entry} |" if entry else " |" for entry in entries)
-
-
-def _claims(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield _row("claim", "outcome", "numbers, 95 % intervals")
-    yield "|---|---|---|"
-    for claim in claims:
-        numbers = "<br>".join([claim["unit"], *told_of(claim), *claim["notes"]])
-        yield _row(claim["statement"], claim["outcome"], numbers)
-
-
-def _changes(kind: str, cells: Sequence[Cell]) -> Iterator[str]:
-    yield _row(kind, "baseline", "now", "hits", "lost / gained", "p")
-    yield "|---|---:|---:|---:|---:|---:|"
-    for cell in cells[:SHOWN]:
-        yield _row(
-            cell["id"],
-            f"{100 * (views.baseline_recall(cell) or 0.0):.1f} %",
-            f"{100 * cell['recall']:.1f} %",
-            f"{cell['hits'] - cell['baseline_hits']:+}",
-            "" if cell["lost"] is None else f"{cell['lost']} / {cell['gained']}",
-            "" if cell["p_value"] is None else f"{cell['p_value']:.1g}",
-        )
-    if len(cells) > SHOWN:
-        yield _row(f"... and {len(cells) - SHOWN} more", *[""] * 5)
-
-
-def _table(cells: Sequence[Cell]) -> Iterator[str]:
-    ks, occluder = views.ks_of(cells), cells[0]["occluder"]
-    rows = views.by_level(cells, "k", ks)
-    yield _row(axis_name(occluder), *(f"R@{k}" for k in ks))
-    yield "|---:|" + "---:|" * len(ks)
-    for level, row in rows.items():
-        entries = (f"{100 * cell['recall']:.1f}" if cell else "" for cell in row)
-        yield _row(level_text(occluder, level), *entries)
-    known = {cell["k"]: cell for row in rows.values() for cell in row if cell}
-    for name in ("chance", "constant"):
-        yield _row(name, *(f"{100 * known[k][name]:.1f}" for k in ks))
 
 
 def as_html(results: Results) -> str:

@@ -29,13 +29,7 @@ Tile = tuple[str, NDArray[np.uint8]]
 
 
 def chosen_rows(session: Session, keys: Sequence[str], *, count: int, seed: int) -> list[int]:
-    """Positions in the corpus of the radiographs to show.
-
-    Args:
-        session: Whose corpus.
-        keys: Keys of radiographs as the corpus has them; empty for a random choice.
-        count: How many to choose where no key is given.
-        seed: Of the choice.
+    """Positions in the corpus of these radiographs, or of so many chosen at random.
 
     Raises:
         OcclusionError: A key that the corpus does not have, or a count below 1.
@@ -59,10 +53,7 @@ def chosen_rows(session: Session, keys: Sequence[str], *, count: int, seed: int)
 def gallery(session: Session, model: str, rows: Sequence[int]) -> Image.Image:
     """Draw the sheet: per radiograph a row for every occluder, a column for every level.
 
-    Args:
-        session: Corpus and settings: occluders, their levels, fill and the first mask seed.
-        model: Whose preprocessing.
-        rows: From :func:`chosen_rows`.
+    Masks are those of the session's first seed, the preprocessing is the model's.
 
     Raises:
         OcclusionError: The model cannot be opened, or radiographs cannot be decoded (all of them,
@@ -102,13 +93,7 @@ def _shown(session: Session, canvas: NDArray[np.uint8], key: str, occluder: str)
 
 
 def draw_sheet(tiles: Sequence[Tile], *, columns: int, side: int) -> Image.Image:
-    """Lay small pictures out row by row, each with its caption above it.
-
-    Args:
-        tiles: From the top left.
-        columns: Tiles in a row.
-        side: Side of a tile on the sheet, in pixels.
-    """
+    """Lay small pictures out row by row, ``side`` pixels each, with their captions above them."""
     rows = -(-len(tiles) // columns)
     sheet = Image.new("L", (columns * side, rows * (side + CAPTION)))
     draw = ImageDraw.Draw(sheet)

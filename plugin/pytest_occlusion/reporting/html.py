@@ -1,8 +1,8 @@
 """The HTML report: one file that opens anywhere, fetches nothing and says what the document says.
 
-Template, styles and script lie in ``assets``; the template escapes whatever it is given. The page
-holds nothing that the results document does not, no time and no path, so the same document gives
-the same bytes; its content security policy forbids every request and any script but its own.
+Templates, styles and script lie in ``assets``; the templates escape whatever they are given. The
+page holds nothing that the results document does not, no time and no path, so the same document
+gives the same bytes; its content security policy forbids every request and any script but its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.reporting import charts, levels, page, svg, views
+from pytest_occlusion.reporting import charts, page, svg, views
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.views import Results
 
@@ -44,10 +44,10 @@ BITS_SHOWN = 200_000
 
 
 def as_html(results: Results, sheet: bytes | None = None) -> str:
-    """The page.
+    """The page of a results document.
 
     Args:
-        results: A results document, as a run makes it or :func:`reading.read_results` returns it.
+        results: As a run makes it or :func:`reading.read_results` returns it.
         sheet: A gallery (PNG) to put at the end; it shows radiographs, the results never do.
     """
     document = completed(results)
@@ -60,11 +60,11 @@ def as_html(results: Results, sheet: bytes | None = None) -> str:
         "document": document,
         "headings": headings,
         "complete": bits <= BITS_SHOWN,
-        "packed": _packed(results, () if bits <= BITS_SHOWN else ("hit_queries",)),
+        "packed": _packed(results, "" if bits <= BITS_SHOWN else "hit_queries"),
         "policy": _policy(style, script, images=bool(document["maps"]) or sheet is not None),
         "style": Markup(style),  # noqa: S704 - ours, as is the script
         "script": Markup(script),  # noqa: S704
-        "sheet": base64.b64encode(sheet or b"").decode(),
+        "sheet": sheet,
     }
     if document["maps"]:
         from pytest_occlusion.reporting import maps  # only where there are maps
@@ -79,24 +79,32 @@ def read_sheet(path: Path) -> bytes:
     Raises:
         OcclusionError: No such file, or no PNG.
     """
-    remedy = "draw it with python -m pytest_occlusion gallery"
     try:
-        content = path.read_bytes()
-    except OSError as fault:
-        raise OcclusionError(f"{path}: {fault.strerror}", remedy=remedy) from None
+        content, fault = path.read_bytes(), "not a PNG file"
+    except OSError as error:
+        content, fault = b"", str(error.strerror)
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise OcclusionError(f"{path}: not a PNG file", remedy=remedy)
+        remedy = "draw it with python -m pytest_occlusion gallery"
+        raise OcclusionError(f"{path}: {fault}", remedy=remedy)
     return content
 
 
 @cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    for module in (charts, levels, page, svg, views):
+    for module in (charts, page, svg, views):
         environment.globals[module.__name__.rpartition(".")[2]] = module
-    # Indentation and blank lines are for who reads the template.
-    lines = (line.strip() for line in _asset("page.html").splitlines())
+    for filter_ in (page.percent, page.plain, page.signed, page.thousands):
+        environment.filters[filter_.__name__] = filter_
+    environment.filters |= {"px": svg.number, "base64": _in_base64}
+    # Indentation and blank lines are for who reads the templates.
+    text = _asset("charts.html") + _asset("page.html")
+    lines = (line.strip() for line in text.splitlines())
     return environment.from_string("\n".join(line for line in lines if line))
+
+
+def _in_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 @cache
@@ -104,12 +112,10 @@ def _asset(name: str) -> str:
     return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
-def _packed(results: Results, without: tuple[str, ...]) -> Markup:
+def _packed(results: Results, without: str) -> Markup:
     """The document as JSON, cells as rows under one list of names, safe inside a script element."""
     cells = results["cells"]
-    columns = [
-        n for n in dict.fromkeys(name for cell in cells for name in cell) if n not in without
-    ]
+    columns = [n for n in dict.fromkeys(name for cell in cells for name in cell) if n != without]
     parts = {
         "document": {**results, "cells": None},
         "columns": columns,
@@ -123,8 +129,8 @@ def _packed(results: Results, without: tuple[str, ...]) -> Markup:
 
 def _policy(style: str, script: str, *, images: bool) -> str:
     """No request, and nothing but our own style and script."""
-    hashes = (hashlib.sha256(part.encode()).digest() for part in (style, script))
-    own = [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in hashes]
+    hashes = (_in_base64(hashlib.sha256(part.encode()).digest()) for part in (style, script))
+    own = [f"'sha256-{digest}'" for digest in hashes]
     return (
         f"default-src 'none'; style-src {own[0]}; script-src {own[1]}; "
         f"{'img-src data:; ' if images else ''}base-uri 'none'; form-action 'none'"

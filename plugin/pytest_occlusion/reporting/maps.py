@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NamedTuple
 
+from pytest_occlusion.reporting import views
 from pytest_occlusion.reporting.charts import Line, Panel
 from pytest_occlusion.reporting.views import Results
 from pytest_occlusion.suite.grid import MAIN_OCCLUDER
@@ -45,25 +46,15 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Map:
-    """One view's map of one quantity.
-
-    Attributes:
-        model: Its model.
-        view: Its view.
-        title: What is lost, for people.
-        digits: Behind the point.
-        grid: Placements per side.
-        places: Row by row from the top left.
-        picture: The mean radiograph: width, height and grey levels in base64, or ``None``.
-    """
+    """One view's map of one quantity."""
 
     model: str
     view: str
-    title: str
-    digits: int
-    grid: int
-    places: tuple[Place, ...]
-    picture: Record | None
+    title: str  # what is lost, for people
+    digits: int  # behind the point
+    grid: int  # placements per side
+    places: tuple[Place, ...]  # row by row from the top left
+    picture: Record | None  # the mean radiograph: width, height and grey levels in base64
 
     @property
     def peak(self) -> Place:
@@ -74,6 +65,10 @@ class Map:
     def top(self) -> float:
         """The largest loss or gain: the end of both colours."""
         return max(abs(place.value) for place in self.places)
+
+    def largest(self, count: int) -> list[Place]:
+        """Where most is lost, first."""
+        return sorted(self.places, key=lambda place: -place.value)[:count]
 
     @property
     def png(self) -> bytes:
@@ -125,12 +120,8 @@ def worst_panel(results: Results, record: Record) -> Panel:
     Where the run measured the random block at the same shares, its curve comes first.
     """
     k, shares = record["k"], {one["ratio"] for one in record["placements"]}
-    own = [
-        cell
-        for cell in results["cells"]
-        if (cell["model"], cell["direction"], cell["k"])
-        == (record["model"], record["direction"], k)
-    ]
+    cells = views.grouped(results["cells"], "model", "direction", "k")
+    own = cells.get((record["model"], record["direction"], k), [])
     blocks = [
         (cell["ratio"], cell["recall"], cell["ci_low"], cell["ci_high"])
         for cell in own
@@ -160,11 +151,7 @@ def _spread(spread: Record) -> tuple[float, float, float]:
 
 
 def summary_lines(maps: Sequence[Record]) -> Iterator[tuple[str, bool]]:
-    """(text, whether it is a heading) for the terminal, within 80 columns.
-
-    Args:
-        maps: The records of a document.
-    """
+    """(text, whether it is a heading) for the terminal, within 80 columns."""
     for record in maps:
         yield f"{record['model']} - map: {tile_text(record)}", True
         for view in record["views"]:

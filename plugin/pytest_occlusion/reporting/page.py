@@ -1,25 +1,19 @@
-"""What the page's template asks for: numbers in words, and the rows of its tables."""
+"""What the page's template asks for: numbers in words, and the contents of its larger tables."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-
-from markupsafe import Markup
 
 from pytest_occlusion.gate.verdicts import CHANGED, IMPROVED, NEW, REGRESSED, SAME, WITHIN
 from pytest_occlusion.occlusion.levels import axis_name, level_text
-from pytest_occlusion.reporting import levels, svg, views
-from pytest_occlusion.reporting.charts import FLOORS, Panel
-from pytest_occlusion.reporting.terminal import FLAGS
-from pytest_occlusion.reporting.views import Cell, Change, Condition, Results, Standing
+from pytest_occlusion.reporting import views
+from pytest_occlusion.reporting.charts import Panel
+from pytest_occlusion.reporting.views import Cell, Condition, Results
 
 if TYPE_CHECKING:
     from pytest_occlusion.reporting.maps import Map
-
-Row = Sequence[object]
-Changes = Mapping[tuple[str, str | None], Change]
 
 SIGNS = {REGRESSED: "\u25bc", IMPROVED: "\u25b2", NEW: "+", SAME: "=", WITHIN: "\u2248"}
 """So that a verdict is never told by colour alone."""
@@ -37,12 +31,10 @@ MOVED = 25
 
 OUTCOMES = {"supported": "\u2713", "contradicted": "\u2717"}
 
-SMALL = Markup("{}<br><small>{}</small>")
 
-
-def thousands(count: int | None) -> str:
-    """``1,770``."""
-    return f"{count or 0:,}"
+def thousands(number: float | None, digits: int = 0) -> str:
+    """``1,770``, empty where there is none."""
+    return "" if number is None else f"{number:,.{digits}f}"
 
 
 def counted(count: int, what: str) -> str:
@@ -75,38 +67,35 @@ def plain(value: Any) -> str:
 def counts(cells: Iterable[Cell]) -> dict[str, int]:
     """How many cells have which verdict, the gravest first, then whatever else there is."""
     found = Counter(cell["verdict"] for cell in cells)
-    places = {kind: place for place, kind in enumerate(ORDER)}
-    return {k: found[k] for k in sorted(found, key=lambda k: (places.get(k, len(places)), k))}
+    kinds = [*(kind for kind in ORDER if kind in found), *sorted(found.keys() - {*ORDER})]
+    return {kind: found[kind] for kind in kinds}
 
 
 def protocol(document: Results) -> dict[str, Any]:
     """The protocol with what was measured."""
     cells = document["cells"]
     names = {"blocked share": "ratios", "severity": "severities"}
-    found = levels.levels_of(cells).items()
+    found = views.levels_of(cells).items()
     return {
         **document["protocol"],
         **{names[name]: ", ".join(texts.values()) for name, texts in found},
         "ks": views.ks_of(cells),
-        "occluders": list(dict.fromkeys(cell["occluder"] for cell in cells)),
+        "occluders": views.every(cells, "occluder"),
     }
 
 
 def heat_tables(document: Results, condition: Condition) -> Iterator[tuple[Any, ...]]:
     """Per model: its name, headings, (level, entries) of every row, and the floors."""
     cells = views.of_condition(document["cells"], condition)
-    for model in views.models_of(cells):
-        own = {(c["ratio"], c["k"]): c for c in cells if c["model"] == model}
-        ks, ratios = views.ks_of(own.values()), sorted({ratio for ratio, _ in own})
+    for (model,), own in views.grouped(cells, "model").items():
+        ks = views.ks_of(own)
+        levels = views.by_level(own, "k", ks)
+        whole = levels.get(0.0, [None] * len(ks))
         rows = [
-            (
-                level_text(condition.occluder, ratio),
-                [_heat_entry(own.get((ratio, k)), own.get((0.0, k))) for k in ks],
-            )
-            for ratio in ratios
+            (level_text(condition.occluder, level), map(_heat_entry, row, whole))
+            for level, row in levels.items()
         ]
-        first = [own.get((ratios[0], k)) for k in ks]
-        floors = [(name, [percent(c[name]) if c else "" for c in first]) for name in FLOORS]
+        floors = [(name, map(percent, values)) for name, values in views.floor_rows(levels)]
         yield model, [axis_name(condition.occluder), *(f"R@{k}" for k in ks)], rows, floors
 
 
@@ -114,93 +103,25 @@ def _heat_entry(cell: Cell | None, whole: Cell | None) -> tuple[int, str, str, s
     """Step of the scale, sign and name of the verdict, recall, change against nothing blocked."""
     if cell is None:
         return 0, "", "", "", ""
-    kind, drop = cell["verdict"], ""
-    if whole is not None and cell["ratio"] and whole["recall"] > 0:
-        drop = signed(100 * (cell["recall"] / whole["recall"] - 1), 0)
+    kind, drop = cell["verdict"], views.drop(cell, whole)
     step = min(HEAT - 1, max(0, int(cell["recall"] * HEAT)))
-    return step, SIGNS[kind] if kind in CHANGED else "", kind, percent(cell["recall"]), drop
+    sign = SIGNS[kind] if kind in CHANGED else ""
+    return step, sign, kind, percent(cell["recall"]), "" if drop is None else signed(drop, 0)
 
 
-def standing_rows(
-    standing: Iterable[Standing], occluder: str, places: Mapping[str, int]
-) -> Iterator[Row]:
-    """Every model at one k: accuracy, robustness and what its curve says."""
-    for one in sorted(standing, key=lambda one: -one.accuracy):
-        yield (
-            svg.swatch(places[one.model]) + one.model,
-            percent(one.accuracy),
-            percent(one.robustness, 0),
-            levels.half_text(occluder, one.half),
-            "" if one.fit is None else f"{one.fit:.2f}",
-            "on the front" if one.front else "",
-            "; ".join(FLAGS.get(flag, flag) for flag in one.flags),
-        )
+def grid_heads(one: Map) -> Sequence[str]:
+    """Of a table in the shape of its grid."""
+    return ["row", *(f"column {number}" for number in range(1, one.grid + 1))]
 
 
-def map_table(one: Map) -> tuple[str, Sequence[str], Iterable[Row], range]:
-    """A map in numbers, in the shape of its grid; of a large one only where most is lost."""
-    caption = f"{one.title}, {one.model}, {one.view}, with 95 % intervals"
-    if one.grid > WIDEST:
-        largest = sorted(one.places, key=lambda place: -place.value)[:LISTED]
-        rows: list[Row] = [(place.row, place.column, one.told(place)) for place in largest]
-        return f"{caption}: the {len(rows)} largest", ["row", "column", "loss"], rows, range(1, 3)
-    entries = [
-        SMALL.format(one.shown(p.value), f"{one.shown(p.low)} to {one.shown(p.high)}")
-        for p in one.places
-    ]
-    numbers = range(1, one.grid + 1)
-    rows = [(n, *entries[one.grid * (n - 1) : one.grid * n]) for n in numbers]
-    return caption, ["row", *(f"column {n}" for n in numbers)], rows, numbers
-
-
-def worst_rows(panel: Panel) -> Iterator[Row]:
-    """Recall of every line at every blocked share."""
+def by_share(panel: Panel) -> Iterator[tuple[float, list[tuple[float, ...] | None]]]:
+    """Every blocked share with value, low and high of each line, ``None`` where it has none."""
     lines = [
         {x: (y, *ends) for (x, y), ends in zip(line.points, line.band, strict=True)}
         for line in panel.lines
     ]
     for share in sorted({x for line in lines for x in line}):
-        found = [line.get(share) for line in lines]
-        yield (
-            f"{share:.3g} %",
-            *(SMALL.format(f"{p[0]:.1f}", f"{p[1]:.1f} to {p[2]:.1f}") if p else "" for p in found),
-        )
-
-
-def change_rows(changes: Changes) -> Iterator[Row]:
-    """What changed since the baselines were accepted; models without a change come last."""
-    for one in sorted(changes.values(), key=lambda one: one.known and not one.changed):
-        text = Markup("<br>").join(
-            Markup("<b>{}</b> {} \u2192 {}").format(*change) for change in one.changed
-        )
-        none = "nothing recorded" if one.known else "the baseline does not say"
-        yield one.model, thousands(one.cells), text or none, ", ".join(one.unchanged)
-
-
-def moved_rows(found: Iterable[Cell], changes: Changes) -> Iterator[Row]:
-    """The cells that changed most, with what changed under them."""
-
-    def difference(cell: Cell) -> float:
-        before = views.baseline_recall(cell)
-        return 0.0 if before is None else float(cell["recall"] - before)
-
-    for cell in sorted(found, key=lambda cell: -abs(difference(cell)))[:MOVED]:
-        cause = changes.get((cell["model"], cell["baseline_from"]))
-        chances = (cell["p_value"], cell["p_adjusted"])
-        yield (
-            Markup("<code>{}</code>").format(cell["id"]),
-            percent(views.baseline_recall(cell)),
-            percent(cell["recall"]),
-            signed(100 * difference(cell)),
-            "" if cell["lost"] is None else f"{cell['lost']:,} / {cell['gained']:,}",
-            *("" if p is None else f"{p:.1g}" for p in chances),
-            cause.suggests if cause else "",
-        )
-
-
-def drifted_cells(cells: Iterable[Cell]) -> list[Cell]:
-    """Cells beyond the tolerance of their first value, the furthest first."""
-    return sorted((c for c in cells if c["drift"]), key=lambda c: -abs(c["drift"]))
+        yield share, [line.get(share) for line in lines]
 
 
 def filters(cells: Sequence[Cell]) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
@@ -209,52 +130,14 @@ def filters(cells: Sequence[Cell]) -> Iterator[tuple[str, str, list[tuple[str, s
         "model": "Model",
         "occluder": "Occluder",
         "direction": "Direction",
-        "ratio": "Severity or blocked" if "severity" in levels.levels_of(cells) else "Blocked",
+        "ratio": "Severity or blocked" if "severity" in views.levels_of(cells) else "Blocked",
         "k": "k",
         "verdict": "Verdict",
     }
     for field, label in labels.items():
-        values: Iterable[Any] = dict.fromkeys(cell[field] for cell in cells)
+        values: Iterable[Any] = views.every(cells, field)
         if field in ("k", "verdict"):
-            values = sorted(values) if field == "k" else counts(cells)
+            values = views.ks_of(cells) if field == "k" else counts(cells)
         options = [(str(value), str(value)) for value in values]
         if field != "direction" or len(options) > 1:
-            yield field, label, levels.choices(cells) if field == "ratio" else options
-
-
-def claim_rows(claims: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
-    """Every claim: what it says, what it came to, and its numbers as bars on one scale."""
-    for claim in claims:
-        outcome, expected = claim["outcome"], claim["expected"]
-        statement, state = claim["statement"], f"{OUTCOMES.get(outcome, '?')} {outcome}"
-        for text in (claim["unit"], *claim["notes"]):
-            statement = SMALL.format(statement, plain(text))
-        if expected is not None:
-            same = "as expected" if expected == outcome else f"expected: {plain(expected)}"
-            state = SMALL.format(state, same)
-        yield statement, state, Markup().join(_estimates(claim["estimates"]))
-
-
-def _estimates(estimates: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
-    ends = [one[name] for one in estimates for name in ("low", "high", "threshold", "value")]
-    for one in estimates:
-        yield Markup('<div class="estimate">{}<span>{}</span></div>').format(
-            svg.interval_bar(one, (min(ends), max(ends))),
-            f"{plain(one.get('label'))}: {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]; "
-            f"compared with {one['threshold']:g}",
-        )
-
-
-def timing_rows(timings: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
-    """Every pass and what it took."""
-    for one in timings:
-        seconds = [one[f"{name}_seconds"] for name in ("draw", "text", "encode", "rank")]
-        speed = one["images_per_second"]
-        yield (
-            one["model"],
-            one["pass"],
-            "measured" if one["fresh"] else "from the store",
-            *("" if value is None else f"{value:,.2f}" for value in seconds),
-            thousands(one["encoded_images"]),
-            "" if speed is None else f"{speed:,.0f}",
-        )
+            yield field, label, views.choices(cells) if field == "ratio" else options

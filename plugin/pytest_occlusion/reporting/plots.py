@@ -12,6 +12,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
+
 from pytest_occlusion.engine.store import write_atomically
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import is_corruption
@@ -58,16 +61,13 @@ SHADES = 128
 def plot(
     runs: Sequence[Results], folder: Path, formats: Sequence[str], labels: Sequence[str] = ()
 ) -> list[Path]:
-    """Draw every figure that the results allow.
+    """Draw every figure that the results allow, and return the files in order.
 
     Args:
         runs: One results document, two to be overlaid, or one for each of several corpora.
         folder: Where the files go.
         formats: Of ``FORMATS``.
-        labels: What the two runs are called.
-
-    Returns:
-        The files, in order.
+        labels: What two runs are called.
 
     Raises:
         OcclusionError: matplotlib is missing, a format is unknown, there is nothing to draw, or
@@ -110,44 +110,44 @@ def _figures(runs: Sequence[Results], labels: Sequence[str]) -> Iterator[tuple[s
     """(name of the file, figure) of everything there is to draw."""
     if len(runs) > 2 or len({run["corpus"]["fingerprint"] for run in runs}) > 1:
         yield "corpora", draw(charts.corpora_bars(runs))
-        return
-    if len(runs) == 2:
-        found = views.conditions(runs[1]["cells"])
-        overlays = {one: charts.overlay_panels(runs[0], runs[1], one, labels) for one in found}
-        drawn = [(f"overlay-{_file_name(one, found)}", draw(p)) for one, p in overlays.items() if p]
-        fault = "the two runs have no model, occluder and k in common"
-        remedy = "give runs of the same suite"
+    elif len(runs) == 2:
+        overlays = {
+            f"overlay-{name}": charts.overlay_panels(runs[0], runs[1], condition, labels)
+            for condition, name in _names(runs[1])
+        }
+        if not any(overlays.values()):
+            raise OcclusionError(
+                "the two runs have no model, occluder and k in common",
+                remedy="give runs of the same suite",
+            )
+        yield from ((name, draw(panels)) for name, panels in overlays.items() if panels)
+    elif drawn := [*_curves(runs[0]), *_maps(runs[0])]:
+        yield from drawn
     else:
-        drawn = [*_curves(runs[0]), *_maps(runs[0])]
-        fault = (
+        raise OcclusionError(
             "there is nothing to draw: one blocked share makes no curve, and without ratio 0 "
-            "there is no accuracy"
+            "there is no accuracy",
+            remedy="measure ratio 0 and at least one other",
         )
-        remedy = "measure ratio 0 and at least one other"
-    if not drawn:
-        raise OcclusionError(fault, remedy=remedy)
-    yield from drawn
 
 
 def _curves(results: Results) -> Iterator[tuple[str, Figure]]:
-    cells = results["cells"]
-    found = views.conditions(cells)
-    for condition in found:
-        own, name = views.of_condition(cells, condition), _file_name(condition, found)
-        if len({cell["ratio"] for cell in own}) > 1:
+    ways = views.grouped(results["cells"], "direction")
+    for condition, name in _names(results):
+        own = views.of_condition(results["cells"], condition)
+        if len(views.every(own, "ratio")) > 1:
             yield f"recall-{name}", draw(charts.recall_panels(results, condition))
             left = charts.retention_panels(results, condition, per_model=False)
             if any(panel.lines for panel in left):
                 yield f"retention-{name}", draw(left)
-    for direction in dict.fromkeys(one.direction for one in found):
-        every = [one.occluder for one in found if one.direction == direction]
-        way = "" if direction == found[0].direction else f"-{direction}"
-        own = [cell for cell in cells if cell["direction"] == direction]
+    for number, (direction, cells) in enumerate(sorted(ways.items())):
+        way = f"-{direction[0]}" if number else ""
+        every = [one.occluder for one in views.conditions(cells)]
         for name, corruptions in (("occluders", False), ("corruptions", True)):
             kind = [one for one in every if is_corruption(one) == corruptions]
-            if len(kind) > 1 and len({cell["ratio"] for cell in own}) > 1:
-                yield f"{name}{way}", draw(charts.occluder_panels(own, kind))
-        whole = [cell for cell in own if (cell["ratio"], cell["occluder"]) == (0, every[0])]
+            if len(kind) > 1 and len(views.every(cells, "ratio")) > 1:
+                yield f"{name}{way}", draw(charts.occluder_panels(cells, kind))
+        whole = [cell for cell in cells if (cell["ratio"], cell["occluder"]) == (0, every[0])]
         if whole:
             yield f"accuracy{way}", draw([charts.accuracy_bars(whole)])
 
@@ -168,10 +168,11 @@ def _maps(results: Results) -> Iterator[tuple[str, Figure]]:
         yield "worst-place", draw([worst_panel(results, record) for record in placed])
 
 
-def _file_name(condition: Condition, found: Sequence[Condition]) -> str:
-    """The direction only where there are two."""
+def _names(results: Results) -> list[tuple[Condition, str]]:
+    """Every condition and what its files are called, with the direction where there are two."""
+    found = views.conditions(results["cells"])
     several = len({one.direction for one in found}) > 1
-    return _safe(condition.occluder) + (f"-{condition.direction}" if several else "")
+    return [(one, _safe(one.occluder) + (f"-{one.direction}" if several else "")) for one in found]
 
 
 def _safe(name: str) -> str:
@@ -230,13 +231,12 @@ def _draw_curves(ax: Axes, panel: Panel) -> None:
 
 def _draw_bars(ax: Axes, panel: Bars) -> None:
     for place, (name, bars) in enumerate(panel.series.items()):
-        below = [max(0.0, bar.value - bar.low) for bar in bars]
-        above = [max(0.0, bar.high - bar.value) for bar in bars]
+        at, values, lows, highs = np.reshape(bars, (-1, 4)).T
         ax.bar(
-            [bar.at for bar in bars],
-            [bar.value for bar in bars],
+            at,
+            values,
             panel.width,
-            yerr=[below, above],
+            yerr=np.maximum(0, [values - lows, highs - values]),
             error_kw={"linewidth": 0.7},
             color=PALETTE[place % COLOURS],
             hatch=HATCHES[place % len(HATCHES)],
@@ -245,8 +245,8 @@ def _draw_bars(ax: Axes, panel: Bars) -> None:
             label=_label(name),
         )
     for name, spans in panel.floors.items():
-        starts, ends, values = zip(*spans, strict=True)
-        ax.hlines(values, starts, ends, "black", FLOOR_LINES[name], label=name, linewidth=1)
+        starts, ends, height = zip(*spans, strict=True)
+        ax.hlines(height, starts, ends, "black", FLOOR_LINES[name], label=name, linewidth=1)
     slant: dict[str, Any] = {"rotation": 25, "ha": "right"}
     short = all(len(name) < 6 for name in panel.groups)
     ax.set_xticks(range(len(panel.groups)), panel.groups, **({} if short else slant))
@@ -275,10 +275,8 @@ def draw_maps(title: str, rows: Sequence[Sequence[Map]]) -> Figure:
 
 
 def _draw_map(figure: Figure, ax: Axes, one: Map) -> None:
-    import numpy as np
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle
-    from PIL import Image
 
     top, peak, end = one.top or 1.0, one.peak, one.grid + 0.5
     extent = (0.5, end, end, 0.5)

@@ -8,16 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.reporting.schema import (
-    DOCUMENT,
-    LOSSES,
-    MODEL,
-    QUANTITIES,
-    SCHEMA,
-    Record,
-    filled,
-    plain,
-)
+from pytest_occlusion.reporting import schema
+from pytest_occlusion.reporting.schema import Record
 
 WRITER = "pytest --occlusion-json PATH"
 WRITE_AGAIN = f"write it again with {WRITER}"
@@ -27,7 +19,7 @@ TOLD = 5
 
 
 def read_results(path: Path) -> Record:
-    """Read what ``--occlusion-json`` wrote.
+    """Read what ``--occlusion-json`` wrote, as it was written; every part of it is looked at.
 
     Raises:
         OcclusionError: No such file, damaged, or of a schema that this version does not know.
@@ -40,11 +32,12 @@ def read_results(path: Path) -> Record:
         raise OcclusionError(f"{path}: not a result file ({fault})", remedy=WRITE_AGAIN) from fault
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise OcclusionError(f"{path}: not a result file (it has no cells)", remedy=WRITE_AGAIN)
-    if content.get("schema") != SCHEMA:
+    if content.get("schema") != schema.SCHEMA:
         raise OcclusionError(
-            f"{path}: schema {content.get('schema')!r}, this version reads {SCHEMA}",
+            f"{path}: schema {content.get('schema')!r}, this version reads {schema.SCHEMA}",
             remedy="update pytest-occlusion",
         )
+    completed(content, str(path))
     return content
 
 
@@ -52,37 +45,26 @@ def _refuse(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
-def read_checked(path: Path) -> Record:
-    """Read a results file for drawing: as it was written, every part of it looked at.
-
-    Raises:
-        OcclusionError: As :func:`read_results`, or a part of it is not what it should be.
-    """
-    content = read_results(path)
-    completed(content, str(path))
-    return content
-
-
 def completed(results: Mapping[str, Any], label: str = "the results") -> Record:
     """The document with defaults where an earlier version wrote nothing; the original is kept.
 
     Args:
         results: What was read or made.
-        label: What to call it.
+        label: What faults call it.
 
     Raises:
         OcclusionError: A part of it is not what it should be.
     """
     faults: list[str] = []
-    found: Record = filled(DOCUMENT, dict(results), "", faults)
-    if not faults:
-        faults += _odd(found)
+    found: Record = schema.filled(schema.DOCUMENT, dict(results), "", faults)
+    faults += [] if faults else _odd(found)
     if faults:
         more = len(faults) - TOLD
         told = faults[:TOLD] + [f"and {more} more"] * (more > 0)
         raise OcclusionError(f"{label}: damaged: {'; '.join(told)}", remedy=WRITE_AGAIN)
-    for name in dict.fromkeys(cell["model"] for cell in found["cells"]):
-        found["models"].setdefault(name, plain(MODEL))
+    for cell in found["cells"]:
+        if cell["model"] not in found["models"]:
+            found["models"][cell["model"]] = schema.plain(schema.MODEL)
     return found
 
 
@@ -92,7 +74,8 @@ def _odd(document: Record) -> Iterator[str]:
         yield "it holds no cell"
     for number, record in enumerate(document["maps"]):
         for view in record["views"]:
-            for quantity in QUANTITIES:
-                losses, grid = view["losses"][quantity], record["grid"]
-                if any(len(losses[part]) != grid**2 for part in LOSSES):
+            grid = record["grid"]
+            for quantity in schema.QUANTITIES:
+                losses = view["losses"][quantity]
+                if any(len(losses[part]) != grid**2 for part in schema.LOSSES):
                     yield f"maps[{number}] has no {grid} x {grid} numbers of its {quantity}"

@@ -30,6 +30,7 @@ from pytest_occlusion.reporting.schema import (
     plain,
 )
 from pytest_occlusion.reporting.timings import merged, timing_record
+from pytest_occlusion.reporting.views import grouped
 from pytest_occlusion.retrieval.degradation import degradation
 from pytest_occlusion.retrieval.significance import holm
 from pytest_occlusion.suite.table import CLAIM_NAMES
@@ -41,14 +42,7 @@ if TYPE_CHECKING:
 def cell_record(
     session: Session, result: CellResult, verdict: Verdict, origin: Provenance
 ) -> Record:
-    """Everything the controller needs to know of one measured cell.
-
-    Args:
-        session: Where it was measured.
-        result: What was measured.
-        verdict: How it stands against its baseline.
-        origin: Under what it was measured.
-    """
+    """Everything the controller needs to know of one measured cell."""
     cell, measured = result.cell, session.measured(result.cell)
     baseline, fields = verdict.baseline, measured[0].fields
     accepted = None if baseline is None else baseline.provenance
@@ -93,12 +87,7 @@ def _corpus_record(session: Session) -> Record:
 
 
 def claim_record(finding: Finding, expected: str | None) -> Record:
-    """Everything the controller needs to know of one claim.
-
-    Args:
-        finding: What it came to.
-        expected: What the suite says it comes to.
-    """
+    """Everything the controller needs to know of one claim, and what the suite expects of it."""
     statement = CLAIMS[finding.claim].statement
     return plain(CLAIM, finding, statement=statement, expected=expected)
 
@@ -106,13 +95,7 @@ def claim_record(finding: Finding, expected: str | None) -> Record:
 def map_record(
     session: Session, found: SensitivityMap, measured: Mapping[Condition, Measured]
 ) -> Record:
-    """Everything the controller needs to know of one map.
-
-    Args:
-        session: Where it was measured.
-        found: The map.
-        measured: What was measured for it.
-    """
+    """Everything the controller needs to know of one map, and of what was measured for it."""
     direction = "image-to-text"
     return {
         "map": plain(MAP, found, direction=direction, fill=session.settings.fill),
@@ -148,8 +131,8 @@ def document(
         "suite": suite,
         "corpus": dict(records[-1]["corpus"]) if records else {},
         "protocol": dict(protocol),
-        "models": {name: models[name] for name in sorted(models)},
-        "baselines": {name: baselines[name] for name in sorted(baselines)},
+        "models": dict(sorted(models.items())),
+        "baselines": dict(sorted(baselines.items())),
         "cells": cells,
         "curves": curves_of(cells),
         "claims": sorted(map(dict, claims), key=lambda claim: CLAIM_NAMES.index(claim["claim"])),
@@ -177,18 +160,14 @@ def curves_of(cells: Sequence[Mapping[str, Any]]) -> list[Record]:
     ``collapsed`` (the positives of most queries tie), ``not-monotone`` (recall rises with the
     level by more than the intervals explain).
     """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        key = (cell["model"], cell["direction"], cell["occluder"], cell["k"])
-        groups.setdefault(key, []).append(cell)
-    return [_curve(sorted(points, key=_order)) for points in groups.values()]
-
-
-def _curve(points: Sequence[Mapping[str, Any]]) -> Record:
-    place = {name: points[0][name] for name in ("model", "direction", "occluder", "k")}
-    ratios, recalls = ([point[name] for point in points] for name in ("ratio", "recall"))
-    numbers = degradation(ratios, recalls, chance=points[0]["chance"])
-    return plain(CURVE, numbers, **place, ratios=ratios, recalls=recalls, flags=_flags(points))
+    names, found = ("model", "direction", "occluder", "k"), []
+    for place, points in grouped(cells, *names).items():
+        points.sort(key=_order)
+        ratios, recalls = ([point[name] for point in points] for name in ("ratio", "recall"))
+        numbers = degradation(ratios, recalls, chance=points[0]["chance"])
+        own = {**dict(zip(names, place, strict=True)), "ratios": ratios, "recalls": recalls}
+        found.append(plain(CURVE, numbers, **own, flags=_flags(points)))
+    return found
 
 
 def _flags(points: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -54,10 +54,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _is_grid(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_number, value))
-
-
 def _is_picture(value: Any) -> bool:
     try:
         pixels = len(base64.b64decode(value["grey"], validate=True))
@@ -77,8 +73,10 @@ COUNT = Kind("a number", _is_number, int)
 TEXT = Kind("a text", lambda value: isinstance(value, str), str)
 FLAG = Kind("true or false", lambda value: isinstance(value, bool), bool)
 TABLE = Kind("a table", lambda value: isinstance(value, dict), dict)
-GRID = Kind(  # row by row; nine digits are more than float32 scores have
-    "a list of numbers", _is_grid, lambda values: [round(float(one), 9) for one in values.ravel()]
+GRID = Kind(
+    "a list of numbers",  # row by row
+    lambda value: isinstance(value, list) and all(map(_is_number, value)),
+    lambda values: [round(float(one), 9) for one in values.ravel()],  # float32 scores have fewer
 )
 PICTURE = Kind("a picture: width, height and as many grey levels in base64", _is_picture, _grey)
 QUERIES = Kind("a number above 0", lambda value: _is_number(value) and value >= 1, int)
@@ -208,11 +206,7 @@ def plain(fields: Fields, *sources: object, **given: Any) -> Record:
     """A table of the document as ints, floats, strings, lists and dicts.
 
     Nothing else crosses from a worker to the controller: a numpy scalar would abort the run there.
-
-    Args:
-        fields: What it holds.
-        sources: Objects with attributes of those names; the first that has one counts.
-        given: Further parts, before those of the sources.
+    A part is what is given, else an attribute of the first source that has one of its name.
     """
     found = {}
     for name, field in fields.items():
@@ -233,11 +227,7 @@ def _cast(shape: Any, value: Any) -> Any:
 def filled(shape: Any, value: Any, place: str, faults: list[str]) -> Any:
     """A part of a document with defaults where nothing was written; the original is kept.
 
-    Args:
-        shape: What it should be.
-        value: What it is.
-        place: What to call it.
-        faults: What is wrong with it is added here.
+    What is wrong with it, by its place in the document, is added to ``faults``.
     """
     match shape, value:
         case Kind(), _ if shape.fits(value):

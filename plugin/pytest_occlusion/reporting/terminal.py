@@ -14,7 +14,6 @@ from pytest_occlusion.gate.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
 from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, level_text
 from pytest_occlusion.reporting import views
-from pytest_occlusion.reporting.levels import half_text
 from pytest_occlusion.reporting.timings import per_second, speed_lines
 from pytest_occlusion.reporting.views import Cell, Results
 
@@ -27,13 +26,6 @@ SHOWN_CHANGES = 20
 OUTCOME = 14
 NARROW = 80
 BARS = {True: " ▁▂▃▄▅▆▇█", False: " .:-=+*#@"}
-
-FLAGS = {
-    "near-chance": "near chance at 0 %",
-    "image-blind": "no better at 0 % than the best ranking that ignores the image",
-    "collapsed": "collapsed (most positives tie with other candidates)",
-    "not-monotone": "not monotone (recall rises with the blocked share or severity)",
-}
 
 
 class Line(NamedTuple):
@@ -58,23 +50,23 @@ def summary(
     notes: Sequence[str],
     unwritten: Sequence[str] = (),
 ) -> list[Line]:
-    """All lines of the summary.
+    """All lines of the summary of a results document.
 
     Args:
-        results: The results document.
+        results: As a run makes it.
         width: Columns of the terminal.
         unicode: Whether bars may be drawn with block characters.
         notes: Further lines to say once (damaged store entries, a run without a baseline).
-        unwritten: Cells that were to be stored and were not.
+        unwritten: Ids of cells that were to be stored and were not.
     """
     lines = [*_head(results)]
-    for group in views.curve_groups(results["cells"]).values():
+    for group in views.grouped(results["cells"], "model", "direction", "occluder").values():
         lines += [Line(), *_table(results, group, width=width, unicode=unicode)]
     lines += _overview(results["cells"], width)
     if results.get("claims"):
         lines += [Line(), *_claims(results["claims"])]
     if results.get("maps"):
-        from pytest_occlusion.reporting.maps import summary_lines
+        from pytest_occlusion.reporting.maps import summary_lines  # only where there are maps
 
         lines.append(Line())
         lines += [Line(text, BOLD if head else {}) for text, head in summary_lines(results["maps"])]
@@ -102,10 +94,7 @@ def _wrapped(line: Line, width: int) -> list[Line]:
 
 def _head(results: Results) -> Iterator[Line]:
     corpus, protocol = results["corpus"], results["protocol"]
-    yield Line(
-        f"suite {results['suite']}: {corpus['radiographs']:,} radiographs of "
-        f"{corpus['studies']:,} studies, {corpus['candidates']:,} candidate texts"
-    )
+    yield Line(f"suite {results['suite']}: {views.corpus_text(results)}")
     seeds = ", ".join(map(str, protocol["seeds"]))
     yield Line(
         f"corpus {corpus['name']} {corpus['fingerprint'][:8]}; fill {protocol['fill']}, mask seed "
@@ -144,11 +133,7 @@ def _table(results: Results, cells: Sequence[Cell], *, width: int, unicode: bool
     )
     if model["assumed"].get("quick-gelu"):
         yield Line("activation quick-gelu is assumed: the checkpoint does not tell")
-    if model["truncated"]:
-        yield Line(
-            f"{model['truncated']:,} of {results['corpus']['texts']:,} texts were cut to "
-            f"{model['token_limit']} tokens"
-        )
+    yield from map(Line, views.cut_texts(results, first["model"]))
     for ks in _blocks(views.ks_of(cells), width - _label(first["occluder"]) - BASELINE, COLUMN):
         yield from _block(cells, ks)
     yield from _curve_lines(results, cells, unicode=unicode)
@@ -165,20 +150,17 @@ def _block(cells: Sequence[Cell], ks: Sequence[int]) -> Iterator[Line]:
         text = "".join(map(_entry, row, whole))
         change, markup = _against_baseline([cell for cell in row if cell])
         yield Line(f"{level_text(occluder, level):>{label}}{text}{change:>{BASELINE}}", markup)
-    for name, shown in (("chance", "chance"), ("constant", "const.")):
-        floors = (f"{100 * cell[name]:5.1f}" if cell else "" for cell in rows[min(rows)])
-        entries = "".join(f"{floor:<{COLUMN}}" for floor in floors)
-        yield Line(f"{shown:<{label}}{entries}", FAINT)
+    for name, values in views.floor_rows(rows):
+        entries = "".join(f"{100 * value:5.1f}{'':5}" for value in values)
+        yield Line(f"{name.replace('constant', 'const.'):<{label}}{entries}", FAINT)
 
 
 def _entry(cell: Cell | None, whole: Cell | None) -> str:
     if cell is None:
         return f"{'-':>5}{'':5}"
-    drop = ""
-    if whole is not None and cell["ratio"] and whole["recall"] > 0:
-        drop = f"{100 * (cell['recall'] / whole['recall'] - 1):+.0f}%"
-        drop = "0%" if drop in ("+0%", "-0%") else drop
-    return f"{100 * cell['recall']:5.1f}{drop:>5}"
+    drop = views.drop(cell, whole)
+    shown = "" if drop is None else f"{drop:+.0f}%" if round(drop) else "0%"
+    return f"{100 * cell['recall']:5.1f}{shown:>5}"
 
 
 def _against_baseline(row: Sequence[Cell]) -> tuple[str, Mapping[str, bool]]:
@@ -187,26 +169,19 @@ def _against_baseline(row: Sequence[Cell]) -> tuple[str, Mapping[str, bool]]:
         return "none", {}
     if all(cell["verdict"] == SAME for cell in known):
         return "same", {}
-    worst = max(known, key=lambda cell: (cell["verdict"] in CHANGED, abs(_change(cell))))
-    text = f"{100 * _change(worst):+.1f} R@{worst['k']}"
+    worst = max(known, key=lambda cell: (cell["verdict"] in CHANGED, abs(views.moved(cell))))
+    text = f"{100 * views.moved(worst):+.1f} R@{worst['k']}"
     if any(cell["verdict"] == REGRESSED for cell in known):
         return f"{text} !", RED
     return text, YELLOW if worst["verdict"] in CHANGED else {}
 
 
-def _change(cell: Cell) -> float:
-    return float(cell["hits"] / cell["queries"] - (views.baseline_recall(cell) or 0.0))
-
-
 def _overview(cells: Sequence[Cell], width: int) -> Iterator[Line]:
     """Models side by side at one k, as multiples of chance; a table per occluder and direction."""
     focus = views.focus_k(cells)
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        if cell["k"] == focus:
-            groups.setdefault(_titled(cell), []).append(cell)
-    for title, group in groups.items():
-        models = list(dict.fromkeys(cell["model"] for cell in group))
+    groups = views.grouped((c for c in cells if c["k"] == focus), "occluder", "direction")
+    for group in groups.values():
+        title, models = _titled(group[0]), views.every(group, "model")
         if len(models) < 2:
             continue
         yield Line()
@@ -233,12 +208,12 @@ def _curve_lines(results: Results, cells: Sequence[Cell], *, unicode: bool) -> I
         if stands and curve["area"] is not None:
             parts.append(f"area under retention {curve['area']:.2f}")
         if stands and curve["half_ratio"] is not None:
-            parts.append(f"half gone at {half_text(curve['occluder'], curve['half_ratio'])}")
+            parts.append(f"half gone at {views.half_text(curve['occluder'], curve['half_ratio'])}")
         if stands and curve["r_squared"] is not None:
             parts.append(f"linear R2 {curve['r_squared']:.2f}")
         yield Line("; ".join(parts))
         if curve["flags"]:
-            yield Line(f"flags: {', '.join(FLAGS[flag] for flag in curve['flags'])}", YELLOW)
+            yield Line(f"flags: {', '.join(views.flag_texts(curve['flags']))}", YELLOW)
 
 
 def sparkline(values: Sequence[float], *, unicode: bool) -> str:
@@ -273,13 +248,7 @@ def _under(parts: Sequence[str]) -> list[str]:
 
 def _verdicts(cells: Sequence[Cell]) -> Iterator[Line]:
     """What moved far, what was stored, how many cells of each verdict, and which changed."""
-    if drifted := [cell for cell in cells if cell["drift"] is not None]:
-        far = max(drifted, key=lambda cell: abs(cell["drift"]))
-        yield Line(
-            f"{len(drifted)} cells have drifted beyond the tolerance since they were first "
-            f"accepted, {far['id']} furthest ({far['drift']:+} hits)",
-            YELLOW,
-        )
+    yield from (Line(text, YELLOW) for text in views.drift_texts(cells))
     if written := [cell["id"] for cell in cells if cell["written"]]:
         shown = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
         yield Line(f"{len(written)} baselines written: {shown}", YELLOW)
@@ -289,9 +258,7 @@ def _verdicts(cells: Sequence[Cell]) -> Iterator[Line]:
     markup = RED if counts[REGRESSED] else YELLOW if counts.keys() & {NEW, *CHANGED} else GREEN
     yield Line(f"{len(cells)} cells: {text}", markup)
     for kind in CHANGED[::-1]:
-        found = [cell for cell in cells if cell["verdict"] == kind]
-        found.sort(key=_change, reverse=kind != REGRESSED)
-        if found:
+        if found := views.largest_changes(cells, kind):
             yield Line(f"{kind}:", RED if kind == REGRESSED else YELLOW)
         for cell in found[:SHOWN_CHANGES]:
             yield Line(f"  {_change_line(cell)}", RED if kind == REGRESSED else {})

@@ -10,13 +10,7 @@ from pytest_occlusion.reporting.schema import TIMING, Record, plain
 
 
 def timing_record(model: str, ranking: Sequence[str | float], measured: Measured) -> Record:
-    """What one ranking and the pass behind it cost; plain data.
-
-    Args:
-        model: Whose.
-        ranking: What tells it from the others of its pass.
-        measured: What was measured.
-    """
+    """What a ranking and its pass cost; ``ranking`` tells it from others of the pass."""
     known = {name: value for name, value in measured.fields.items() if name in TIMING}
     own = {"model": model, "fresh": measured.fresh, "ranked": len(measured.ranks)}
     return {**plain(TIMING, **known | own), "of": list(ranking)}
@@ -67,12 +61,9 @@ def speed_lines(timings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def per_second(passes: Sequence[Mapping[str, Any]], items: str, seconds: str) -> float:
-    """How fast passes went together; 0 where nothing was done or no time was taken.
+    """How fast passes went together, from the fields that count what was done and how long it took.
 
-    Args:
-        passes: Records of :func:`merged`.
-        items: The field that counts what was done.
-        seconds: The field that says how long it took.
+    0 where nothing was done or no time was taken.
     """
     took = _sum(passes, seconds)
     return _sum(passes, items) / took if took else 0.0

@@ -1,17 +1,20 @@
-"""What pages, figures and files say, taken out of a results document: who stands where, and why.
+"""What pages, figures, files and terminal say, taken out of a results document, and in which words.
 
-Plain functions from the document to records; nothing here knows how anything is drawn.
+Plain functions from the document to records and sentences; nothing here knows how anything is
+drawn. The levels of an occluder are blocked shares, those of a corruption severities.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pytest_occlusion.gate.provenance import changes
 from pytest_occlusion.gate.verdicts import IMPROVED, NEW, REGRESSED
+from pytest_occlusion.occlusion.levels import axis_value, is_corruption, level_text
 from pytest_occlusion.suite import grid
 from pytest_occlusion.suite.grid import MAIN_OCCLUDER
 
@@ -19,10 +22,19 @@ Results = Mapping[str, Any]
 Cell = Mapping[str, Any]
 Curves = Mapping[tuple[str, int], Sequence[Cell]]
 
-NO_IMAGE = ("near-chance", "image-blind")
-"""Flags of a curve that starts no higher than a ranking that ignores the image."""
-
 DIRECTIONS = {"image-to-text": "image to report", "text-to-image": "report to image"}
+
+FLOORS = ("chance", "constant")
+"""What a ranking without the image comes to: at random, and always the same."""
+
+FLAGS = {
+    "near-chance": "near chance at 0 %",
+    "image-blind": "no better at 0 % than the best ranking that ignores the image",
+    "collapsed": "collapsed (most positives tie with other candidates)",
+    "not-monotone": "not monotone (recall rises with the blocked share or severity)",
+}
+NO_IMAGE = {"near-chance", "image-blind"}
+"""Flags of a curve that starts no higher than a ranking that ignores the image."""
 
 
 class Condition(NamedTuple):
@@ -39,33 +51,21 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class Standing:
-    """One model under one condition at one k: how accurate, how robust.
-
-    Attributes:
-        model: Its model.
-        k: Its k.
-        accuracy: Recall at 0 %.
-        robustness: Area under retention: 1 loses nothing.
-        half: Level at which half of the recall above chance is gone.
-        fit: R squared of a straight line.
-        flags: Of its curve.
-        front: Whether it clears a ranking that ignores the image, and no other model that does is
-            at least as good in both and better in one.
-    """
+    """One model under one condition at one k: how accurate, how robust."""
 
     model: str
     k: int
-    accuracy: float
-    robustness: float
-    half: float | None
-    fit: float | None
-    flags: Sequence[str]
-    front: bool = False
+    accuracy: float  # recall at 0 %
+    robustness: float  # area under retention: 1 loses nothing
+    half: float | None  # level at which half of the recall above chance is gone
+    fit: float | None  # R squared of a straight line
+    flags: Sequence[str]  # of its curve
+    front: bool = False  # clears, and no other that does is as good in both and better in one
 
     @property
     def clears(self) -> bool:
         """Whether the interval at 0 % clears every ranking that ignores the image."""
-        return not set(self.flags) & set(NO_IMAGE)
+        return NO_IMAGE.isdisjoint(self.flags)
 
     def beats(self, other: Standing) -> bool:
         """Whether it is at least as good in both, and better in one."""
@@ -75,21 +75,18 @@ class Standing:
 
 @dataclass(frozen=True)
 class Change:
-    """What changed since the baselines of some cells were accepted.
-
-    Attributes:
-        model: Their model.
-        cells: How many cells.
-        known: Whether the baseline says what it was measured with.
-        changed: (field, before, now).
-        unchanged: Fields that are the same.
-    """
+    """What changed since the baselines of some cells were accepted."""
 
     model: str
-    cells: int
-    known: bool
-    changed: Sequence[tuple[str, str, str]]
+    cells: int  # how many
+    known: bool  # whether the baseline says what it was measured with
+    changed: Sequence[tuple[str, str, str]]  # field, before, now
     unchanged: Sequence[str]
+
+    @property
+    def same(self) -> bool:
+        """Whether all that is known is the same."""
+        return self.known and not self.changed
 
     @property
     def suggests(self) -> str:
@@ -113,9 +110,61 @@ def headline(results: Results) -> str:
     return f"Occlusion suite {results['suite']}: {state}"
 
 
+def corpus_text(results: Results) -> str:
+    """How large the corpus is."""
+    corpus = results["corpus"]
+    return (
+        f"{corpus['radiographs']:,} radiographs of {corpus['studies']:,} studies, "
+        f"{corpus['candidates']:,} candidate texts"
+    )
+
+
+def cut_texts(results: Results, name: str) -> Iterator[str]:
+    """That a model cut texts, if it did."""
+    model = results["models"][name]
+    if model["truncated"]:
+        yield (
+            f"{model['truncated']:,} of {results['corpus']['texts']:,} texts were cut to "
+            f"{model['token_limit']} tokens"
+        )
+
+
+def drift_texts(cells: Iterable[Cell]) -> Iterator[str]:
+    """That cells are beyond the tolerance of their first value, if any are."""
+    if drifted := [cell for cell in cells if cell["drift"] is not None]:
+        far = max(drifted, key=lambda cell: abs(cell["drift"]))
+        yield (
+            f"{len(drifted):,} cells have drifted beyond the tolerance since they were first "
+            f"accepted, {far['id']} furthest ({far['drift']:+} hits)"
+        )
+
+
+def flag_texts(flags: Iterable[str]) -> list[str]:
+    """Flags of a curve in words."""
+    return [FLAGS.get(flag, flag) for flag in flags]
+
+
+def flips_text(cell: Cell) -> str:
+    """Queries that were lost and gained, where that is known."""
+    return "" if cell["lost"] is None else f"{cell['lost']:,} / {cell['gained']:,}"
+
+
+def every(cells: Iterable[Cell], field: str) -> list[Any]:
+    """The values of a field in the order of the document."""
+    return list(dict.fromkeys(cell[field] for cell in cells))
+
+
+def grouped(cells: Iterable[Cell], *fields: str) -> dict[tuple[Any, ...], list[Cell]]:
+    """Values of these fields -> the cells that have them, both in the order of the document."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(cell[field] for field in fields), []).append(cell)
+    return groups
+
+
 def conditions(cells: Iterable[Cell]) -> list[Condition]:
     """Every condition, the main one first."""
-    found = dict.fromkeys(Condition(cell["direction"], cell["occluder"]) for cell in cells)
+    found = [Condition(*own) for own in grouped(cells, "direction", "occluder")]
     return sorted(found, key=lambda one: (one.direction, one.occluder != MAIN_OCCLUDER))
 
 
@@ -124,14 +173,9 @@ def of_condition(cells: Iterable[Cell], condition: Condition) -> list[Cell]:
     return [cell for cell in cells if (cell["direction"], cell["occluder"]) == condition]
 
 
-def models_of(cells: Iterable[Cell]) -> list[str]:
-    """Models in the order of the document."""
-    return list(dict.fromkeys(cell["model"] for cell in cells))
-
-
 def legend(results: Results) -> dict[str, int]:
     """Model -> its place in every legend of the document."""
-    return {name: place for place, name in enumerate(models_of(results["cells"]))}
+    return {name: place for place, name in enumerate(every(results["cells"], "model"))}
 
 
 def ks_of(cells: Iterable[Cell]) -> list[int]:
@@ -144,12 +188,33 @@ def focus_k(cells: Iterable[Cell]) -> int:
     return grid.focus_k(ks_of(cells))
 
 
-def curves(cells: Iterable[Cell]) -> dict[tuple[str, int], list[Cell]]:
+def curves(cells: Iterable[Cell]) -> dict[tuple[Any, ...], list[Cell]]:
     """(model, k) -> its cells of one condition by ascending level."""
-    groups: dict[tuple[str, int], dict[float, Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell["model"], cell["k"]), {})[cell["ratio"]] = cell
-    return {key: [points[ratio] for ratio in sorted(points)] for key, points in groups.items()}
+    return grouped(sorted(cells, key=lambda cell: float(cell["ratio"])), "model", "k")
+
+
+def by_level(cells: Iterable[Cell], field: str, values: Iterable[Any]) -> dict[float, list[Any]]:
+    """Level -> the cell for each value of a field, ``None`` where there is none; levels ascend."""
+    found = {(cell["ratio"], cell[field]): cell for cell in cells}
+    columns = list(values)
+    return {
+        level: [found.get((level, value)) for value in columns]
+        for level in sorted({level for level, _ in found})
+    }
+
+
+def floor_rows(rows: Mapping[float, Sequence[Cell | None]]) -> Iterator[tuple[str, list[Any]]]:
+    """Name of a floor and its value in every column of :func:`by_level`, the same at all levels."""
+    known = [next(filter(None, column), None) for column in zip(*rows.values(), strict=True)]
+    for name in FLOORS:
+        yield name, [None if cell is None else cell[name] for cell in known]
+
+
+def drop(cell: Cell, whole: Cell | None) -> float | None:
+    """Percent of the recall with nothing blocked that are gained; ``None`` where it has none."""
+    if whole is None or not cell["ratio"] or whole["recall"] <= 0:
+        return None
+    return float(100 * (cell["recall"] / whole["recall"] - 1))
 
 
 def retention(curve: Sequence[Cell]) -> list[tuple[float, float]]:
@@ -160,14 +225,6 @@ def retention(curve: Sequence[Cell]) -> list[tuple[float, float]]:
     return [(cell["ratio"], cell["recall"] / first["recall"]) for cell in curve]
 
 
-def curve_groups(cells: Iterable[Cell]) -> dict[tuple[str, str, str], list[Cell]]:
-    """(model, direction, occluder) -> its cells, in the order of the document."""
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell["model"], cell["direction"], cell["occluder"]), []).append(cell)
-    return groups
-
-
 def baseline_recall(cell: Cell) -> float | None:
     """The accepted recall of a cell, where there is one."""
     if cell["baseline_hits"] is None:
@@ -175,13 +232,24 @@ def baseline_recall(cell: Cell) -> float | None:
     return float(cell["baseline_hits"] / (cell["baseline_queries"] or cell["queries"]))
 
 
+def moved(cell: Cell) -> float:
+    """Recall against the accepted one; 0 where there is none."""
+    before = baseline_recall(cell)
+    return 0.0 if before is None else float(cell["recall"] - before)
+
+
+def largest_changes(cells: Iterable[Cell], kind: str) -> list[Cell]:
+    """The cells of a verdict, those that moved furthest first."""
+    return sorted((c for c in cells if c["verdict"] == kind), key=lambda cell: -abs(moved(cell)))
+
+
 def standings(results: Results, condition: Condition) -> list[Standing]:
     """Accuracy against robustness, at the k of pictures about one k, of models that have both."""
     cells = of_condition(results["cells"], condition)
-    k, every = focus_k(cells), curves(cells)
+    k, known = focus_k(cells), curves(cells)
     found = []
     for one in results["curves"]:
-        curve = every.get((one["model"], k), [])
+        curve = known.get((one["model"], k), [])
         here = (one["direction"], one["occluder"], one["k"]) == (*condition, k)
         if here and curve and retention(curve) and one["area"] is not None:
             numbers = (one[name] for name in ("area", "half_ratio", "r_squared", "flags"))
@@ -205,11 +273,41 @@ def changes_of(results: Results) -> dict[tuple[str, str | None], Change]:
     return found
 
 
-def by_level(cells: Iterable[Cell], field: str, values: Iterable[Any]) -> dict[float, list[Any]]:
-    """Level -> the cell for each value of a field, ``None`` where there is none; levels ascend."""
-    found = {(cell["ratio"], cell[field]): cell for cell in cells}
-    columns = list(values)
-    return {
-        level: [found.get((level, value)) for value in columns]
-        for level in sorted({level for level, _ in found})
-    }
+def axis_words(occluder: str) -> str:
+    """What its levels are, in a sentence."""
+    return "severity" if is_corruption(occluder) else "blocked share"
+
+
+def half_text(occluder: str, level: float | None) -> str:
+    """The level at which half is gone: ``26 %``, ``severity 1.3``, or nothing."""
+    if level is None:
+        return ""
+    value = axis_value(occluder, level)
+    return f"severity {value:.1f}" if is_corruption(occluder) else f"{value:.0f} %"
+
+
+def levels_of(cells: Iterable[Cell]) -> dict[str, dict[float, str]]:
+    """``blocked share`` and ``severity``, those that a run has -> its levels and their texts."""
+    found: dict[str, dict[float, str]] = {}
+    for cell in sorted(cells, key=lambda cell: float(cell["ratio"])):
+        texts = found.setdefault(axis_words(cell["occluder"]), {})
+        texts[cell["ratio"]] = level_text(cell["occluder"], cell["ratio"])
+    return dict(sorted(found.items()))
+
+
+def counted(cells: Iterable[Cell]) -> str:
+    """How many blocked shares and severities: ``8 blocked shares, 6 severities``."""
+    plural = {"blocked share": "blocked shares", "severity": "severities"}
+    return ", ".join(
+        f"{len(texts):,} {name if len(texts) == 1 else plural[name]}"
+        for name, texts in levels_of(cells).items()
+    )
+
+
+def choices(cells: Iterable[Cell]) -> list[tuple[str, str]]:
+    """(value, text) for a filter by level; one level may be both a share and a severity."""
+    texts: dict[float, list[str]] = {}
+    for name, found in levels_of(cells).items():
+        for level, text in found.items():
+            texts.setdefault(level, []).append(f"severity {text}" if name == "severity" else text)
+    return [(json.dumps(level), ", ".join(texts[level])) for level in sorted(texts)]
