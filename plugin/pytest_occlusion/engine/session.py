@@ -228,11 +228,8 @@ class Session:
 
     def together(self, cell: Cell) -> list[Cell]:
         """The cells to measure in one go with this one."""
-        others = [
-            other
-            for other in self.wanted
-            if other.model == cell.model and (self._whole or other.tag == cell.tag)
-        ]
+        of_model = [other for other in self.wanted if other.model == cell.model]
+        others = [other for other in of_model if self._whole or other.tag == cell.tag]
         if cell in others:
             return others
         beside = self._unmeasured(cell.model)
@@ -266,8 +263,8 @@ class Session:
 
     def _measure_cells(self, cells: Sequence[Cell]) -> None:
         model = cells[0].model
-        for (condition, direction), measured in measure(self.job_of(model, cells)).items():
-            self._measured[model, condition, direction] = measured
+        for want, measured in measure(self.job_of(model, cells)).items():
+            self._measured[model, *want] = measured
         groups: dict[tuple[Curve, float], list[Cell]] = {}
         for cell in cells:
             groups.setdefault((cell.curve, cell.ratio), []).append(cell)

@@ -64,11 +64,9 @@ class Store:
 
     def read(self, kind: str, key: str) -> Entry | None:
         """The entry, verified; ``None`` when it is absent or was damaged (then it is removed)."""
-        if self.root is None:
+        if not self.has(kind, key):
             return None
         path = self.path(kind, key)
-        if not path.exists():
-            return None
         try:
             return _load(path)
         except Exception as fault:  # whatever a damaged file makes the reader raise
@@ -109,13 +107,12 @@ class Store:
 
     def kept(self, kind: str, key: str, make: Callable[[], Entry]) -> Entry:
         """The entry; made, by one process only, where there is none."""
-        entry = self.read(kind, key)
-        if entry is None:  # a lock has to be written, and there may be no need to
-            with self.lock(key):
-                entry = self.read(kind, key)
-                if entry is None:
-                    entry = make()
-                    self.write(kind, key, entry.arrays, entry.fields)
+        if entry := self.read(kind, key):  # a lock has to be written, and there is no need to
+            return entry
+        with self.lock(key):
+            if not (entry := self.read(kind, key)):
+                entry = make()
+                self.write(kind, key, entry.arrays, entry.fields)
         return entry
 
     @contextlib.contextmanager
@@ -141,8 +138,7 @@ class Store:
 
 def default_root() -> Path:
     """The user's cache directory for this tool (``OCCLUSION_STORE`` overrides it)."""
-    named = os.environ.get("OCCLUSION_STORE")
-    if named:
+    if named := os.environ.get("OCCLUSION_STORE"):
         return Path(named).expanduser()
     from platformdirs import user_cache_path
 
@@ -179,7 +175,7 @@ def write_atomically(
         path: The file; its folder exists.
         payload: All of its bytes.
         mode: Permissions, less the user's umask.
-        durable: Whether to wait until it is on the disk, so that it outlasts a power cut too.
+        durable: Whether it has to be on the disk, so that it outlasts a power cut, when it ends.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
