@@ -164,7 +164,6 @@ def test_new_weights_are_not_served_as_the_old(name: str, plain: Plain, tmp_path
 def test_weights_that_change_while_they_are_read(
     plain: Plain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pytest_occlusion.encoders as encoders
 
     place = shutil.copytree(plain("clip")[0], tmp_path / "model")
     settings, store = settings_of("clip", place), Store(tmp_path / "store")
@@ -175,7 +174,7 @@ def test_weights_that_change_while_they_are_read(
         file.write_bytes(file.read_bytes() + b" ")
         return encoder
 
-    monkeypatch.setattr(encoders, "load_encoder", load)
+    monkeypatch.setattr("pytest_occlusion.engine.models.load_encoder", load)
     with pytest.raises(OcclusionError, match="changed while the model was read"):
         open_encoder(settings, precision="fp32", device="cpu", store=store)
     assert not store.any("models")

@@ -21,17 +21,15 @@ from itertools import cycle
 from multiprocessing import parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.corpora.images import ImageFault
+from pytest_occlusion.encoders.base import CanvasRecipe
 from pytest_occlusion.engine.parallel import usable_cores
-
-if TYPE_CHECKING:
-    from pytest_occlusion.encoders.base import CanvasRecipe
 
 WORTHWHILE = 32
 """Radiographs for which one more process pays: it takes about as long to start."""

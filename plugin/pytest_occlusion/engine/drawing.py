@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +13,10 @@ from numpy.typing import NDArray
 from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.progress import Progress
+from pytest_occlusion.encoders.base import CanvasRecipe
 from pytest_occlusion.engine.job import ENGINE, Job
 from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.errors import OcclusionError, listed
-
-if TYPE_CHECKING:
-    from pytest_occlusion.encoders.base import CanvasRecipe
 
 SHARD = 256
 """Radiographs per stored piece: what an interruption can lose at most."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.progress import Progress
+from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.engine.drawing import Shard
 from pytest_occlusion.engine.job import ENGINE, Condition, Job
 from pytest_occlusion.engine.parallel import batch_map
@@ -29,8 +30,6 @@ from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import torch
-
-    from pytest_occlusion.encoders.base import Encoder
 
 EVEN = 4
 """Pieces per thread towards the end of the work: the last one is waited for by all threads."""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.base import Corpus, Radiograph
 from pytest_occlusion.corpora.task import Task
+from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.engine.decoding import Decoders
 from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.occlusion.levels import is_corruption
 from pytest_occlusion.retrieval.ranks import Ranks
-
-if TYPE_CHECKING:
-    from pytest_occlusion.encoders.base import Encoder
 
 ENGINE = 2
 """Bumped whenever decoding, masks, fills, texts or ranks change their numbers; part of every key.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_occlusion.corpora.digests import file_digest, settings_digest
 from pytest_occlusion.encoders import (
@@ -19,14 +19,13 @@ from pytest_occlusion.encoders import (
     checkpoint_files,
     get_family,
     is_remote,
+    load_encoder,
 )
+from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.encoders.files import is_weights
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError
 from pytest_occlusion.suite.settings import ModelSettings
-
-if TYPE_CHECKING:
-    from pytest_occlusion.encoders.base import Encoder
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,6 @@ def open_encoder(
         OcclusionError: The loader's own faults, with the model's name in front; or the files were
             written to while they were read.
     """
-    from pytest_occlusion.encoders import load_encoder
-
     try:
         before = _stamps(model)
         encoder = load_encoder(

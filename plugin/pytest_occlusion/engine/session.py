@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.digests import opaque_name, read_key
 from pytest_occlusion.corpora.task import Task, build_task
+from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.engine.decoding import Decoders
 from pytest_occlusion.engine.drawing import in_shards
 from pytest_occlusion.engine.job import Condition, Job, Measured
@@ -28,9 +28,6 @@ from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples, resa
 from pytest_occlusion.retrieval.recall import FloatArray, hit_probability
 from pytest_occlusion.suite.grid import REVERSE, Cell, Curve, takes_whole_models
 from pytest_occlusion.suite.settings import Settings
-
-if TYPE_CHECKING:
-    from pytest_occlusion.encoders.base import Encoder
 
 
 @dataclass(frozen=True)
