@@ -236,7 +236,9 @@ def _draw_bars(ax: Axes, panel: Bars) -> None:
             at,
             values,
             panel.width,
-            yerr=np.maximum(0, [values - lows, highs - values]),
+            # Lists, not an array: of a single bar matplotlib 3.10 makes a number in a way that
+            # numpy 1.26 warns of.
+            yerr=np.maximum(0, [values - lows, highs - values]).tolist(),
             error_kw={"linewidth": 0.7},
             color=PALETTE[place % COLOURS],
             hatch=HATCHES[place % len(HATCHES)],
