@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ class Resamples:
     """Bootstrap weights over clusters (patients), drawn once per corpus."""
 
     cluster: NDArray[np.int64]  # ``[N]``, of each query
-    weights: FloatArray  # ``[B, C]``, how often each resample holds each cluster
+    weights: NDArray[np.uint16]  # ``[B, C]``, how often each resample holds each cluster
     sizes: FloatArray  # ``[B]``, queries in each resample
 
 
@@ -34,9 +34,25 @@ def draw_resamples(
     names, cluster, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
     count = len(names)
     generator = np.random.Generator(np.random.PCG64(seed))
-    draws = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
-    weights = draws.astype(np.float64)
-    return Resamples(cluster.astype(np.int64), weights, weights @ sizes.astype(np.float64))
+    weights = np.empty((resamples, count), np.uint16)  # of 65,000 patients 130 MB, not 520
+    for rows in _blocks(resamples, count):
+        draws = generator.multinomial(count, np.full(count, 1 / count), size=len(weights[rows]))
+        weights[rows] = draws
+    drawn = Resamples(cluster.astype(np.int64), weights, np.ones(resamples))
+    return replace(drawn, sizes=_weighted(drawn, sizes[:, None].astype(np.float64))[:, 0])
+
+
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Rows by rows, a million numbers at once."""
+    step = max(1, 2**20 // columns)
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _weighted(resamples: Resamples, totals: FloatArray) -> FloatArray:
+    """The sum of what clusters ``[C, K]`` have, in every resample: ``[B, K]``."""
+    weights = resamples.weights
+    blocks = _blocks(*weights.shape)
+    return np.concatenate([weights[rows].astype(np.float64) @ totals for rows in blocks])
 
 
 def resampled_means(resamples: Resamples, values: FloatArray) -> FloatArray:
@@ -44,7 +60,7 @@ def resampled_means(resamples: Resamples, values: FloatArray) -> FloatArray:
     columns = values.reshape(len(values), -1)
     totals = np.zeros((resamples.weights.shape[1], columns.shape[1]))
     np.add.at(totals, resamples.cluster, columns)
-    means = (resamples.weights @ totals) / resamples.sizes[:, None]
+    means = _weighted(resamples, totals) / resamples.sizes[:, None]
     return means.reshape(len(means), *values.shape[1:])
 
 
