@@ -19,6 +19,7 @@ from pytest_occlusion.encoders import (
     load_encoder,
     register_family,
 )
+from pytest_occlusion.encoders.signatures import refuse_other_families
 from pytest_occlusion.errors import OcclusionError
 
 
@@ -110,3 +111,15 @@ def test_an_installed_family(value: str, said: str, monkeypatch: pytest.MonkeyPa
             get_family("theirs")
     else:
         assert isinstance(get_family("theirs"), Family)
+
+
+def test_a_family_without_a_signature_takes_what_no_signature_knows() -> None:
+    """A family of a conftest may be built as ours are; nobody can know its tensors beforehand."""
+    refuse_other_families({"image.weight", "text.weight"}, "mine", "m.pt")
+    for asked in ("mine", "medclip"):
+        with pytest.raises(OcclusionError, match="set family = 'clip'"):
+            refuse_other_families(
+                {"visual.class_embedding", "token_embedding.weight"}, asked, "m.pt"
+            )
+    with pytest.raises(OcclusionError, match="no known family"):
+        refuse_other_families({"image.weight"}, "medclip", "m.pt")

@@ -125,9 +125,14 @@ def identify(names: Collection[str]) -> tuple[str, str]:
 
 
 def refuse_other_families(names: Collection[str], asked: str, path: object) -> None:
-    """Raise OcclusionError when the names in ``path`` are not of the family that was asked for."""
+    """Raise OcclusionError when the names in ``path`` are not of the family that was asked for.
+
+    A family without a signature, such as one of a conftest, takes what no signature knows.
+    """
     what, family = identify(names)
-    if family == SHARED.get(asked, asked):
+    own = SHARED.get(asked, asked)
+    known = {one for one, *_ in _SIGNATURES}
+    if family == own or (not family and own not in known):
         return
     remedy = "give a checkpoint in the format that its authors publish."
     if family:
