@@ -19,6 +19,17 @@ from PIL import Image
 SPLIT_TABLE = "mimic-cxr-2.0.0-split.csv.gz"
 METADATA_TABLE = "mimic-cxr-2.0.0-metadata.csv.gz"
 REPORTS = "mimic-cxr-reports.zip"
+SECTIONED = "mimic_cxr_sectioned.csv"
+CHEXPERT = "mimic-cxr-2.0.0-chexpert.csv.gz"
+TEST_LABELS = "mimic-cxr-2.1.0-test-set-labeled.csv"
+PATIENTS = "patients.csv.gz"
+ADMISSIONS = "admissions.csv.gz"
+
+LABELS = (
+    "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum",
+    "Fracture", "Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other",
+    "Pneumonia", "Pneumothorax", "Support Devices",
+)  # fmt: skip
 
 KINDS: dict[str, str] = {
     "plain": "FINAL REPORT\n EXAMINATION: Chest.\n\n FINDINGS:\n\n {text} Clear.\n\n"
@@ -132,7 +143,7 @@ def write_tree(
 
     Args:
         root: Folder to write to; made if it is not there.
-        images: ``jpg`` or ``dicom``.
+        images: ``jpg``, ``png`` or ``dicom``.
         reports: ``zip``, ``folder`` (beside the studies' folders) or ``none``.
         metadata: Whether there is a metadata table.
     """
@@ -146,6 +157,8 @@ def write_tree(
             if images == "jpg":
                 picture = Image.fromarray(pixels).resize((32, 32), Image.Resampling.NEAREST)
                 picture.save(folder / f"{dicom_id(number, view)}.jpg", quality=98)
+            elif images == "png":
+                Image.fromarray(pixels).save(folder / f"{dicom_id(number, view)}.png")
             else:
                 write_dicom(folder / f"{dicom_id(number, view)}.dcm", pixels)
         if reports == "folder" and study.kind != "none":
@@ -160,6 +173,64 @@ def write_zip(path: Path, *, prefix: str = "") -> None:
         for number, study in enumerate(STUDIES):
             if study.kind != "none":
                 archive.writestr(f"{prefix}{study.folder(number)}.txt", study.report)
+
+
+def flatten(root: Path, folder: str, ending: str) -> None:
+    """Move every image to one folder, as people keep resized copies."""
+    files = list((root / "files").rglob(f"*{ending}"))
+    (root / folder).mkdir(exist_ok=True)
+    for path in files:
+        path.rename(root / folder / path.name)
+
+
+def sectioned_rows() -> list[dict[str, str]]:
+    """What a splitter like MIT-LCP's makes of the reports: other texts than this tool's."""
+    rows = []
+    for number, study in enumerate(STUDIES):
+        text = f"Case {study.case} of hush-report, number {study.case}."
+        row = dict.fromkeys(("study", "impression", "findings", "last_paragraph", "comparison"), "")
+        row["study"] = f"s{study_id(number)}"
+        if study.kind in ("headless", "marks"):
+            row["last_paragraph"] = "PORTABLE CHEST, hush."
+        elif study.kind != "empty":
+            row["impression"] = f"{text}\n Sectioned, as it is."
+            row["findings"] = "" if study.kind == "conclusion" else f"{text}  Clear."
+            row["comparison"] = "___, hush."
+        rows.append(row)
+    return rows
+
+
+def write_labels(folder: Path) -> None:
+    """Write the labels of CheXpert, and those that radiologists gave the test studies."""
+    automatic, read = [], []
+    for number, study in enumerate(STUDIES):
+        values = {name: ("", "1.0", "0.0", "-1.0")[(number + at) % 4] for at, name in
+                  enumerate(LABELS)}  # fmt: skip
+        ids = {"subject_id": study.subject, "study_id": study_id(number)}
+        automatic.append({**ids, **values})
+        if study.split == "test":
+            names = [name.replace("Lung Opacity", "Airspace Opacity") for name in LABELS]
+            read.append({"study_id": study_id(number), **dict(zip(names, values.values(),
+                        strict=True))})  # fmt: skip
+    write_table(folder / CHEXPERT, automatic)
+    write_table(folder / TEST_LABELS, read)
+
+
+def write_patients(folder: Path) -> None:
+    """Write MIMIC-IV's tables of patients, and of admissions: two for each, which may differ."""
+    subjects = sorted({study.subject for study in STUDIES})
+    patients = [
+        {"subject_id": one, "gender": "FM"[at % 2], "anchor_age": str(40 + at), "dod": ""}
+        for at, one in enumerate(subjects)
+    ]
+    admissions = [
+        {"subject_id": one, "hadm_id": f"hush-{stay}{one}", "race": ("", "A-hush", "B-hush")[stay],
+         "Marital Status": "SINGLE" if at % 2 else ""}
+        for at, one in enumerate(subjects)
+        for stay in range(3 if at == 1 else 2)
+    ]  # fmt: skip
+    write_table(folder / PATIENTS, patients)
+    write_table(folder / ADMISSIONS, admissions)
 
 
 def split_rows() -> list[dict[str, str]]:

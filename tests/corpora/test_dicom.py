@@ -104,6 +104,92 @@ def test_other_empty_elements_count_as_none(tmp_path: Path) -> None:
     assert np.array_equal(opened(path), expected(STORED.astype(float), 0, float(STORED.max())))
 
 
+def emptied(path: Path, name: str, *, gone: bool) -> Path:
+    """Leave an element out of a file, or leave it without a value."""
+    data = pydicom.dcmread(path)
+    pixels = data.PixelData
+    if gone:
+        del data[name]
+    else:
+        setattr(data, name, None)
+    data.PixelData = pixels
+    data["PixelData"].VR = "OW"
+    data.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    ["BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation",
+     "SamplesPerPixel"],
+)  # fmt: skip
+def test_what_describes_the_pixels_may_be_empty_or_missing(
+    tmp_path: Path, name: str, gone: bool
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", STORED)
+    whole = opened(path)
+    assert np.array_equal(opened(emptied(path, name, gone=gone)), whole)
+
+
+def test_a_shape_of_grey_says_what_the_interpretation_should(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"PhotometricInterpretation": None, "PresentationLUTShape": "INVERSE"}
+    path = write_dicom(tmp_path / "a.dcm", RAMP, **changes)
+    assert np.abs(opened(path) - (255 - RAMP.astype(int))).max() <= 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("RescaleSlope", "2"), ("RescaleIntercept", "-1004")])
+def test_a_slope_without_an_intercept_counts(tmp_path: Path, name: str, value: str) -> None:
+    changes: dict[str, Any] = {name: value, "WindowCenter": "1000.5", "WindowWidth": "2001"}
+    path = write_dicom(tmp_path / "a.dcm", STORED, **changes)
+    rescaled = STORED * 2.0 if name == "RescaleSlope" else STORED - 1004.0
+    assert np.array_equal(opened(path), expected(rescaled, 0, 2000))
+
+
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+@pytest.mark.parametrize("described", [False, True])
+def test_a_table_without_values_counts_as_none(tmp_path: Path, name: str, described: bool) -> None:
+    table = pydicom.Dataset()
+    if described:
+        table.add_new("LUTDescriptor", "US", [256, 0, 10])
+        table.add_new("LUTData", "US", None)
+    whole = opened(write_dicom(tmp_path / "a.dcm", STORED))
+    changes: dict[str, Any] = {name: pydicom.Sequence([table])}
+    assert np.array_equal(opened(write_dicom(tmp_path / "a.dcm", STORED, **changes)), whole)
+
+
+@pytest.mark.parametrize(
+    "name", ["BitsStored", "NumberOfFrames", "RescaleSlope", "SamplesPerPixel"]
+)
+def test_a_zero_counts_as_none(tmp_path: Path, name: str) -> None:
+    """A slope of 0 would make every radiograph black, which nobody would see."""
+    whole = opened(write_dicom(tmp_path / "a.dcm", STORED))
+    changes: dict[str, Any] = {name: 0}
+    assert np.array_equal(opened(write_dicom(tmp_path / "a.dcm", STORED, **changes)), whole)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("meta", ["kept", "without syntax", "none"])
+def test_a_file_without_a_preamble(tmp_path: Path, meta: str, implicit: bool) -> None:
+    path = write_dicom(tmp_path / "a.dcm", STORED)
+    data = pydicom.dcmread(path)
+    whole = opened(path)
+    if implicit:
+        data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    data.save_as(path)
+    if meta == "kept":
+        path.write_bytes(path.read_bytes()[132:])
+    else:
+        if meta == "none":
+            data.file_meta = pydicom.dataset.FileMetaDataset()
+        else:
+            del data.file_meta.TransferSyntaxUID
+        data.preamble = None
+        data.save_as(path, implicit_vr=implicit, little_endian=True)
+    assert path.read_bytes()[128:132] != b"DICM"
+    assert np.array_equal(opened(path), whole)
+
+
 def test_negative_values(tmp_path: Path) -> None:
     signed = (STORED.astype(np.int16) - 2000).astype(np.int16)
     path = write_dicom(
@@ -150,6 +236,7 @@ def test_colour(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"PixelData": None}, "has no pixels"),
+        ({"PixelData": b""}, "has no pixels"),
         ({"Rows": 0}, "impossible size (0 x 8 pixels)"),
         ({"Rows": 60_000, "Columns": 60_000}, "impossible size (60000 x 60000 pixels)"),
         ({"NumberOfFrames": "3"}, "has 3 frames, not one"),
@@ -180,16 +267,36 @@ def test_faults_of_the_file(tmp_path: Path) -> None:
         open_dicom(path)
 
 
-def test_a_compression_without_decoder(tmp_path: Path) -> None:
-    path = write_dicom(tmp_path / "a.dcm", RAMP)
+@pytest.mark.parametrize("preamble", [True, False])
+@pytest.mark.parametrize(
+    ("syntax", "bits", "said", "remedy"),
+    [
+        ("JPEGLosslessSV1", 12, r"stored as JPEG Lossless.*, which needs pip", "pylibjpeg"),
+        ("JPEGLSLossless", 12, r"stored as JPEG-LS Lossless.*, which needs pip", "pylibjpeg"),
+        ("JPEGExtended12Bit", 12, r"stored as JPEG Extended.*, which needs pip", "pylibjpeg"),
+        ("MPEG2MPML", 8, "stored as MPEG2 .*, which nothing decodes here", "gdcmconv"),
+        ("1.2.840.113619.5.2", 8, "stored in a maker's own way", "gdcmconv"),
+        ("", 8, "compressed, and does not say how", "gdcmconv"),
+    ],
+)
+def test_a_compression_without_decoder(
+    tmp_path: Path, syntax: str, bits: int, said: str, remedy: str, preamble: bool
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP, bits=bits)
     data = pydicom.dcmread(path)
     data.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
     data["PixelData"].VR = "OB"
-    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
-    data.save_as(path)
-    with pytest.raises(ImageFault, match=r"stored as JPEG Lossless.*, which needs pip") as caught:
+    data["PixelData"].is_undefined_length = True
+    data.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax, pydicom.uid.UID(syntax))
+    if not syntax:
+        del data.file_meta.TransferSyntaxUID
+    data.save_as(path, implicit_vr=False, little_endian=True)
+    if not preamble:
+        path.write_bytes(path.read_bytes()[132:])
+    with pytest.raises(ImageFault, match=said) as caught:
         open_dicom(path)
-    assert caught.value.remedy == 'pip install "pylibjpeg[all]"'
+    assert remedy in caught.value.remedy
+    assert "again" not in caught.value.remedy
 
 
 def test_odd_values_are_neither_warned_of_nor_logged(

@@ -23,6 +23,8 @@ class Some(Options):
     views: Literal["all", "frontal"] = "all"
     missing: float = 0.0
     faults_file: Path | None = None
+    files: tuple[Path, ...] = ()
+    part: str = ""
 
 
 def read(place: str, needs: str = "") -> tuple[str, Some]:
@@ -38,6 +40,8 @@ def read(place: str, needs: str = "") -> tuple[str, Some]:
         ("a?views=frontal", ("a", Some(views="frontal"))),
         ("a?faults-file=b=c?d&", ("a", Some(faults_file=Path("/base/b=c?d")))),
         ("?faults-file=/x&missing=0.1", ("", Some(faults_file=Path("/x"), missing=0.1))),
+        ("a?part=test", ("a", Some(part="test"))),
+        ("a?files=b,/c,", ("a", Some(files=(Path("/base/b"), Path("/c"))))),
         ("a?max-pixels=400000000&missing=25", ("a", Some(max_pixels=400_000_000, missing=25.0))),
     ],
 )

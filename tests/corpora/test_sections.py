@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_occlusion.corpora.sections import parse_sections
+from pytest_occlusion.corpora.sections import _misspelt, parse_sections
 
 F, I = "The lungs are clear.", "No acute process."  # noqa: E741 - as radiologists abbreviate
 
@@ -160,6 +160,76 @@ def test_marks_of_de_identification_stay_inside() -> None:
     assert found.impression == ()
 
 
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "impresson", "imprression", "imoression", "impressoin", "imprssion", "impresion",
+        "imperssion", "mpression", "impession", "imprsesion", "mipression", "impressionn",
+        "conclsion", "conclusoins",
+    ],
+)  # fmt: skip
+def test_a_misspelt_impression(heading: str) -> None:
+    forms = f"{heading.upper()}:", f" {heading.capitalize()} : ", f"{heading.upper()}\n"
+    for form in forms:
+        found = parse_sections(f"FINDINGS: {F}\n{form} {I}\nRECOMMENDATION: None.")
+        assert (found.findings, found.impression) == ((F,), (I,))
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "findins",
+        "findindgs",
+        "findgings",
+        "findngs",
+        "findnings",
+        "finidngs",
+        "findnigs",
+        "fidings",
+    ],
+)
+def test_misspelt_findings(heading: str) -> None:
+    forms = f"{heading.upper()}:", f"Comparison: None. {heading.capitalize()}:"
+    for form in forms:
+        found = parse_sections(f"{form} {F}\nIMPRESSION: {I}")
+        assert (found.findings, found.impression) == ((F,), (I,))
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["idication", "ndication", "comparision", "comparsion", "comparrison", "comparisions"],
+)
+def test_other_misspelt_headings_end_a_section(heading: str) -> None:
+    found = parse_sections(f"FINDINGS: {F}\n{heading.upper()}: ___.\nIMPRESSION: {I}")
+    assert (found.findings, found.impression) == ((F,), (I,))
+
+
+@pytest.mark.parametrize(
+    "heading", ["FINDNGS AND IMPRESSION:", "Findings/Imprssion:", "IMPRSSION & FINDNIGS\n"]
+)
+def test_one_misspelt_heading_for_both(heading: str) -> None:
+    found = parse_sections(f"INDICATION: Pain.\n\n{heading} {F}")
+    assert found.findings == found.impression == (F,)
+
+
+def test_a_misspelt_heading_with_recommendations() -> None:
+    found = parse_sections(f"FINDINGS: {F}\nIMPRSSION AND RECOMMENDATION: {I}")
+    assert (found.findings, found.impression) == ((F,), (I,))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "There is an impresson of edema.", "The overall\nimpresson is that of edema.",
+        "BINDINGS: none.", "COMPRESSION: none.", "MEDICATION:\nnone.", "Occlusion: none.",
+        "See the IMPRSSION: of the CT.", "findngs\nare stable.",
+    ],
+)  # fmt: skip
+def test_misspelt_words_of_a_sentence_are_no_headings(sentence: str) -> None:
+    found = parse_sections(f"FINDINGS: Start. {sentence} End.\nIMPRESSION: {I}")
+    assert (found.findings, found.impression) == ((f"Start. {sentence} End.",), (I,))
+
+
 WORDS = st.sampled_from(
     [
         "FINDINGS", "Findings", "findings", "IMPRESSION", "impression", "Conclusion", "AND", "and",
@@ -180,6 +250,11 @@ def test_any_text_gives_parts_of_itself(text: str) -> None:
     assert not (found.narrative and (found.findings or found.impression))
 
 
+@given(st.lists(WORDS, max_size=60).map("".join))
+def test_what_is_well_spelt_is_never_taken_for_misspelt(text: str) -> None:
+    assert list(_misspelt(text)) == []
+
+
 @given(st.lists(WORDS, max_size=30).map("".join))
 def test_a_plain_report_is_found_after_any_other(before: str) -> None:
     found = parse_sections(f"{before}\n\nFINAL REPORT\n\nFINDINGS: {F}\nIMPRESSION: {I}")
@@ -192,7 +267,7 @@ def test_a_plain_report_is_found_after_any_other(before: str) -> None:
     [
         "findings ", "FINDINGS", "FINDINGS\n", "FINDINGS a\r", "Findings" + " " * 40, "(findings(",
         "_" * 8, "\n ", " \t", "FINDINGS AND ", "WET READ\n", "FINAL REPORT\n", "a. Findings: ",
-        "INDICATION:\n", "\n\n", "reason for ",
+        "INDICATION:\n", "\n\n", "reason for ", "FINDNGS\n", "findngs and ", "Imprssion" + " " * 40,
     ],
 )  # fmt: skip
 def test_time_is_linear(unit: str) -> None:

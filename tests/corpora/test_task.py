@@ -267,8 +267,8 @@ def test_combined_digests_are_of_multisets(entries: list[str], shuffler: random.
         ("mimic", ("unknown corpus 'mimic'", "known kinds: embedded, ", "manifest:")),
         ("", ("unknown corpus ''", "known kinds")),
         ("embedded:x", ("embedded:x", "takes no path")),
-        ("manifest", ("names no file", "manifest:path/to/manifest.csv")),
-        ("manifest:", ("names no file", "manifest:path/to/manifest.csv")),
+        ("manifest", ("names no file", "manifest:reports.csv")),
+        ("manifest:", ("names no file", "manifest:reports.csv")),
     ],
 )
 def test_faults_of_specifications(spec: str, words: tuple[str, ...]) -> None:

@@ -91,7 +91,7 @@ def test_no_text_under_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
         (("embedded", "--models", "short"), "--models without --suite"),
         (("--suite", "nothing"), "unknown suite 'nothing'"),
         (("--suite", "suite.toml", "--models", "other"), "unknown model other"),
-        (("--suite", "suite.toml", "--split", "test"), "corpus 'manifest' has no splits"),
+        (("--suite", "suite.toml", "--split", "test"), "no row is in the split 'test'"),
         (("embedded", "--split", "test"), "corpus 'embedded' has no splits"),
     ],
 )

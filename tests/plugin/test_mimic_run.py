@@ -37,6 +37,26 @@ def test_a_whole_run(project: Project, parallel: tuple[str, ...]) -> None:
     assert not _shown(broken.stdout.str() + broken.stderr.str())
 
 
+@workers()
+def test_a_run_on_what_people_keep_beside_it(project: Project, parallel: tuple[str, ...]) -> None:
+    """Copies in one folder, sections in a table, labels and patients; and the split in the name."""
+    root = mimic.write_tree(project.path / "mimic", images="png", reports="none")
+    mimic.flatten(root, "small", ".png")
+    mimic.write_table(root / f"{mimic.SECTIONED}.gz", mimic.sectioned_rows())
+    mimic.write_labels(root)
+    mimic.write_patients(root)
+    files = ",".join(f"mimic/{name}" for name in (mimic.CHEXPERT, mimic.ADMISSIONS))
+    spec = f"mimic-cxr:mimic?split=validate&images=png&attributes={files}"
+    path = project.path / "suite.toml"
+    path.write_text(path.read_text().replace("manifest:reports.csv", spec))
+    project.run(*parallel, "--snapshot-update", "--occlusion-json", "out.json", expect=0)
+    result = project.run(*parallel, "-vv", expect=0)
+    assert not _shown(result.stdout.str() + result.stderr.str())
+    written = (project.path / "out.json").read_text()
+    assert '"images": "png"' in written
+    assert not _shown(written)
+
+
 def test_another_split_is_another_protocol(project: Project) -> None:
     mimic.write_tree(project.path / "mimic")
     path = project.path / "suite.toml"

@@ -45,6 +45,21 @@ def fault(suite: dict[str, Any] | None = None, **given: Any) -> str:
     return str(caught.value)
 
 
+def test_columns_are_options_of_the_suites_own_corpus() -> None:
+    columns = {"image": "Path", "report": "Report & Impression", "keep": ["sex", "a,b"]}
+    suite = {**SUITE, "corpus": "manifest:t.csv", "columns": {**columns, "split_column": "fold"}}
+    told = "image=Path&report=Report%20%26%20Impression&keep=sex,a%2Cb&split-column=fold"
+    assert build(suite).corpus == f"manifest:t.csv?{told}"
+    assert build({**suite, "corpus": "manifest:t.csv?root=x"}).corpus.endswith(f"?root=x&{told}")
+    assert build(suite, corpus="manifest:other.csv").corpus == "manifest:other.csv"
+    assert not build(suite).ad_hoc
+    for wrong in (3, "", [3], [""], {"a": "b"}):
+        text = fault({**suite, "columns": {"image": wrong}})
+        assert "team.toml: columns.image is" in text
+        assert "the name of a column is needed" in text
+    assert "columns is not a table" in fault({**suite, "columns": "image"})
+
+
 # What comes of it --------------------------------------------------------------------------------
 
 

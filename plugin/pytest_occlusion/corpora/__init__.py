@@ -8,6 +8,7 @@ sections have one place each. This room imports no other but :mod:`pytest_occlus
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -26,12 +27,20 @@ def _load(module: str, asked: Request) -> Corpus:
 
 CORPORA: dict[str, Callable[[Request], Corpus]] = {
     kind: partial(_load, kind.replace("-", "_"))
-    for kind in ("embedded", "manifest", "mimic-cxr", "open-i")
+    for kind in (
+        "embedded",
+        "manifest",
+        "annotations",
+        "chexpert-plus",
+        "hf",
+        "indiana",
+        "mimic-cxr",
+        "open-i",
+        "rexgradient",
+        "webdataset",
+    )
 }
 """Registry: kind -> loader, whose module is imported when something is to be loaded."""
-
-WITH_SPLITS = ("mimic-cxr",)
-"""Kinds that have parts to choose from."""
 
 
 def load_corpus(
@@ -46,10 +55,11 @@ def load_corpus(
     """Load a corpus.
 
     Args:
-        spec: ``"embedded"``, ``"open-i"``, ``"open-i:ROOT"``, ``"manifest:FILE"`` or
-            ``"mimic-cxr:ROOT"``, the last three with options (``?views=frontal&missing=0.1``).
+        spec: ``"embedded"``, ``"open-i"`` or ``KIND:PLACE`` (``"manifest:FILE"``,
+            ``"mimic-cxr:ROOT"``), with options after the place (``?views=frontal&missing=0.1``).
         base: Folder that relative paths start from; the current one by default.
-        split: ``train``, ``validate`` (the default) or ``test`` of MIMIC-CXR; others have none.
+        split: ``train``, ``validate`` or ``test``, where the collection has them; the same as the
+            option ``split``. Of MIMIC-CXR the default is ``validate``, of others all.
         memory: Where digests of images are remembered (a store): a collection is read once.
         contents: Whether the fingerprint is needed; without, large collections are only listed.
         say: Where progress lines go, if anywhere.
@@ -63,9 +73,10 @@ def load_corpus(
             f"unknown corpus {spec!r}",
             remedy=f"known kinds: {', '.join(CORPORA)}; for example manifest:reports.csv",
         )
-    if split and kind not in WITH_SPLITS:
-        raise OcclusionError(
-            f"corpus {kind!r} has no splits, but {split!r} is asked for",
-            remedy=f"leave the split out; only {', '.join(WITH_SPLITS)} has them",
-        )
-    return CORPORA[kind](Request(place, base or Path.cwd(), split, memory, contents, say))
+    collecting = gc.isenabled()
+    gc.disable()  # or it looks for circles in millions of new objects, all of which are kept
+    try:
+        return CORPORA[kind](Request(place, base or Path.cwd(), split, memory, contents, say))
+    finally:
+        if collecting:
+            gc.enable()

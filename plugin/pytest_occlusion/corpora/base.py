@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+Attributes = tuple[tuple[str, str], ...]
+"""Names and values; a missing value is empty."""
+
+
 @dataclass(frozen=True)
 class Study:
     """One examination. Its representation, which tracebacks show, says nothing of whom it is of.
@@ -47,6 +51,8 @@ class Radiograph:
         where: What messages call it: a row number or position, never a name or an identifier.
         open: Decodes it: an 8-bit PIL image of mode ``L`` or ``RGB``. Picklable (a module-level
             function or a ``functools.partial`` of one) so that worker processes can call it.
+        attributes: What else is known of it, its study or its patient ("sex", "F"), by name;
+            groups of queries are made from these.
     """
 
     key: str = field(repr=False)
@@ -55,6 +61,7 @@ class Radiograph:
     content: str
     where: str
     open: Callable[[], Image.Image] = field(repr=False)
+    attributes: Attributes = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

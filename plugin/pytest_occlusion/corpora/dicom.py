@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DECODERS = 'pip install "pylibjpeg[all]"'
-NEUTRAL = {"RescaleSlope": 1, "RescaleIntercept": 0, "SamplesPerPixel": 1, "NumberOfFrames": 1}
-"""What an element counts as that is there without a value, as many archives write them."""
+CONVERT = "convert it to an uncompressed one, for example with gdcmconv --raw, or leave it out"
+
+NEUTRAL = {"SamplesPerPixel": 1, "NumberOfFrames": 1, "PixelRepresentation": 0}
+"""What an element counts as that is missing, empty or 0, as archives write them."""
+
+RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}
+"""The same, where the other of the two is there."""
+
+STARTS = (b"\x02\0\0\0", b"\x08\0", b"\0\x08")
+"""First bytes of a file without a preamble: its first element is of group 2, or of group 8."""
 
 
 def import_pydicom() -> Any:
@@ -51,15 +59,13 @@ def open_dicom(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
 
     pydicom = import_pydicom()
     try:
-        data = pydicom.dcmread(path)
+        data = pydicom.dcmread(path, force=_has_no_preamble(path))
     except FileNotFoundError:
         raise ImageFault("no such file", remedy="correct the path") from None
     except Exception as fault:  # whatever a damaged file makes the reader raise
         raise ImageFault(f"cannot be read as DICOM ({_words(fault)})", remedy=AGAIN) from None
     try:
-        for name, neutral in NEUTRAL.items():
-            if name in data and data[name].is_empty:
-                setattr(data, name, neutral)
+        _fill(data, pydicom)
         if reason := _unusable(data, max_pixels):
             raise ImageFault(reason, remedy=AGAIN)
         if data.get("SamplesPerPixel", 1) != 1:
@@ -69,14 +75,47 @@ def open_dicom(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     except ImageFault:
         raise
     except Exception as fault:  # decoders are many, and so are their exceptions
-        name = _undecoded(data, pydicom)
-        why = f"stored as {name}, which needs {DECODERS}" if name else _words(fault)
-        raise ImageFault(f"cannot be decoded ({why})", remedy=DECODERS if name else AGAIN) from None
+        why, remedy = _undecoded(data, pydicom)
+        problem = f"cannot be decoded ({why or _words(fault)})"
+        raise ImageFault(problem, remedy=remedy or AGAIN) from None
+
+
+def _has_no_preamble(path: Path) -> bool:
+    """Whether a file is DICOM from its first byte on, as older devices and archives write it."""
+    with path.open("rb") as file:
+        head = file.read(132)
+    return not head.endswith(b"DICM") and head.startswith(STARTS)
+
+
+def _fill(data: Any, pydicom: Any) -> None:
+    """Give elements that are missing, empty or 0 the value that viewers take them to have."""
+
+    def fill(name: str, value: Any) -> None:
+        if not data.get(name):
+            setattr(data, name, value)
+
+    implicit, little = data.original_encoding
+    explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+    syntax = pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
+    data.file_meta.setdefault("TransferSyntaxUID", syntax)
+    neutral = {**NEUTRAL, **(RESCALE if any(name in data for name in RESCALE) else {})}
+    for name, value in neutral.items():
+        fill(name, value)
+    if data.SamplesPerPixel == 1:
+        inverse = data.get("PresentationLUTShape") == "INVERSE"
+        fill("PhotometricInterpretation", "MONOCHROME1" if inverse else "MONOCHROME2")
+    values = int(data.get("Rows") or 0) * int(data.get("Columns") or 0) * data.SamplesPerPixel
+    if values and not data.file_meta.TransferSyntaxUID.is_compressed:
+        fill("BitsAllocated", 8 * (len(data.get("PixelData") or b"") // values))
+    fill("BitsStored", data.get("BitsAllocated"))
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        if data.get(name) and not data[name][0].get("LUTData"):
+            del data[name]  # a table without values, beside which a window may be whole
 
 
 def _unusable(data: Any, max_pixels: int) -> str:
     """Why a file that was read holds no single radiograph; empty if it does."""
-    if "PixelData" not in data:
+    if not data.get("PixelData"):
         return "has no pixels"
     rows, columns = int(data.get("Rows") or 0), int(data.get("Columns") or 0)
     if rows < 1 or columns < 1 or rows * columns > max_pixels:
@@ -91,16 +130,23 @@ def _words(fault: Exception) -> str:
     return getattr(fault, "strerror", None) or type(fault).__name__
 
 
-def _undecoded(data: Any, pydicom: Any) -> str:
-    """The file's compression by its official name, if nothing here decodes it."""
-    syntax = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax is None or not syntax.is_transfer_syntax or not syntax.is_compressed:
-        return ""
+def _undecoded(data: Any, pydicom: Any) -> tuple[str, str]:
+    """What compression nothing here decodes, and what to do; empty if that is not what is wrong."""
+    syntax = data.file_meta.TransferSyntaxUID
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        return "stored in a maker's own way", CONVERT
+    if not syntax.is_compressed:
+        unnamed = data["PixelData"].is_undefined_length
+        return ("compressed, and does not say how", CONVERT) if unnamed else ("", "")
     try:
-        decoded = pydicom.pixels.get_decoder(syntax).is_available
+        decoder = pydicom.pixels.get_decoder(syntax)
     except NotImplementedError:
-        decoded = False
-    return "" if decoded else str(syntax.name)
+        return f"stored as {syntax.name}, which nothing decodes here", CONVERT
+    # Pillow is found for this one, but it knows 8 bits only.
+    needs = syntax == pydicom.uid.JPEGExtended12Bit and data.get("BitsStored") != 8
+    if decoder.is_available and not (needs and decoder.missing_dependencies):
+        return "", ""
+    return f"stored as {syntax.name}, which needs {DECODERS}", DECODERS
 
 
 def _grey(data: Any, pydicom: Any) -> NDArray[np.uint8]:

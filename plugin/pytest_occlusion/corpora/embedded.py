@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from pytest_occlusion.corpora.base import Corpus, Request, Study
+from pytest_occlusion.corpora.options import no_splits
 from pytest_occlusion.corpora.radiographs import Wanted, grouped
 from pytest_occlusion.errors import OcclusionError
 
@@ -26,6 +27,8 @@ def load(asked: Request) -> Corpus:
     if asked.place:
         remedy = "the embedded corpus takes no path: 'embedded'"
         raise OcclusionError(f"corpus 'embedded:{asked.place}'", remedy=remedy)
+    if asked.split:
+        raise no_splits("embedded", asked.split)
     return load_embedded()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import stat
 import time
@@ -19,6 +20,7 @@ from typing import IO, Any
 
 from pytest_occlusion.corpora.base import Request
 from pytest_occlusion.corpora.digests import file_digest, read_key, settings_digest
+from pytest_occlusion.corpora.members import Member, read_member
 from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.errors import MissingError, OcclusionError
 
@@ -31,8 +33,9 @@ is_file, is_folder, is_there = os.path.isfile, os.path.isdir, os.path.exists
 def expanded(text: str) -> Path:
     """The path with ``~`` replaced, or as it is where nobody has that home."""
     path = Path(text)
-    with contextlib.suppress(RuntimeError, ValueError):
-        path = path.expanduser()
+    if text.startswith("~"):
+        with contextlib.suppress(RuntimeError, ValueError):
+            path = path.expanduser()
     return path
 
 
@@ -62,13 +65,39 @@ def report_text(file: IO[bytes]) -> str:
         return payload.decode("latin-1")
 
 
+def read_json(file: Path) -> object:
+    """The content of a JSON file; a bare ``NaN``, which stands for nothing, is allowed.
+
+    Raises:
+        OcclusionError: No such file, or one that is not JSON.
+    """
+    if is_folder(file):
+        raise OcclusionError(f"{file}: is a folder", remedy="name the JSON file in it")
+    if not is_file(file):
+        raise MissingError(f"{file}: no such file", remedy="name the JSON file itself")
+    try:
+        with file.open(encoding="utf-8-sig") as opened:
+            return json.load(opened)
+    except OSError as fault:
+        problem = f"{file}: cannot be read ({fault.strerror})"
+        raise OcclusionError(problem, remedy="see to it that you may read it") from None
+    except (ValueError, RecursionError) as fault:
+        at = f" (line {fault.lineno})" if isinstance(fault, json.JSONDecodeError) else ""
+        problem = f"{file}: not JSON{at}"
+        raise OcclusionError(problem, remedy="fetch the file again") from None
+
+
 @dataclass(frozen=True)
 class FileState:
-    """A file as its folder lists it: path (below the root), bytes, nanoseconds of last change."""
+    """A file as its folder lists it: path (below the root), bytes, nanoseconds of last change.
+
+    Where several radiographs are in one file, the member says which of them is meant.
+    """
 
     name: str = field(repr=False)
     size: int
     changed: int
+    member: Member | None = None
 
 
 def file_states(root: Path, names: Sequence[str]) -> list[FileState | None]:
@@ -142,14 +171,19 @@ def content_digests(
         held.enter_context(progress)
 
         def digest(at: int) -> str | OSError:
+            member = files[at].member
             try:
+                if member is not None:
+                    return hashlib.sha256(read_member(root / files[at].name, member)).hexdigest()
                 return file_digest(root / files[at].name)
             except OSError as fault:
                 return fault
             finally:
                 progress.add(1)
 
-        pool = held.enter_context(ThreadPoolExecutor())
+        # Tables are read forward, by one thread.
+        threads = 1 if any(file.member for file in files) else None
+        pool = held.enter_context(ThreadPoolExecutor(threads))
         for start in range(0, len(new), BATCH):
             places = new[start : start + BATCH]
             settled = time.time_ns() - int(SETTLED * 1e9)
@@ -169,8 +203,10 @@ def content_digests(
 
 
 def _stamp(place: str, file: FileState, secret: bytes) -> bytes:
-    text = f"{place}\0{file.name}\0{file.size}\0{file.changed}".encode(errors="surrogateescape")
-    return hashlib.blake2b(text, digest_size=STAMP, key=secret).digest()
+    member = f"\0{tuple(file.member)}" if file.member else ""
+    text = f"{place}\0{file.name}\0{file.size}\0{file.changed}{member}"
+    payload = text.encode(errors="surrogateescape")
+    return hashlib.blake2b(payload, digest_size=STAMP, key=secret).digest()
 
 
 def _known(kept: Any) -> dict[bytes, bytes]:

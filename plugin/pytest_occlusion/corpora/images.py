@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +47,8 @@ def is_dicom(name: str) -> bool:
     return name.lower().endswith(DICOM)
 
 
-def open_image(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
-    """Decode one image file completely: mode ``L`` (grey input) or ``RGB``, turned upright.
+def open_image(source: Path | bytes, *, max_pixels: int = LARGEST) -> Image.Image:
+    """Decode one image file or its bytes: mode ``L`` (grey input) or ``RGB``, turned upright.
 
     A 16-bit container holds pixels of 8 to 16 bits and does not say of how many. They are
     scaled from the least of these depths that holds the brightest pixel. Reference loaders take
@@ -64,7 +65,7 @@ def open_image(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels  # it warns beyond its own, and refuses twice that
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ValueError(f"{width} x {height} pixels, more than max-pixels={max_pixels}")
@@ -78,17 +79,20 @@ def open_image(path: Path, *, max_pixels: int = LARGEST) -> Image.Image:
         raise ImageFault("no such file", remedy="correct the path") from None
     except Exception as fault:  # decoders are many, and so are their exceptions
         bomb = isinstance(fault, (Image.DecompressionBombError, Image.DecompressionBombWarning))
-        reason = f"more than max-pixels={max_pixels}" if bomb else _without_name(fault, path)
+        reason = f"more than max-pixels={max_pixels}" if bomb else _without_name(fault, source)
         raise ImageFault(f"cannot be decoded ({reason})", remedy=AGAIN) from fault
 
 
-def _without_name(fault: Exception, path: Path) -> str:
+def _without_name(fault: Exception, source: Path | bytes) -> str:
     """What the fault says, without the name of the file."""
     if isinstance(fault, OSError) and fault.strerror:
         return fault.strerror
     text = str(fault) if isinstance(fault, (OSError, ValueError, SyntaxError)) else ""
-    for name in (repr(str(path)), repr(path), str(path)):
-        text = text.replace(name, "")
+    if isinstance(source, bytes):
+        text = text.partition("<_io.")[0]
+    else:
+        for name in (repr(str(source)), repr(source), str(source)):
+            text = text.replace(name, "")
     return text.strip(" '\"") or type(fault).__name__
 
 

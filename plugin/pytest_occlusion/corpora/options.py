@@ -1,5 +1,7 @@
 """What follows the kind in a corpus specification: ``PLACE?name=value&name=value``.
 
+Values are percent-decoded, as those of web addresses are: ``%20`` is a blank, ``%26`` an ``&``.
+
 A kind of corpus declares its options as fields of a dataclass with defaults; how the value of one
 is read follows from its type.
 """
@@ -10,6 +12,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import unquote
 
 from pytest_occlusion.corpora.base import Request
 from pytest_occlusion.corpora.files import expanded
@@ -31,6 +34,13 @@ class CollectionOptions(Options):
     views: Literal["all", "frontal"] = "all"
     missing: float = 0.0
     reports: Path | None = None
+
+
+@dataclass(frozen=True)
+class SplitOptions(Options):
+    """Which split to take of a collection that has several: all of it where none is named."""
+
+    split: str = ""
 
 
 Known = TypeVar("Known", bound=Options)
@@ -67,12 +77,29 @@ def read_options(
             values[name] = _read(types[name], text, asked.base)
         except ValueError as fault:
             raise refuse(f": {name} is {text!r}", str(fault)) from None
+    if asked.split and "split" not in types:
+        raise no_splits(kind, asked.split)
+    if asked.split and values.setdefault("split", asked.split) != asked.split:
+        problem = f": the split is {values['split']!r} here, and {asked.split!r} beside it"
+        raise refuse(problem, "name it once")
     given = {name.replace("-", "_"): value for name, value in values.items()}
     return asked.base / expanded(place), known(**given)
 
 
+def no_splits(kind: str, split: str) -> OcclusionError:
+    """What to say where a split is asked for of a collection without any."""
+    problem = f"corpus {kind!r} has no splits, but {split!r} is asked for"
+    return OcclusionError(problem, remedy="leave the split out")
+
+
 def _read(of: Any, text: str, base: Path) -> object:
     """A value of a type; a :class:`ValueError` says what would be right."""
+    if get_origin(of) is tuple:
+        names = [unquote(name) for name in text.split(",") if name]
+        return tuple(base / expanded(name) if Path in get_args(of) else name for name in names)
+    text = unquote(text)
+    if of is str:
+        return text
     if get_origin(of) is Literal:
         if text not in get_args(of):
             raise ValueError(f"known: {', '.join(get_args(of))}")

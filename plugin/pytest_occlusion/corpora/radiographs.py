@@ -8,15 +8,16 @@ counted, finds its image files and says whether the download is whole enough; of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_occlusion.corpora.base import Radiograph, Request, Step, Study
+from pytest_occlusion.corpora.base import Attributes, Radiograph, Request, Step, Study
 from pytest_occlusion.corpora.dicom import import_pydicom, open_dicom
 from pytest_occlusion.corpora.files import FileState, content_digests, file_states, lacking
-from pytest_occlusion.corpora.images import LARGEST, ImageFault, is_dicom, open_image
+from pytest_occlusion.corpora.images import AGAIN, LARGEST, ImageFault, is_dicom, open_image
+from pytest_occlusion.corpora.members import Member, read_member
 from pytest_occlusion.corpora.tables import refuse_listed
 from pytest_occlusion.errors import OcclusionError, listed
 
@@ -25,13 +26,19 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """A radiograph before its file is found; lists call it so, or by where it is ("row 7")."""
+    """A radiograph before its file is found; lists call it so, or by where it is ("row 7").
+
+    ``name`` is the path of its file, or of the file that holds it as a member, where a table says.
+    """
 
     key: str
     study: Study
     view: str
     where: str
     called: str = ""
+    attributes: Attributes = ()
+    name: str = ""
+    member: Member | None = None
 
     def has(self, problem: str) -> str:
         """A line of a list of faults."""
@@ -70,6 +77,13 @@ class Selection:
         """Leave out radiographs of other views."""
         self.keep(f"frontal ({', '.join(views)})", lambda one: one.view in views)
 
+    def keep_one_each(self, views: Sequence[str]) -> None:
+        """Leave one radiograph of each study, by the order of views; of equals, the first."""
+        rank = {view: at for at, view in enumerate(views)}
+        ranked = sorted(self.wanted, key=lambda one: rank.get(one.view, len(rank)))
+        best = {id(one.study): one for one in reversed(ranked)}
+        self.keep("one radiograph per study", lambda one: best[id(one.study)] is one)
+
     def keep_sections(self) -> None:
         """Leave out studies that have neither findings nor an impression."""
         self.count("  with findings", lambda study: study.findings)
@@ -81,7 +95,11 @@ class Selection:
         """Look for files under one set of names after the other; the first that any has counts."""
         for names in layouts:
             states = list(zip(self.wanted, file_states(root, names), strict=True))
-            self.found = [(one, state) for one, state in states if state and state.size]
+            self.found = [
+                (one, replace(state, member=one.member) if one.member else state)
+                for one, state in states
+                if state and state.size
+            ]
             self.lost = [(one, lacking(state)) for one, state in states if lacking(state)]
             if self.found:
                 break
@@ -151,7 +169,8 @@ def file_radiographs(
         "see to it that you may read them",
     )
     opens = [
-        partial(open_radiograph, root, file.name, one.where, max_pixels) for one, file in found
+        partial(open_radiograph, root, file.name, one.where, max_pixels, file.member)
+        for one, file in found
     ]
     return grouped([one for one, _ in found], digests, opens)
 
@@ -162,14 +181,18 @@ def grouped(
     """Studies as they first occur, and their radiographs, in the order of the studies."""
     position = {study: at for at, study in enumerate(dict.fromkeys(one.study for one in wanted))}
     radiographs = [
-        Radiograph(one.key, position[one.study], one.view, content, one.where, open_it)
+        Radiograph(
+            one.key, position[one.study], one.view, content, one.where, open_it, one.attributes
+        )
         for one, content, open_it in zip(wanted, contents, opens, strict=True)
     ]
     # The sort is stable: within a study the order stays.
     return tuple(position), tuple(sorted(radiographs, key=lambda radiograph: radiograph.study))
 
 
-def open_radiograph(root: Path, name: str, where: str, max_pixels: int = LARGEST) -> Image.Image:
+def open_radiograph(
+    root: Path, name: str, where: str, max_pixels: int = LARGEST, member: Member | None = None
+) -> Image.Image:
     """Decode one radiograph of a corpus: a PIL image of mode ``L`` or ``RGB`` in its own size.
 
     The root is apart from the name because many share it; the name is an identifier and is not
@@ -179,10 +202,19 @@ def open_radiograph(root: Path, name: str, where: str, max_pixels: int = LARGEST
         ImageFault: As the decoders', with what it is called.
         OcclusionError: A DICOM file, and pydicom is not installed.
     """
-    decode = open_dicom if is_dicom(name) else open_image
     try:
+        if member is not None:
+            return open_image(_payload(root / name, member), max_pixels=max_pixels)
+        decode = open_dicom if is_dicom(name) else open_image
         return decode(root / name, max_pixels=max_pixels)
     except ImageFault as fault:
         raise ImageFault(
             f"{where}: {fault.reason}", remedy=fault.remedy, reason=fault.reason
         ) from None
+
+
+def _payload(path: Path, member: Member) -> bytes:
+    try:
+        return read_member(path, member)
+    except OSError as fault:
+        raise ImageFault(f"cannot be read ({fault.strerror})", remedy=AGAIN) from None

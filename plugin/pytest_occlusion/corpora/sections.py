@@ -3,7 +3,8 @@
 Headings come in any case, with a colon, with a dash or with neither, alone on a line or followed by
 their text, at the start of a line or in the middle of one. The same words stand inside sentences
 ("findings were discussed"), often at the start of a line because somebody wrapped it. What tells
-the two apart is written down once, in :func:`_is_heading`.
+the two apart is written down once, in :func:`_is_heading`. A heading may also be misspelt by one
+letter (IMPRSSION, FINDNIGS); every form in MIT-LCP's splitter of MIMIC-CXR is of that kind.
 
 The time is linear in the length of the text: words are looked up by plain search, and every
 repetition in the patterns tried at such a place is bounded.
@@ -14,6 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import eq
 from typing import NamedTuple
 
 _FINDINGS = "findings?"
@@ -60,6 +63,25 @@ _HEADING = re.compile(
     r"[ \t]{0,8}(?P<mark>:{1,2}|;|[-\u2013\u2014=]{1,2}>?|\.(?=[ \t]{0,8}(?:[\r\n]|\Z)))?",
     re.IGNORECASE | re.ASCII,
 )
+_WORDS = {
+    name + ending: kind
+    for kind, names in {
+        "findings": ("finding",),
+        "impression": ("impression", "conclusion"),
+        "other": ("comparison", "indication", "examination", "technique", "recommendation"),
+    }.items()
+    for name in names
+    for ending in ("", "s")
+}
+"""Names that are known when they are misspelt: all so long that no other word is like them."""
+
+_UNKNOWN = re.compile(
+    rf"(?<![A-Za-z0-9])((?P<first>[a-z]{{6,16}})({_pattern(_AND)}(?P<second>[a-z]{{6,16}}))?)"
+    r"[ \t]{0,8}(?:(?P<mark>:)|(?=[\r\n]|\Z))",
+    re.IGNORECASE | re.ASCII,
+)
+"""One or two words that may be a misspelt name, with a colon or at the end of a line."""
+
 _RULE = re.compile(r"^[ \t]*[_=*-]{8,}[ \t]*$", re.MULTILINE)
 _REST_OF_LINE = re.compile(r"[^\n\r]*")
 _END_OF_LINE = re.compile(r"[ \t]*(?:[\n\r\v\f]|\Z)")
@@ -140,7 +162,8 @@ def _without_wet_reads(headings: list[_Heading]) -> list[_Heading]:
 
 def _headings(text: str) -> list[_Heading]:
     """All headings and dividing lines in order, after one that stands for the text's start."""
-    found = [_Heading("start", 0, 0), *_named(text)]
+    found = [_Heading("start", 0, 0), *_named(text), *_misspelt(text)]
+    found.sort(key=lambda heading: heading.start)
     if any(rule in text for rule in ("________", "--------", "========", "********")):
         found += [_Heading("rule", *match.span()) for match in _RULE.finditer(text)]
         found.sort(key=lambda heading: heading.start)
@@ -160,6 +183,32 @@ def _named(text: str) -> Iterator[_Heading]:
         if _is_heading(text, match, after=end, small=small):
             yield _Heading(kind, place, match.end())
             end = last = match.end()
+
+
+def _misspelt(text: str) -> Iterator[_Heading]:
+    """Headings with a slip of the typist in a word; "impresson and findings" has one in two."""
+    small = text.islower()
+    for match in _UNKNOWN.finditer(text):
+        words = [word.lower() for word in match.group("first", "second") if word]
+        kinds = {_WORDS.get(word) or _meant(word) for word in words}
+        if "" not in kinds and not all(word in _WORDS for word in words):
+            said = kinds - {"other"} or kinds  # "impression and recommendations" is an impression
+            kind = said.pop() if len(said) == 1 else "both"
+            if _is_heading(text, match, after=0, small=small):
+                yield _Heading(kind, match.start(), match.end())
+
+
+@lru_cache(maxsize=4096)
+def _meant(word: str) -> str:
+    """The kind of heading that a word is but for one letter, or two exchanged; else empty."""
+    for right, kind in _WORDS.items():
+        at = [*map(eq, word, right), False].index(False)
+        have, want = word[at:], right[at:]
+        exchanged = have[:2] == want[1::-1] and have[2:] == want[2:]
+        other = at > 0 and have[1:] in (want, want[1:])  # never first: "bindings" is a word
+        if have == want[1:] or exchanged or other:
+            return kind
+    return ""
 
 
 def _places(text: str) -> list[int]:

@@ -6,6 +6,7 @@ memory, reads broken quotes as text and quotes the cells of a faulty row, which 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
@@ -15,8 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from pytest_occlusion.corpora.members import open_parquet
+from pytest_occlusion.corpora.words import spelling, text_of
 from pytest_occlusion.errors import SHOWN, OcclusionError, listed
 
 
@@ -40,11 +43,21 @@ def refuse_listed(problem: str, faults: Sequence[object], remedy: str) -> None:
         raise OcclusionError(f"{problem}:\n{listed([*map(str, faults)])}", remedy=remedy)
 
 
-def refuse_rows(faults: Sequence[Fault], rows: int, path: Path, file: Path | None) -> None:
+def refuse_rows(
+    faults: Sequence[Fault], rows: int, path: Path, file: Path | None, *, kind: str, first: str
+) -> None:
     """Raise an error if anything is wrong with the rows of a table, grouped by column and remedy.
 
     A message shows the first 20 of each group; all faults are written to the file, if one is named,
     as a CSV table that has only a header where there are none.
+
+    Args:
+        faults: What is wrong.
+        rows: How many rows there are.
+        path: The table.
+        file: Where all faults go, if anywhere.
+        kind: Of the corpus, for the remedy.
+        first: Which row the number 1 is.
     """
     if file is not None:
         _write(faults, file)
@@ -59,10 +72,10 @@ def refuse_rows(faults: Sequence[Fault], rows: int, path: Path, file: Path | Non
     ]
     all_of_them = f"; all faults are in {file}" if file else ""
     if file is None and max(map(len, groups.values())) > SHOWN:
-        all_of_them = f"; manifest:{path.name}?faults=FILE writes all faults to a table"
+        all_of_them = f"; {kind}:{path.name}?faults=FILE writes all faults to a table"
     raise OcclusionError(
         f"{path}: {len(faults)} faults in {rows} rows:\n" + "\n".join(lines),
-        remedy=f"correct these rows; row 1 is the first after the header{all_of_them}",
+        remedy=f"correct these rows; row 1 is {first}{all_of_them}",
     )
 
 
@@ -79,183 +92,242 @@ def _write(faults: Sequence[Fault], file: Path) -> None:
         ) from fault
 
 
-EMPTY = frozenset(("nan", "-nan", "none", "null", "n/a", "na", "<na>", "#n/a", "nat"))
-"""What programs write where there is nothing, in any case."""
-
 DELIMITERS = ",;\t|"
 """What may stand between the cells of a CSV table; the one that finds most columns is taken."""
+
+KINDS = {
+    ".csv": ".csv", ".jsonl": ".json", ".ndjson": ".json", ".parquet": ".arrow", ".tsv": ".csv",
+    ".arrow": ".arrow",
+}  # fmt: skip
+"""Ending of a name -> how the table is read."""
+
+SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+
+QUOTE = "quote texts that hold commas"
 
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 """JSON can spell half of a surrogate pair, which UTF-8 cannot."""
 
 Cells = list[str]
-"""Texts of the columns that were asked for."""
+"""Texts of the columns that were asked for; a list of texts is written as JSON."""
 
 
 @dataclass
 class Table:
-    """A table and what is asked of it.
+    """A table, read by the names of its columns.
 
     Attributes:
-        path: ``.csv``, ``.jsonl``/``.ndjson`` (each also with ``.gz``), or ``.parquet``.
-        columns: Columns to read; others are passed over.
-        required: Columns that must be there, or one of several.
-        shape: What to do where they are not.
+        path: ``.csv``, ``.tsv``, ``.jsonl``/``.ndjson`` (each also with ``.gz``), ``.parquet``, or
+            ``.arrow``, a stream.
+        known: Names that its columns may have; what stands between cells follows from these.
+        encoding: Of texts.
         remedy: What to do where the table is damaged, instead of what its kind suggests.
         whole: Whether a row that ends before a column is faulty; else its cell is empty.
         faults: What reading has found wrong with single rows.
     """
 
     path: Path
-    columns: Sequence[str]
-    required: Sequence[Sequence[str]]
-    shape: str
+    known: Sequence[str]
+    encoding: str = "utf-8-sig"
     remedy: str = ""
     whole: bool = False
     faults: list[Fault] = field(default_factory=list)
 
-    def rows(self) -> Iterator[Cells]:
-        """Yield the text of every wanted cell, row by row, without white space around it.
+    def header(self) -> list[str]:
+        """The names of all columns; those of JSON lines are the names of all their lines.
+
+        Raises:
+            OcclusionError: A table that cannot be read.
+        """
+        with self._reading():
+            kind = self._kind()
+            if kind == ".json":
+                records = self._records()
+                return list(dict.fromkeys(name for record in records for name in record))
+            if kind == ".csv":
+                with self._csv() as reader:
+                    return next(reader, [])
+            with self._arrow() as (names, _):
+                return names
+
+    def rows(self, columns: Sequence[str]) -> Iterator[Cells]:
+        """Yield the text of every cell of these columns, row by row, no white space around it.
 
         A missing value is empty, whichever word the program that wrote the table has for it.
 
         Raises:
-            OcclusionError: A table that cannot be read, or without the required columns.
+            OcclusionError: A table that cannot be read, or has one of the columns twice.
         """
-        kinds = {
-            ".csv": self._csv,
-            ".jsonl": self._json_lines,
-            ".ndjson": self._json_lines,
-            ".parquet": self._parquet,
-            ".tsv": self._csv,
-        }
-        kind = Path(self.path.name.lower().removesuffix(".gz")).suffix
-        if kind not in kinds:
-            raise self._error(f"unknown kind of table {kind!r}", f"known: {', '.join(kinds)}")
-        try:
-            yield from kinds[kind]()
-        except UnicodeDecodeError as fault:
-            problem = f"not UTF-8 (byte {fault.start})"
-            raise self._error(problem, "save the table as UTF-8") from None
-        except (OSError, EOFError, zlib.error) as fault:
-            problem = f"cannot be read ({getattr(fault, 'strerror', None) or type(fault).__name__})"
-            raise self._error(problem, "see to it that you may read it") from None
+        readers = {".csv": self._csv_rows, ".json": self._json_rows, ".arrow": self._arrow_rows}
+        with self._reading():
+            yield from readers[self._kind()](columns)
+
+    def required(self, columns: Sequence[str], more: Sequence[str] = ()) -> Iterator[Cells]:
+        """As :meth:`rows`; ``columns`` must be there, ``more`` may be.
+
+        Raises:
+            OcclusionError: Columns that are not there, and as :meth:`rows`.
+        """
+        header = self.header()
+        if missing := [name for name in columns if name not in header]:
+            remedy = f"it has the columns {', '.join(columns)}"
+            raise self._error(f"missing columns {', '.join(missing)}", remedy)
+        return self.rows([*columns, *more])
 
     def bad(self, row: int, problem: str, remedy: str = "", column: str = "") -> None:
         """Note a fault of a row."""
         self.faults.append(Fault(row, column, problem, remedy or self.remedy))
 
+    def _kind(self) -> str:
+        kind = Path(self.path.name.lower().removesuffix(".gz")).suffix
+        if kind not in KINDS:
+            raise self._error(f"unknown kind of table {kind!r}", f"known: {', '.join(KINDS)}")
+        return KINDS[kind]
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except UnicodeError as fault:
+            at = f" (byte {fault.start})" if isinstance(fault, UnicodeDecodeError) else ""
+            name = "UTF-8" if self.encoding == "utf-8-sig" else self.encoding
+            remedy = (
+                "save the table as UTF-8, or name what it is: encoding=latin-1, encoding=utf-16"
+            )
+            raise self._error(f"not {name}{at}", remedy) from None
+        except LookupError:
+            problem = f"unknown encoding {self.encoding!r}"
+            raise self._error(problem, "for example encoding=latin-1") from None
+        except (OSError, EOFError, zlib.error) as fault:
+            problem = f"cannot be read ({getattr(fault, 'strerror', None) or type(fault).__name__})"
+            raise self._error(problem, "see to it that you may read it") from None
+
     def _error(self, problem: str, remedy: str) -> OcclusionError:
         return OcclusionError(f"{self.path}: {problem}", remedy=self.remedy or remedy)
 
     def _open(self) -> IO[str]:
-        if self.path.suffix.lower() == ".gz":
-            return gzip.open(self.path, "rt", encoding="utf-8-sig", newline="")
-        return self.path.open(encoding="utf-8-sig", newline="")
+        packed = self.path.suffix.lower() == ".gz"
+        opened = gzip.open if packed else open
+        file: IO[str] = opened(self.path, "rt", encoding=self.encoding, newline="")
+        return file
 
-    def _meant(self, names: Sequence[str]) -> int:
-        """How many columns these names are of, however they are spelled."""
-        return len({*map(_spelling, self.columns)} & {*map(_spelling, names)})
-
-    def _refuse_doubles(self, names: Sequence[str]) -> None:
-        if doubled := [name for name in self.columns if names.count(name) > 1]:
+    def _refuse_doubles(self, names: Sequence[str], columns: Sequence[str]) -> None:
+        if doubled := [name for name in columns if names.count(name) > 1]:
             problem = f"columns that occur twice: {', '.join(doubled)}"
             raise self._error(problem, "leave one of each out")
 
-    def _check(self, header: Sequence[str]) -> None:
-        self._refuse_doubles(header)
-        missing = [names[0] for names in self.required if not set(names) & set(header)]
-        if missing:
-            # Other names are not shown: without a header, the first row's cells are the names.
-            others = [name for name in header if name not in self.columns]
-            close = [repr(name) for name in others if self._meant([name])]
-            otherwise = f" (spelled otherwise: {', '.join(close)})" if close else ""
-            raise self._error(f"missing columns {', '.join(missing)}{otherwise}", self.shape)
+    @contextlib.contextmanager
+    def _csv(self) -> Iterator[Iterator[list[str]]]:
+        known = {*map(spelling, self.known)}
 
-    def _csv(self) -> Iterator[Cells]:
-        quote = "quote texts that hold commas"
+        def meant(mark: str) -> int:
+            return len(known & {*map(spelling, first.split(mark))})
+
         with self._open() as file:
             first = file.readline()
-            delimiter = max(DELIMITERS, key=lambda mark: self._meant(first.split(mark)))
+            said = SEPARATOR.fullmatch(first)  # what Excel is told on a line of its own
+            first = file.readline() if said else first
+            delimiter = said[1] if said else max(DELIMITERS, key=meant)
             try:
-                reader = csv.reader(chain([first], file), delimiter=delimiter, strict=True)
-                header = next(reader, [])
-                self._check(header)
-                width = len(header)
-                blank = [""] * (width + 1)  # after each row: what is not there is empty
-                places = [header.index(n) if n in header else width for n in self.columns]
-                needed = max(at for at in places if at < width) + 1 if self.whole else 0
-                for number, cells in enumerate(filter(None, reader), start=1):
-                    if len(cells) > width and any(cell.strip() for cell in cells[width:]):
-                        self.bad(number, "more cells than columns", quote)
-                    if len(cells) < needed:
-                        self.bad(number, "fewer cells than columns", quote)
-                    row = cells[:width] + blank
-                    yield [text_of(row[at]) for at in places]
+                yield csv.reader(chain([first], file), delimiter=delimiter, strict=True)
             except csv.Error as fault:
-                raise self._error(f"not a CSV table ({fault})", quote) from None
+                raise self._error(f"not a CSV table ({fault})", QUOTE) from None
 
-    def _json_lines(self) -> Iterator[Cells]:
+    def _csv_rows(self, columns: Sequence[str]) -> Iterator[Cells]:
+        with self._csv() as reader:
+            header = next(reader, [])
+            self._refuse_doubles(header, columns)
+            width = len(header)
+            blank = [""] * (width + 1)  # after each row: what is not there is empty
+            places = [header.index(n) if n in header else width for n in columns]
+            needed = max((at for at in places if at < width), default=-1) + 1 if self.whole else 0
+            for number, cells in enumerate(filter(None, reader), start=1):
+                if len(cells) > width and any(cell.strip() for cell in cells[width:]):
+                    self.bad(number, "more cells than columns", QUOTE)
+                if len(cells) < needed:
+                    self.bad(number, "fewer cells than columns", QUOTE)
+                row = cells[:width] + blank
+                yield [text_of(row[at]) for at in places]
+
+    def _records(self, columns: Sequence[str] = ()) -> Iterator[dict[str, object]]:
         def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-            self._refuse_doubles([name for name, _ in pairs])
+            self._refuse_doubles([name for name, _ in pairs], columns)
             return dict(pairs)
 
-        number = 0
         with self._open() as file:
-            for line_number, line in enumerate(file, start=1):
+            for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
                 try:
                     record = json.loads(line, object_pairs_hook=once)
                 except (ValueError, RecursionError) as fault:
                     reason = getattr(fault, "msg", "beyond all bounds")
-                    problem = f"line {line_number} is not JSON ({reason})"
+                    problem = f"line {number} is not JSON ({reason})"
                     raise self._error(problem, "one JSON object per line") from None
                 if not isinstance(record, dict):
                     remedy = 'one object per line: {"image": ..., "study_id": ..., "report": ...}'
-                    raise self._error(f"line {line_number} is not a JSON object", remedy)
-                number += 1
-                if number == 1:
-                    self._check(list(record))
-                yield self._texts(number, record)
+                    raise self._error(f"line {number} is not a JSON object", remedy)
+                yield record
 
-    def _parquet(self) -> Iterator[Cells]:
+    def _json_rows(self, columns: Sequence[str]) -> Iterator[Cells]:
+        for number, record in enumerate(self._records(columns), start=1):
+            yield cells_of(record, columns, number, self.faults)
+
+    @contextlib.contextmanager
+    def _arrow(self, columns: Sequence[str] = ()) -> Iterator[tuple[list[str], Iterator[Any]]]:
+        """The names of columns, and the rows of those that are asked for, batch by batch.
+
+        No other column is read: some hold the pictures themselves.
+        """
         try:
             import pyarrow as arrow
-            from pyarrow.parquet import ParquetFile
         except ImportError:
             remedy = 'pip install "pytest-occlusion[parquet]"'
             raise self._error("reading Parquet needs pyarrow", remedy) from None
+        parquet = self.path.suffix.lower() == ".parquet"
         try:
-            with ParquetFile(self.path) as file:
-                header = file.schema_arrow.names
-                if file.metadata.num_rows:
-                    self._check(header)
-                # Batch by batch, and no other column: some hold the pictures themselves.
-                wanted = [name for name in self.columns if name in header]
-                batches = file.iter_batches(columns=wanted)
-                records = (record for batch in batches for record in batch.to_pylist())
-                for number, record in enumerate(records, start=1):
-                    yield self._texts(number, record)
+            with contextlib.ExitStack() as held:
+                if parquet:
+                    file = held.enter_context(open_parquet(self.path))
+                    names = file.schema_arrow.names
+                    batches = file.iter_batches(columns=[n for n in columns if n in names])
+                else:
+                    mapped = held.enter_context(arrow.memory_map(str(self.path)))
+                    stream = held.enter_context(arrow.ipc.open_stream(mapped))
+                    names = stream.schema.names
+                    batches = (batch.select([n for n in columns if n in names]) for batch in stream)
+                yield names, (row for batch in batches for row in batch.to_pylist())
         except (arrow.ArrowException, OSError) as fault:  # both, for damage of different kinds
-            raise self._error(f"not a Parquet file ({fault})", "write the table again") from None
+            kind = "a Parquet file" if parquet else "an Arrow stream"
+            raise self._error(f"not {kind} ({fault})", "write the table again") from None
 
-    def _texts(self, number: int, record: Mapping[str, object]) -> Cells:
-        cells = [record.get(name) for name in self.columns]
-        self.faults += [
-            Fault(number, name, f"{name} is not a text", "write one text or number")
-            for name, cell in zip(self.columns, cells, strict=True)
-            if isinstance(cell, (bytes, list, tuple, dict))
-            or (isinstance(cell, str) and HALF_CHARACTER.search(cell))
-        ]
-        return [text_of(str(cell)) for cell in cells]
+    def _arrow_rows(self, columns: Sequence[str]) -> Iterator[Cells]:
+        with self._arrow(columns) as (names, records):
+            self._refuse_doubles(names, columns)
+            for number, record in enumerate(records, start=1):
+                yield cells_of(record, columns, number, self.faults)
 
 
-def text_of(cell: str) -> str:
-    """A cell without white space around it, empty where the value is missing."""
-    text = cell.strip()
-    return "" if len(text) < 5 and text.casefold() in EMPTY else text
+def cells_of(
+    record: Mapping[str, object], columns: Sequence[str], number: int, faults: list[Fault]
+) -> Cells:
+    """The texts of some columns of a record; what is none, or no list of texts, is a fault."""
+    cells = []
+    for name in columns:
+        value = record.get(name)
+        if isinstance(value, (list, tuple)) and all(map(_is_text, value)):
+            value = json.dumps([None if item is None else text_of(item) for item in value])
+        elif not _is_text(value):
+            remedy = "write one text or number"
+            if isinstance(value, bytes) or (isinstance(value, dict) and "bytes" in value):
+                remedy = "tables with pictures in them are read by hf:FILE"
+            faults.append(Fault(number, name, f"{name} is not a text", remedy))
+            value = None
+        cells.append(text_of(value))
+    return cells
 
 
-def _spelling(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).casefold()
+def _is_text(value: object) -> bool:
+    if isinstance(value, str):
+        return not HALF_CHARACTER.search(value)
+    return not isinstance(value, (bytes, list, tuple, dict))

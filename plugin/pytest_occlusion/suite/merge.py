@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pytest_occlusion.encoders import family_names
 from pytest_occlusion.errors import OcclusionError, listed
@@ -39,7 +40,7 @@ SUITE_KEYS: dict[str, Check] = {
         "a name of letters, digits, - and _ is needed",
         lambda name: isinstance(name, str) and NAME.fullmatch(name),
     ),
-    **dict.fromkeys(("tolerances", "claims"), table.check_table),
+    **dict.fromkeys(("tolerances", "claims", "columns"), table.check_table),
     "models": lambda models: None,  # see below: each fault is told with its model
 }
 """What a suite may hold."""
@@ -82,7 +83,7 @@ def build_settings(
     """
     faults: list[str] = []
     origin = suite.origin
-    empty: dict[str, Any] = {"suite": "", "claims": {}, "tolerances": {}}
+    empty: dict[str, Any] = {"suite": "", "claims": {}, "tolerances": {}, "columns": {}}
     given = {**empty, **_hyphened(suite.table, origin, faults)}
     if type(given.get("seed")) is int:
         given["seed"] = [given["seed"]]
@@ -96,6 +97,8 @@ def build_settings(
         faults += _unknown("claim", claims, table.CLAIM_NAMES, origin)
         outcomes = dict.fromkeys(claims, table.one_of(lambda: table.OUTCOMES))
         faults += _wrong(claims, outcomes, f"{origin}: claims.")
+    if isinstance(columns := given["columns"], dict):
+        faults += _wrong(columns, dict.fromkeys(columns, table.check_column), f"{origin}: columns.")
     models = _models(given.get("models"), origin, suite.base, faults)
     there = [model.name for model in models]
     if unknown := [one for one in selected or () if one not in there]:
@@ -194,6 +197,8 @@ def _merge(
     if merged["map-ratios"] in ("all", ["all"]):
         merged["map-ratios"] = [ratio for ratio in grid.ratios if ratio]
     corpus, corpus_missing = _expand(merged["corpus"])
+    if "corpus" not in command_line:
+        corpus = _with_columns(corpus, given["columns"])
     plain = {attribute(name): merged[name] for name in SETTINGS if name not in IN_GRID}
     plain |= {
         "corpus": corpus,
@@ -215,6 +220,16 @@ def _merge(
         ad_hoc=tuple(name for name in changed if SETTINGS[name].protocol),
         **plain,
     )
+
+
+def _with_columns(corpus: str, columns: Mapping[str, str | list[str]]) -> str:
+    """The specification with the columns of the suite as its options."""
+    texts = {name: [text] if isinstance(text, str) else text for name, text in columns.items()}
+    options = [
+        f"{name.replace('_', '-')}={','.join(map(quote, text))}" for name, text in texts.items()
+    ]
+    joint = "&" if "?" in corpus else "?"
+    return corpus + joint + "&".join(options) if options else corpus
 
 
 def _grid(models: Sequence[str], values: Mapping[str, Any]) -> Grid:

@@ -147,6 +147,14 @@ def check_table(value: object) -> str | None:
     return None if isinstance(value, dict) else f"is not a table: {shown(value)}"
 
 
+check_column = needs(
+    "the name of a column is needed, or a list of names",
+    lambda value: (
+        all(isinstance(name, str) and name for name in value)
+        if isinstance(value, list)
+        else isinstance(value, str) and value
+    ),
+)
 check_text = needs("a text is needed", lambda value: isinstance(value, str))
 check_tolerance = needs(
     "a share of the queries below 1, or a whole number of them, is needed",
@@ -214,7 +222,11 @@ SETTINGS: dict[str, Setting] = {
         "motion-blur, jpeg, contrast, brightness, down-sampling, rotation",
     ),
     "corpus": Setting(
-        "embedded", _check_filled, "embedded, open-i[:ROOT], manifest:FILE, mimic-cxr:ROOT", True
+        "embedded",
+        _check_filled,
+        "embedded, open-i[:ROOT], manifest:FILE, annotations:FILE, or indiana, mimic-cxr, "
+        "chexpert-plus, rexgradient, webdataset or hf with :ROOT",
+        True,
     ),
     "split": Setting("", check_text, protocol=True),
     "text-rule": Setting(
