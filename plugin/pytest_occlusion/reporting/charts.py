@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over the levels."""
+    """Curves over the levels, or over what ``across`` says."""
 
     title: str
     y_label: str
@@ -45,16 +45,17 @@ class Panel:
     told: str = ""  # what it shows, in words, for who does not see it
     x_end: float = 100.0  # the largest level, the same for all panels of a kind
     models: bool = True  # whether a line is a model, to be shown and hidden with it
+    across: str = ""  # what is on the horizontal axis, if not the levels
 
     @property
     def x_label(self) -> str:
         """What is on the horizontal axis."""
-        return axis_title(self.occluder)
+        return self.across or axis_title(self.occluder)
 
     @property
     def unit(self) -> str:
         """Behind a level."""
-        return "" if is_corruption(self.occluder) else " %"
+        return "" if self.across or is_corruption(self.occluder) else " %"
 
     @property
     def names(self) -> list[str]:

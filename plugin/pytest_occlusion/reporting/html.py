@@ -20,14 +20,15 @@ from markupsafe import Markup
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.reporting import charts, page, svg, views
+from pytest_occlusion.reporting.catalogue import CHARTS
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.views import Results
 
 SECTIONS = {
     "summary": "Summary",
-    "curves": "Recall curves",
+    "curves": CHARTS["curves"].heading,
     "tables": "Recall per model",
-    "retention": "Retention",
+    **{name: chart.heading for name, chart in CHARTS.items() if name != "curves"},
     "robustness": "Accuracy and robustness",
     "maps": "Where the models look",
     "verdicts": "Verdicts",
@@ -96,6 +97,7 @@ def _template() -> Template:
         environment.globals[module.__name__.rpartition(".")[2]] = module
     for filter_ in (page.percent, page.plain, page.signed, page.thousands):
         environment.filters[filter_.__name__] = filter_
+    environment.globals["CHARTS"] = CHARTS
     environment.filters |= {"px": svg.number, "base64": _in_base64}
     # Indentation and blank lines are for who reads the templates.
     text = _asset("charts.html") + _asset("page.html")

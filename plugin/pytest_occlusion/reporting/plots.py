@@ -19,6 +19,7 @@ from pytest_occlusion.engine.store import write_atomically
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import is_corruption
 from pytest_occlusion.reporting import charts, views
+from pytest_occlusion.reporting.catalogue import CHARTS
 from pytest_occlusion.reporting.charts import COLOURS, DASHES, MARKERS, Bars, Panel
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.views import Condition, Results
@@ -136,10 +137,10 @@ def _curves(results: Results) -> Iterator[tuple[str, Figure]]:
     for condition, name in _names(results):
         own = views.of_condition(results["cells"], condition)
         if len(views.every(own, "ratio")) > 1:
-            yield f"recall-{name}", draw(charts.recall_panels(results, condition))
-            left = charts.retention_panels(results, condition, per_model=False)
-            if any(panel.lines for panel in left):
-                yield f"retention-{name}", draw(left)
+            for chart in CHARTS.values():
+                panels = (chart.figure or chart.panels)(results, condition)
+                if any(panel.lines for panel in panels):
+                    yield f"{chart.file}-{name}", draw(panels)
     for number, (direction, cells) in enumerate(sorted(ways.items())):
         way = f"-{direction[0]}" if number else ""
         every = [one.occluder for one in views.conditions(cells)]
