@@ -18,7 +18,8 @@ from typing import Any
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import level_text
-from pytest_occlusion.occlusion.names import CORRUPTIONS, OCCLUDERS
+from pytest_occlusion.occlusion.names import CORRUPTIONS
+from pytest_occlusion.occlusion.registry import OCCLUDERS
 from pytest_occlusion.reporting.reading import read_results
 
 Results = dict[str, Any]

@@ -16,7 +16,7 @@ from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion import FILLS, OCCLUDERS, occlude
 from pytest_occlusion.occlusion.fills import FILL_VALUES
 from pytest_occlusion.occlusion.hashing import key_words
-from pytest_occlusion.occlusion.masks import MASKS
+from pytest_occlusion.occlusion.registry import find_occluder
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -33,7 +33,7 @@ def apply(pixels: torch.Tensor, fill: str, ratio: float, **given: Any) -> torch.
 
 def blocked(pixels: torch.Tensor, ratio: float, occluder: str = "block") -> torch.Tensor:
     words = key_words([f"k{i}" for i in range(len(pixels))], occluder=occluder, seed=0)
-    return MASKS[occluder](words, *pixels.shape[2:])(ratio)
+    return find_occluder(occluder)(words, *pixels.shape[2:])(ratio)
 
 
 def test_every_registered_name_has_a_fill() -> None:

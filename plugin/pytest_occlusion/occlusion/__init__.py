@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS, OCCLUDERS
+from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS
+from pytest_occlusion.occlusion.registry import OCCLUDERS
 
 if TYPE_CHECKING:
     from pytest_occlusion.occlusion.apply import Prepared, achieved_area, corrupt, occlude, prepare

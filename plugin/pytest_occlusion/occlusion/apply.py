@@ -12,8 +12,8 @@ from pytest_occlusion.occlusion.corruptions import CORRUPT
 from pytest_occlusion.occlusion.fills import FILL_VALUES
 from pytest_occlusion.occlusion.hashing import key_words
 from pytest_occlusion.occlusion.levels import SEVERITIES, WORST, is_corruption, severity_level
-from pytest_occlusion.occlusion.masks import find_occluder
 from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS, unknown
+from pytest_occlusion.occlusion.registry import find_occluder
 
 
 @dataclass(frozen=True)

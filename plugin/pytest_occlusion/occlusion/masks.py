@@ -17,7 +17,6 @@ from collections.abc import Callable
 import torch
 
 from pytest_occlusion.occlusion.hashing import position_words
-from pytest_occlusion.occlusion.names import OCCLUDERS, parse_tile, unknown
 
 MaskAt = Callable[[float], torch.Tensor]
 Occluder = Callable[[torch.Tensor, int, int], MaskAt]
@@ -130,21 +129,6 @@ def patches(words: torch.Tensor, height: int, width: int) -> MaskAt:
     return _in_order(order, height, width)
 
 
-MASKS: dict[str, Occluder] = {
-    "block": block,
-    "patches": patches,
-    "pixels": pixels,
-    "center": center,
-    "border": border,
-}
-"""Registry: a new occluder is one function, one line here and one in ``names.OCCLUDERS``."""
-
-
-def find_occluder(name: str) -> Occluder:
-    """The occluder of a name: one of :data:`MASKS`, or a tile at the place that it names."""
-    if tile := parse_tile(name):
-        grid, row, column = tile
-        return _placed(_at_share(row, column, grid - 1))
-    if name not in MASKS:
-        raise unknown("occluder", name, OCCLUDERS)
-    return MASKS[name]
+def tile(grid: int, row: int, column: int) -> Occluder:
+    """A tile at one of ``grid`` by ``grid`` places."""
+    return _placed(_at_share(row, column, grid - 1))

@@ -1,4 +1,4 @@
-"""The names of occluders, fills and corruptions, readable without importing torch.
+"""The names of fills, corruptions and tiles, readable without importing torch.
 
 A tile is the occluder that slides, one named place of a square grid of placements at a time. Its
 name says where it stands (``tile-8-2-5``: of 8 x 8 placements the one in row 2, column 5), so it is
@@ -11,15 +11,6 @@ import re
 from collections.abc import Iterable
 
 from pytest_occlusion.errors import OcclusionError
-
-OCCLUDERS: dict[str, str] = {
-    "block": "one square at a random place",
-    "patches": "random cells of a 14 x 14 grid (16 px on a 224 px canvas)",
-    "pixels": "scattered single pixels",
-    "center": "one square in the middle",
-    "border": "all but a square in the middle",
-}
-"""Occluder name -> what it blocks."""
 
 FILLS: dict[str, str] = {
     "black": "the lowest value",

@@ -61,7 +61,8 @@ Check = Callable[[Any], str | None]
 def names_of(setting: str) -> tuple[str, ...]:
     """Names that a setting takes from the ground floor, asked for when a value is checked."""
     from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES
-    from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS, OCCLUDERS
+    from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS
+    from pytest_occlusion.occlusion.registry import OCCLUDERS
 
     names: dict[str, Iterable[str]] = {
         "text-rule": TEXT_RULES,
