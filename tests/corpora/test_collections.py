@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import pickle
 import shutil
+import tarfile
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.corpora.words import view_of
 from pytest_occlusion.errors import MissingError, OcclusionError
-from tests.corpora.miniatures import NAN, WRITERS, Miniature, chexpert_plus, save, write_csv
+from tests.corpora.miniatures import NAN, WRITERS, Miniature, chexpert_plus, png, save, write_csv
 
 kinds = pytest.mark.parametrize("kind", WRITERS)
 
@@ -341,7 +343,7 @@ def test_shards_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(OcclusionError, match=r"00000\.tar: a damaged shard \(ReadError\)"):
         load_corpus(made.spec)
     shard.write_bytes(whole.replace(b'{"study_id"', b'["study_id"'))
-    with pytest.raises(OcclusionError, match=r"00000\.tar: a damaged shard") as caught:
+    with pytest.raises(OcclusionError, match=r"row 1: its \.json member cannot be read") as caught:
         load_corpus(made.spec)
     assert "hush" not in str(caught.value)
     packed = tmp_path / "packed" / "00000.tar.gz"
@@ -359,3 +361,95 @@ def test_a_shard_that_is_cut_after_it_was_listed(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:600])
     with pytest.raises(ImageFault, match=r"row 12: cannot be read \(the file ends before"):
         corpus.radiographs[-1].open()
+
+
+def shard(folder: Path, *members: tuple[str, bytes]) -> str:
+    """A shard with members as they are given."""
+    folder.mkdir(exist_ok=True)
+    with tarfile.open(folder / "0.tar", "w") as archive:
+        for name, payload in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(payload)
+            archive.addfile(member, io.BytesIO(payload))
+    return f"webdataset:{folder}"
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ([("a.png", b"x"), ("a.txt", b"One."), ("a.txt", b"Two.")], "row 1: a second member .txt"),
+        (
+            [("a.png", b"x"), ("a.json", b'{"text": "j"}'), ("a.txt", b"t")],
+            "row 1: its .txt member",
+        ),
+        ([("a.png", b"x"), ("a.txt", "hush \xe4".encode("latin-1"))], "1: its .txt member can"),
+        ([("a.png", b"x"), ("a.json", b"[]")], "row 1: its .json member holds no object"),
+        ([("a.png", b"x"), ("a.json", b"[" * 100_000)], "row 1: its .json member cannot be read"),
+    ],
+)
+def test_samples_that_are_told_twice_or_not_at_all(
+    members: list[tuple[str, bytes]], says: str, tmp_path: Path
+) -> None:
+    whole = [("z.png", png(1)), ("z.txt", b"Clear.")]
+    with pytest.raises(OcclusionError) as caught:
+        load_corpus(shard(tmp_path, *members, *whole))
+    assert says in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_masks_in_shards_are_no_radiographs(tmp_path: Path) -> None:
+    spec = shard(tmp_path, ("a.png", png(1)), ("a.mask.png", png(2)), ("a.txt", b"Clear."))
+    corpus = load_corpus(spec)
+    assert [one.key for one in corpus.radiographs] == ["0/a"]
+    assert "pictures with longer endings are passed over: .mask.png" in corpus.notes
+
+
+def test_indianas_reports_are_checked(tmp_path: Path) -> None:
+    """A comma without quotes would cut a report, a second row would replace one."""
+    WRITERS["indiana"](tmp_path)
+    path = tmp_path / "Indiana_reports.csv"
+    whole = path.read_text()
+    path.write_text(whole + "2,,,,,,hush,hush\n")
+    with pytest.raises(OcclusionError, match="row 14: its uid is that of an earlier row"):
+        load_corpus(f"indiana:{tmp_path}")
+    path.write_text(whole + "99,,,,,,Heart, hush,hush\n")
+    with pytest.raises(OcclusionError, match="row 14: more cells than columns"):
+        load_corpus(f"indiana:{tmp_path}")
+
+
+def test_chexperts_studies_below_any_folder(tmp_path: Path) -> None:
+    made = chexpert_plus(tmp_path)
+    table = tmp_path / "df_chexpert_plus_240401.csv"
+    before = load_corpus(made.spec)
+    (tmp_path / "X").symlink_to(tmp_path / "PNG" / "PNG")
+    text = table.read_text().replace("train/patient", "X/train/patient")
+    table.write_text(text.replace("valid/patient", "X/valid/patient").replace("X/X/", "X/"))
+    after = load_corpus(made.spec)
+    assert [study.key for study in after.studies] == [study.key for study in before.studies]
+
+
+def test_odd_entries_of_annotation_files_are_rows(tmp_path: Path) -> None:
+    save(tmp_path / "0.png", 1)
+    good = {"id": "a", "image_path": ["0.png"], "report": "x"}
+    content = {"info": {"by": "us"}, "train": [good, {"id": "hush", "report": "y"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(OcclusionError, match="row 2: image is empty"):
+        load_corpus(f"annotations:{tmp_path / 'a.json'}")
+    (tmp_path / "a.json").write_text('{"hush": {}, "hush": {}}')
+    with pytest.raises(OcclusionError, match="an object has a name twice"):
+        load_corpus(f"annotations:{tmp_path / 'a.json'}")
+
+
+def test_rexgradients_odd_files(tmp_path: Path) -> None:
+    made = WRITERS["rexgradient"](tmp_path)
+    folder = tmp_path / "metadata"
+    path = folder / "test_metadata_view_position.json"
+    studies = json.loads(path.read_text())
+    for one in studies.values():
+        one["ImagePath"] = 5
+    path.write_text(json.dumps(studies))
+    with pytest.raises(OcclusionError, match="its image file does not exist"):
+        load_corpus(f"{made.spec}?split=test")
+    path.rename(folder / "val_metadata_view_position.json")
+    with pytest.raises(OcclusionError, match="two files of one split: "):
+        load_corpus(made.spec)

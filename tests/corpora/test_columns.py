@@ -232,6 +232,13 @@ def test_frontal_radiographs_and_one_of_each_study(folder: Path) -> None:
     )
 
 
+def test_rows_that_name_no_patient_are_counted(folder: Path) -> None:
+    header = ["image", "study_id", "patient_id", "report"]
+    path = table(folder, header, ["a.png", "s", "p", "A"], ["b.png", "t", "", "B"])
+    assert load(path).notes == ("1 rows name no patient: there each study is a patient of its own",)
+    assert "unknown encoding" in fault(path, "encoding=%00")
+
+
 def test_other_columns_can_be_kept(folder: Path) -> None:
     corpus = load(parted(folder), "keep=sex,Age%20at%20Study")
     assert [one.attributes for one in corpus.radiographs] == [
@@ -340,7 +347,7 @@ def test_what_is_a_list(cell: str, expected: list[str]) -> None:
     [("postero-anterior", "PA"), ("ANTERO_POSTERIOR", "AP"), ("AP (KUB)", "AP"), ("LL", "lateral"),
      ("XTABLE LATERAL", "lateral"), ("Frontal", "frontal"), ("AP AXIAL", ""), ("PICC LINE", ""),
      ("", ""), ("Erect", ""), ("AP Supine", "AP"), ("PA erect", "PA"), ("portable", "AP"),
-     ("AP semi-erect", "AP")],
+     ("AP semi-erect", "AP"), ("PA_ERECT", "PA")],
 )  # fmt: skip
 def test_views_in_many_words(word: str, view: str) -> None:
     assert view_of(word) == view

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_occlusion.corpora import Corpus, load_corpus
+from pytest_occlusion.corpora import Corpus, load_corpus, members
 from pytest_occlusion.corpora.cells import picture_column, pictures_in
 from pytest_occlusion.corpora.hf import fetched, find_parts
 from pytest_occlusion.corpora.images import ImageFault
@@ -69,9 +69,70 @@ def test_splits_by_names_of_files(name: str, split: str, tmp_path: Path) -> None
     assert {part.split for part in find_parts(tmp_path)} == {split, "other"}
     assert len(load_corpus(f"hf:{tmp_path}?split={split}").radiographs) == 1
     assert len(load_corpus(f"hf:{tmp_path}").radiographs) == 3
-    assert f"no split 'dev9'\n  -> its splits: other, {split}" in fault(
-        f"hf:{tmp_path}?split=dev9"
-    ).replace(f"{split}, other", f"other, {split}")
+    text = fault(f"hf:{tmp_path}?split=dev9")
+    assert "no row is in the split 'dev9'\n  -> its splits, with their rows: " in text
+    assert f"{split} 1" in text
+
+
+@pytest.mark.parametrize(
+    "names", [("cxr.parquet",), ("part-00000-a.parquet", "part-00001-b.parquet")]
+)
+def test_a_column_says_the_split_where_no_name_of_a_file_does(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    splits = ["train", "test", "test"]
+    for at, name in enumerate(names):
+        write(tmp_path / name, [row(n, f"{at} {n}", split=s) for n, s in enumerate(splits)])
+    whole = load_corpus(f"hf:{tmp_path}")
+    assert len({one.key for one in whole.radiographs}) == 3 * len(names)
+    assert len(load_corpus(f"hf:{tmp_path}?split=test").radiographs) == 2 * len(names)
+
+
+def test_rows_of_later_files_keep_their_numbers(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [row(n, f"{n}", study_id=f"s{n}") for n in range(3)])
+    write(tmp_path / "b.parquet", [{**row(4), "text": {"x": "hush"}}])
+    text = fault(f"hf:{tmp_path}")
+    assert "row 4: text is not a text" in text
+    assert "row 1:" not in text
+    write(tmp_path / "b.parquet", [row(4)])
+    assert any("which study a row is of" in note for note in load_corpus(f"hf:{tmp_path}").notes)
+
+
+def test_rows_of_a_study_may_be_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Radiographs are opened study by study: two places of a table are read forward at once."""
+    rows = [row(n % 12, f"{n % 50}", study_id=f"s{n % 50}") for n in range(100)]
+    corpus = load_corpus(f"hf:{write(tmp_path / 'x.parquet', rows)}")
+    starts = []
+    read = members._parquet_rows
+
+    def counted(path: Path, column: str, at: int) -> Any:
+        starts.append(at)
+        return read(path, column, at)
+
+    monkeypatch.setattr(members, "_parquet_rows", counted)
+    members._cells.cache_clear()
+    found = pixels(corpus)
+    assert found == [load_png(save(tmp_path / f"{n}.png", n)) for n in _cases(50)]
+    assert len(starts) <= 3
+
+
+def _cases(studies: int) -> list[int]:
+    return [n % 12 for study in range(studies) for n in (study, study + studies)]
+
+
+def test_damaged_tables_are_named(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list([{"text": "hush"}] * 50).save_to_disk(str(tmp_path / "saved"))
+    path = next((tmp_path / "saved").glob("*.arrow"))
+    path.write_bytes(path.read_bytes()[:200])
+    assert "saved" in fault(f"hf:{tmp_path / 'saved'}")
+    table = arrow.table(
+        {"image": arrow.array([png(1), None], arrow.binary()), "report": ["a", "b"]}
+    )
+    parquet.write_table(table, tmp_path / "null.parquet")
+    assert "row 2: image is empty" in fault(f"hf:{tmp_path / 'null.parquet'}")
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["."]}')
+    assert "dataset_dict.json: is damaged" in fault(f"hf:{tmp_path}")
 
 
 def test_a_radiograph_is_called_the_same_however_much_is_read(tmp_path: Path) -> None:

@@ -564,6 +564,15 @@ def test_all_faults_go_to_a_file_on_request(folder: Path) -> None:
     assert (folder / "all.csv").read_text().splitlines() == ["row,column,problem,remedy"]
 
 
+def test_faults_are_written_over_nothing_but_faults(folder: Path) -> None:
+    path = write_csv(folder, [row()])
+    before = path.read_bytes(), (folder / "a.png").read_bytes()
+    for name in ("m.csv", "a.png"):
+        with pytest.raises(OcclusionError, match="it is there, and no list of faults"):
+            load_corpus(f"manifest:{path}?faults={name}", base=folder)
+    assert before == (path.read_bytes(), (folder / "a.png").read_bytes())
+
+
 def test_a_file_of_faults_that_cannot_be_written(folder: Path) -> None:
     path = write_csv(folder, [row()])
     (folder / "faults").mkdir()

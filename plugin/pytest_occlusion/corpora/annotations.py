@@ -56,17 +56,19 @@ def load(asked: Request) -> Corpus:
 def _records(content: object, file: Path) -> Iterator[Mapping[str, Any]]:
     """The studies of a file, by what their fields are for."""
     entries = [*content.items()] if isinstance(content, dict) else []
-    listed = bool(entries) and all(isinstance(value, list) for _, value in entries)
+    listed = any(isinstance(value, list) for _, value in entries)
     if listed:
-        entries = [(split, one) for split, ones in entries for one in ones]
-    if not entries or not all(isinstance(one, dict) and "image_path" in one for _, one in entries):
+        lists = [(split, ones) for split, ones in entries if isinstance(ones, list)]
+        entries = [(split, one) for split, ones in lists for one in ones]
+    if not any(isinstance(one, dict) and "image_path" in one for _, one in entries):
         raise OcclusionError(
             f"{file}: no annotation file",
             remedy='R2Gen\'s have lists of studies under "train", "val" and "test", ReXrank\'s an '
             'object of studies, each with "image_path"',
         )
     read = _of_r2gen if listed else _of_rexrank
-    yield from (read(key, one) for key, one in entries)
+    for key, one in entries:  # one that is odd is a row like others, with a fault
+        yield read(key, {"image_path": [], **one} if isinstance(one, dict) else {"image_path": []})
 
 
 def _paths(one: Mapping[str, Any]) -> list[Any]:

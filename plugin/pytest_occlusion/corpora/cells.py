@@ -7,6 +7,7 @@ where the file's own statistics tell that none is missing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ def picture_column(path: Path, asked: str) -> str:
     Raises:
         OcclusionError: Several hold pictures, and none is called like one.
     """
-    schema = _schema(path)
+    with reading(path):
+        schema = _schema(path)
     pictures = [field.name for field in schema if _is_struct(_inner(field.type))]
     plain = [field.name for field in schema if _is_binary(_inner(field.type))]
     if asked:
@@ -41,6 +43,23 @@ def pictures_in(path: Path, column: str) -> Iterator[list[str]]:
 
     A row without a picture has none.
     """
+    with reading(path):
+        yield from _pictures_in(path, column)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say of a damaged table what is wrong in one way."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError) as fault:
+        problem = f"{path}: cannot be read ({str(fault).partition('.')[0]})"
+        raise OcclusionError(problem, remedy="fetch or write the table again") from None
+
+
+def _pictures_in(path: Path, column: str) -> Iterator[list[str]]:
     if path.suffix != ".parquet":
         for chunk in arrow_table(path).column(column).chunks:
             yield from _rows(chunk)
@@ -103,7 +122,8 @@ def _rows(cells: Any) -> Iterator[list[str]]:
     if not fields or "bytes" in fields:
         payload = compute.struct_field(cells, "bytes") if fields else cells
         null = payload.is_null().to_pylist()
-    names = compute.struct_field(cells, "path").to_pylist() if "path" in fields else null
+    nameless = [None] * len(cells)
+    names = compute.struct_field(cells, "path").to_pylist() if "path" in fields else nameless
     found = iter([(name or None) if gone else "" for gone, name in zip(null, names, strict=True)])
     for length in lengths:
         yield [name for name in (next(found) for _ in range(length)) if name is not None]

@@ -7,6 +7,7 @@ those who read it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -28,6 +29,7 @@ ENDINGS = {"auto": (".png", ".jpg", ".dcm"), "png": (".png",), "jpg": (".jpg",),
            "dicom": (".dcm",)}  # fmt: skip
 """Value of ``images`` -> endings to look for; the table writes ``.jpg``, the release is PNG."""
 
+_STUDY = re.compile(r"(?<=/)study\d+(?=/)", re.ASCII)
 ATTRIBUTES = ("sex", "age", "race", "ethnicity")
 COLUMNS = {
     "image": "path_to_image",
@@ -64,10 +66,9 @@ def load(asked: Request) -> Corpus:
     columns = [*COLUMNS.values(), "ap_pa"]
     table = Table(file, columns)
     header = table.header()
-    check_kept([name for name in columns if name not in header], header, str(file))
     kept = [name for name in options.keep if options.keep != ATTRIBUTES or name in header]
     check_kept(kept, header, str(file))
-    cells = table.rows([*COLUMNS.values(), "ap_pa", *kept])
+    cells = table.required([*COLUMNS.values(), "ap_pa"], kept)
     rows = [*map(_row, rows_of(cells, COLUMNS, table.faults, keep=["ap_pa", *kept]))]
     layouts = [
         partial(_place, folder, ending) for folder in FOLDERS for ending in ENDINGS[options.images]
@@ -91,11 +92,9 @@ def _row(row: Row) -> Row:
     the sections, as everywhere.
     """
     (_, kind), *attributes = row.attributes
-    patient, _, rest = (
-        row.images[0].key.partition("/")[2].partition("/") if row.images else ("",) * 3
-    )
+    found = _STUDY.search(row.images[0].key) if row.images else None
     images = [one._replace(view=kind) if kind else one for one in row.images]
-    study = f"{patient}/{rest.partition('/')[0]}" if rest else ""
+    study = f"{row.patient}/{found[0]}" if found and row.patient else ""
     return row._replace(images=images, study=study, report="", attributes=tuple(attributes))
 
 

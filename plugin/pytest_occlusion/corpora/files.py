@@ -65,6 +65,16 @@ def report_text(file: IO[bytes]) -> str:
         return payload.decode("latin-1")
 
 
+TWICE = "an object has a name twice"
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(TWICE)
+    return found
+
+
 def read_json(file: Path) -> object:
     """The content of a JSON file; a bare ``NaN``, which stands for nothing, is allowed.
 
@@ -77,13 +87,14 @@ def read_json(file: Path) -> object:
         raise MissingError(f"{file}: no such file", remedy="name the JSON file itself")
     try:
         with file.open(encoding="utf-8-sig") as opened:
-            return json.load(opened)
+            return json.load(opened, object_pairs_hook=_once)
     except OSError as fault:
         problem = f"{file}: cannot be read ({fault.strerror})"
         raise OcclusionError(problem, remedy="see to it that you may read it") from None
     except (ValueError, RecursionError) as fault:
         at = f" (line {fault.lineno})" if isinstance(fault, json.JSONDecodeError) else ""
-        problem = f"{file}: not JSON{at}"
+        twice = type(fault) is ValueError and fault.args == (TWICE,)
+        problem = f"{file}: {TWICE}" if twice else f"{file}: not JSON{at}"
         raise OcclusionError(problem, remedy="fetch the file again") from None
 
 

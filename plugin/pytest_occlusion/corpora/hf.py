@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from pytest_occlusion.corpora.base import Corpus, Request
 from pytest_occlusion.corpora.cells import picture_column, pictures_in
-from pytest_occlusion.corpora.columns import KNOWN, check_kept, find_columns
+from pytest_occlusion.corpora.columns import KNOWN, ROLES, check_kept, find_columns
 from pytest_occlusion.corpora.files import is_file, is_folder, is_there
 from pytest_occlusion.corpora.members import Member
 from pytest_occlusion.corpora.options import read_options
@@ -37,6 +37,7 @@ HUB = "hf:owner/name?revision=COMMIT&split=test"
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 NEEDS = 'pip install "pytest-occlusion[hf]"'
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+_SHARD = re.compile(r"(.+?)-\d+-of-\d+", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 
 
@@ -78,16 +79,19 @@ def load(asked: Request) -> Corpus:
         raise OcclusionError(f"{place}: holds no set", remedy=remedy)
     splits = {part.split for part in parts if part.split}
     wanted = split_of(options.split)
-    if wanted and splits and wanted not in splits:
-        remedy = f"its splits: {', '.join(sorted(splits))}"
-        raise OcclusionError(f"{place}: no split {options.split!r}", remedy=remedy)
-    chosen = [part for part in parts if part.split in ("", wanted) or not wanted]
+    # Where no name of a file says the split, a column may.
+    chosen = [part for part in parts if part.split in ("", wanted) or wanted not in splits]
     rows: list[Row] = []
     faults: list[Fault] = []
-    notes: tuple[str, ...] = ()
-    columns: dict[str, str] = {}
+    notes: list[str] = []
+    columns = {*ROLES}
+    counts: dict[str, int] = {}
     for part in chosen:
-        columns, notes = _read(part, root, options, rows, faults)
+        before, start = counts.get(part.split, 0), len(rows)
+        found, said = _read(part, root, options, rows, faults, before)
+        columns &= found.keys()
+        notes += said
+        counts[part.split] = before + len(rows) - start
     given = Collection(
         "hf",
         chosen[0].file if len(chosen) == 1 else place,
@@ -95,7 +99,7 @@ def load(asked: Request) -> Corpus:
         rows,
         faults,
         columns,
-        notes=notes,
+        notes=tuple(dict.fromkeys(notes)),
         strict=options.empty == "refuse",
         first="the first of the first file",
     )
@@ -120,6 +124,8 @@ def find_parts(root: Path) -> list[Part]:
                     names = [one["filename"] for one in content["_data_files"]]
                     return [Part(root / name, "") for name in names]
                 splits = [str(split) for split in content["splits"]]
+                if any(not is_folder(root / one) or Path(one).name != one for one in splits):
+                    raise ValueError("no folders of splits")
             except (OSError, ValueError, KeyError, TypeError):
                 remedy = "save the set again"
                 raise OcclusionError(f"{listing}: is damaged", remedy=remedy) from None
@@ -129,7 +135,7 @@ def find_parts(root: Path) -> list[Part]:
     tables = [folder / name for folder in folders for name in METADATA]
     if found := [table for table in tables if is_file(table)]:
         return [
-            Part(table, "" if table.parent == root else split_of(table.parent.name))
+            Part(table, "" if table.parent == root else _known(table.parent.name))
             for table in found
         ]
     files = sorted(root.rglob("*.parquet"))
@@ -137,11 +143,16 @@ def find_parts(root: Path) -> list[Part]:
 
 
 def _split_in(file: Path, root: Path) -> str:
-    stem, dash, _ = file.stem.partition("-")
-    if dash:
-        return split_of(stem)
-    folder = file.parent
-    return split_of(folder.name) if file.stem.isdigit() and folder != root else split_of(stem)
+    """What the name of a file says; other names than splits have are no splits."""
+    if shard := _SHARD.match(file.stem):
+        return split_of(shard[1])
+    inside = file.stem.isdigit() and file.parent != root
+    return _known(file.parent.name if inside else file.stem.partition("-")[0])
+
+
+def _known(name: str) -> str:
+    split = split_of(name)
+    return split if split in ("train", "validate", "test") else ""
 
 
 def _of_hub(name: str, options: HfOptions) -> tuple[Path, list[Part]]:
@@ -198,11 +209,16 @@ def fetched(source: str, split: str, config: str, revision: str) -> tuple[Path, 
 
 
 def _read(
-    part: Part, root: Path, options: HfOptions, rows: list[Row], faults: list[Fault]
+    part: Part,
+    root: Path,
+    options: HfOptions,
+    rows: list[Row],
+    faults: list[Fault],
+    before: int,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Add the rows of a file; its columns and what was guessed of them."""
     asked = options.asked()
-    table = Table(part.file, [*KNOWN, *asked.values()], faults=faults)
+    table = Table(part.file, [*KNOWN, *asked.values()])
     header = table.header()
     check_kept(options.keep, header, str(part.file))
     is_arrow = part.file.suffix in (".parquet", ".arrow")
@@ -212,7 +228,7 @@ def _read(
         pictures=bool(column),
     )  # fmt: skip
     cells = table.rows([*columns.values(), *options.keep])
-    before = sum(row.split == part.split for row in rows)
+    start = len(rows)
     below = part.file.parent.relative_to(root) if part.file.is_relative_to(root) else Path()
     pictures = _pictures(part, root, column, before) if column else None
     found = rows_of(
@@ -222,7 +238,7 @@ def _read(
         keep=options.keep,
         separator=options.separator,
         split=part.split,
-        start=len(rows),
+        start=start,
         pictures=pictures,
     )
     for row in found:
@@ -238,6 +254,7 @@ def _read(
             study = row.study if "study" in columns else (images[0].key if images else "")
             row = row._replace(images=images, study=study)
         rows.append(row)
+    faults += [replace(fault, row=fault.row + start) for fault in table.faults]
     return columns, notes
 
 

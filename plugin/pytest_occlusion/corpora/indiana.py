@@ -8,7 +8,6 @@ draws another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pytest_occlusion.corpora.files import is_folder
 from pytest_occlusion.corpora.open_i import LICENCE, image_key
 from pytest_occlusion.corpora.options import read_options
 from pytest_occlusion.corpora.records import Choice, Collection, build_corpus, rows_of_records
-from pytest_occlusion.corpora.tables import Table
+from pytest_occlusion.corpora.tables import Table, refuse_listed
 from pytest_occlusion.errors import MissingError, OcclusionError
 
 EXAMPLE = "indiana:ROOT?views=frontal"
@@ -47,8 +46,7 @@ def load(asked: Request) -> Corpus:
     if missing := [name for name in (REPORTS, PROJECTIONS) if name not in files]:
         raise OcclusionError(f"{root}: there is no {' or '.join(missing)}", remedy=remedy)
     file = files[PROJECTIONS]
-    columns = ("uid", "findings", "impression", "Problems", "MeSH")
-    reports = {uid: texts for uid, *texts in _rows(files[REPORTS], columns)}
+    reports = _read_reports(files[REPORTS])
     table = Table(file, ("uid", "filename", "projection"))
     records = []
     for number, (uid, name, view) in enumerate(table.required(table.known), start=1):
@@ -84,6 +82,14 @@ def load(asked: Request) -> Corpus:
     return build_corpus(asked, given, options)
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[list[str]]:
-    table = Table(path, columns)
-    yield from table.required(columns)
+def _read_reports(path: Path) -> dict[str, list[str]]:
+    """Findings, impression, problems and codes by uid."""
+    table = Table(path, ("uid", "findings", "impression", "Problems", "MeSH"))
+    reports: dict[str, list[str]] = {}
+    for number, (uid, *texts) in enumerate(table.required(table.known), start=1):
+        if uid in reports:
+            table.bad(number, "its uid is that of an earlier row")
+        reports[uid] = texts
+    remedy = "fetch the table again; row 1 is the first after the header"
+    refuse_listed(f"{path}: {len(table.faults)} faulty rows", table.faults, remedy)
+    return reports

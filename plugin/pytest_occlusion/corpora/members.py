@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any, NamedTuple
 
 ROWS = 32
 """Rows of a table read at once: 32 radiographs of full size are half a gigabyte."""
+
+STREAMS = 3
+"""Places of a table that are read forward at once."""
 
 
 class Member(NamedTuple):
@@ -63,28 +67,43 @@ def _pictures(cell: object) -> Sequence[bytes | None]:
     return [item.get("bytes") if isinstance(item, dict) else item for item in items]
 
 
+@dataclass
+class _Stream:
+    """Cells that are read forward: the next row, the one after the last, and the last that came."""
+
+    rows: Iterator[object]
+    next: int
+    end: int
+    last: Sequence[bytes | None] = ()
+
+
 class _Cells:
-    """A column of pictures in a table, read forward a few rows at a time."""
+    """A column of pictures in a table, read forward a few rows at a time, in several places.
+
+    The radiographs of a study are asked for one after the other, wherever their rows are.
+    """
 
     def __init__(self, path: Path, column: str) -> None:
         self._path, self._column = path, column
-        self._rows: Iterator[object] = iter(())
-        self._next = self._end = 0
-        self._last: Sequence[bytes | None] = ()
+        self._streams: list[_Stream] = []  # the one that was used last comes last
         self._lock = Lock()
 
     def at(self, row: int) -> Sequence[bytes | None]:
-        """The pictures of a row; best one soon after the row that was asked for last."""
+        """The pictures of a row; best one soon after a row that was asked for lately."""
         with self._lock:
-            if row == self._next - 1 and self._last:
-                return self._last
-            if not self._next <= row < self._end:
+            if found := [one for one in self._streams if row == one.next - 1 and one.last]:
+                return found[0].last
+            ahead = [one for one in self._streams if one.next <= row < one.end]
+            if ahead:
+                stream = min(ahead, key=lambda one: row - one.next)
+                self._streams.remove(stream)
+            else:
                 read = _parquet_rows if self._path.suffix == ".parquet" else _arrow_rows
-                self._rows, self._next, self._end = read(self._path, self._column, row)
-            cell = next(islice(self._rows, row - self._next, None))
-            self._next = row + 1
-            self._last = _pictures(cell)
-            return self._last
+                stream = _Stream(*read(self._path, self._column, row))
+            stream.last = _pictures(next(islice(stream.rows, row - stream.next, None)))
+            stream.next = row + 1
+            self._streams = [*self._streams, stream][-STREAMS:]
+            return stream.last
 
 
 def _parquet_rows(path: Path, column: str, row: int) -> tuple[Iterator[object], int, int]:

@@ -250,7 +250,10 @@ def build_corpus(asked: Request, given: Collection, options: Choice) -> Corpus:
     if options.views == "frontal":
         if not any(one.view for one in selection.wanted):
             problem = f"{given.file}: nothing says which radiographs are frontal"
-            remedy = "leave views=frontal out, or name the column of views (view=COLUMN)"
+            remedy = (
+                "leave views=frontal out, name the column of views (view=COLUMN), or write PA, AP, "
+                "frontal or lateral there"
+            )
             raise OcclusionError(problem, remedy=remedy)
         selection.keep_frontal(FRONTAL)
     selection.count("  with findings", lambda study: study.findings)
@@ -307,6 +310,8 @@ def _unsaid(given: Collection) -> Iterator[str]:
     if "patient" not in given.columns:
         units = "studies" if "study" in given.columns else "rows"
         yield f"no column says who the patients are: confidence intervals resample {units}"
+    elif lacking := sum(not row.patient for row in given.rows):
+        yield f"{lacking:,} rows name no patient: there each study is a patient of its own"
 
 
 def _of_split(given: Collection, options: Choice) -> tuple[Sequence[Row], list[str]]:

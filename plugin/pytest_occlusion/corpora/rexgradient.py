@@ -46,7 +46,11 @@ def load(asked: Request) -> Corpus:
     if not is_folder(root):
         raise MissingError(f"{root}: no such folder", remedy=remedy)
     folder = root / "metadata"
-    files = {split_of(file.name.removesuffix(ENDING)): file for file in folder.glob(f"*{ENDING}")}
+    found = sorted(folder.glob(f"*{ENDING}"))
+    files = {split_of(file.name.removesuffix(ENDING)): file for file in found}
+    if len(files) < len(found):
+        names = ", ".join(file.name for file in found)
+        raise OcclusionError(f"{folder}: two files of one split: {names}", remedy="remove one")
     if not files:
         raise OcclusionError(f"{folder}: there is no *{ENDING}", remedy=remedy)
     if options.split and split_of(options.split) not in files:
@@ -66,6 +70,7 @@ def _records(file: Path, split: str) -> Iterator[Mapping[str, Any]]:
         raise OcclusionError(f"{file}: no object of studies", remedy="fetch the file again")
     for key, one in content.items():
         paths = one.get("ImagePath") or []
+        paths = paths if isinstance(paths, list) else [paths]
         # They start at the folder of the file: ../deid_png/...
         names = [os.path.normpath(f"metadata/{path}") for path in paths]
         age = str(one.get("PatientAge") or "")

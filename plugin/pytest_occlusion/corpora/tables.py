@@ -37,6 +37,10 @@ class Fault:
         return f"row {self.row}: {self.problem}"
 
 
+FAULTS = ",".join(field.name for field in fields(Fault))
+"""The first line of a table of faults."""
+
+
 def refuse_listed(problem: str, faults: Sequence[object], remedy: str) -> None:
     """Raise an error that lists the faults, if there are any."""
     if faults:
@@ -81,6 +85,8 @@ def refuse_rows(
 
 def _write(faults: Sequence[Fault], file: Path) -> None:
     try:
+        if file.is_file() and file.read_bytes()[: len(FAULTS)] != FAULTS.encode():
+            raise ValueError("it is there, and no list of faults")
         with file.open("w", newline="", encoding="utf-8") as table:
             writer = csv.writer(table)
             writer.writerow([field.name for field in fields(Fault)])
@@ -195,12 +201,14 @@ class Table:
                 "save the table as UTF-8, or name what it is: encoding=latin-1, encoding=utf-16"
             )
             raise self._error(f"not {name}{at}", remedy) from None
-        except LookupError:
+        except (LookupError, ValueError):
             problem = f"unknown encoding {self.encoding!r}"
             raise self._error(problem, "for example encoding=latin-1") from None
         except (OSError, EOFError, zlib.error) as fault:
             problem = f"cannot be read ({getattr(fault, 'strerror', None) or type(fault).__name__})"
-            raise self._error(problem, "see to it that you may read it") from None
+            damaged = isinstance(fault, (EOFError, zlib.error, gzip.BadGzipFile))
+            remedy = "fetch it again" if damaged else "see to it that you may read it"
+            raise self._error(problem, remedy) from None
 
     def _error(self, problem: str, remedy: str) -> OcclusionError:
         return OcclusionError(f"{self.path}: {problem}", remedy=self.remedy or remedy)

@@ -7,10 +7,10 @@ column ``text``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ EXAMPLE = "webdataset:FOLDER?report=caption"
 PICTURES = ("png", "jpg", "jpeg", "tif", "tiff", "webp")
 PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 AGAIN = "fetch the shard again"
+GZIP = b"\x1f\x8b"
+
+Sample = tuple[dict[str, Any], list[Picture]]
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,17 @@ def load(asked: Request) -> Corpus:
         raise MissingError(f"{place}: no such folder or file", remedy=remedy)
     root = place if is_folder(place) else place.parent
     shards = sorted(root.rglob("*.tar")) if root == place else [place]
-    packed = [path for path in (shards or root.rglob("*")) if path.name.endswith(PACKED)]
+    packed = [path for path in (shards or root.rglob("*")) if _is_packed(path)]
     if packed and packed == (shards or packed):
         problem = f"{packed[0]}: a packed shard cannot be read in places"
         raise OcclusionError(problem, remedy="unpack it: the .tar inside is what is read")
     if not shards:
         raise OcclusionError(f"{place}: holds no .tar files", remedy=remedy)
     faults: list[Fault] = []
-    samples = [sample for shard in shards for sample in read_shard(shard, root)]
+    samples: list[Sample] = []
+    passed: set[str] = set()
+    for shard in shards:
+        samples += read_shard(shard, root, len(samples), faults, passed)
     records = [record for record, _ in samples]
     header = list(dict.fromkeys(name for record in records for name in record))
     columns, notes = find_columns(header, options.asked(), str(place), pictures=True)
@@ -76,45 +82,87 @@ def load(asked: Request) -> Corpus:
         [*rows],
         faults,
         columns,
-        notes=notes,
+        notes=(*notes, *_passed_over(passed)),
         strict=options.empty == "refuse",
         first="the first sample of the first shard",
     )
     return build_corpus(asked, given, options)
 
 
-def read_shard(path: Path, root: Path) -> Iterator[tuple[dict[str, Any], list[Picture]]]:
+def _is_packed(path: Path) -> bool:
+    if path.name.endswith(PACKED):
+        return True
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(2) == GZIP
+    return False
+
+
+def _passed_over(endings: set[str]) -> tuple[str, ...]:
+    shown = ", ".join(f".{one}" for one in sorted(endings)[:5])
+    return (f"pictures with longer endings are passed over: {shown}",) if endings else ()
+
+
+def read_shard(
+    path: Path, root: Path, before: int, faults: list[Fault], passed: set[str]
+) -> list[Sample]:
     """The fields of each sample of a shard, and its pictures.
 
+    Args:
+        path: The shard.
+        root: Where its name starts.
+        before: Samples of earlier shards.
+        faults: What is wrong with single samples is added.
+        passed: Endings of pictures that are none of the sample's own are added (``mask.png``).
+
     Raises:
-        OcclusionError: A damaged shard, or a JSON member that holds no object.
+        OcclusionError: A damaged shard.
     """
     below = str(path.relative_to(root))
     shard = path.relative_to(root).with_suffix("").as_posix()
-    samples: dict[str, tuple[dict[str, Any], list[Picture]]] = {}
+    samples: dict[str, Sample] = {}
+    seen: set[tuple[str, str]] = set()
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
+                kind = ending.lower()
                 if not member.isfile() or not stem:
+                    continue
+                if kind not in (*PICTURES, "txt", "json"):
+                    passed |= {kind} if kind.rpartition(".")[2] in PICTURES else set()
                     continue
                 key = f"{shard}/{folder}{slash}{stem}"
                 record, pictures = samples.setdefault(key, ({}, []))
-                kind = ending.lower()
-                if kind.rpartition(".")[2] in PICTURES:
+                number = before + [*samples].index(key) + 1 if (key, kind) in seen else 0
+                if number:
+                    again = f"a second member .{kind}"
+                    faults.append(Fault(number, kind, again, "give each sample a name of its own"))
+                    continue
+                seen.add((key, kind))
+                if kind in PICTURES:
                     place = Member(member.offset_data, member.size)
-                    again = f".{kind}" if pictures else ""
-                    pictures.append(Picture(key + again, below, member=place))
-                elif kind in ("txt", "json"):
-                    file = archive.extractfile(member)
-                    payload = read_report(file) if file else b""
-                    record.update(_fields(payload, kind))
+                    more = f".{kind}" if pictures else ""
+                    pictures.append(Picture(key + more, below, member=place))
+                    continue
+                file = archive.extractfile(member)
+                try:
+                    fields = _fields(read_report(file) if file else b"", kind)
+                    if fields.keys() & record.keys():
+                        raise ValueError("gives a field that another member has given")
+                except (ValueError, RecursionError) as fault:
+                    # What Python says of it may quote a member: a report.
+                    own = type(fault) is ValueError
+                    problem = f"its .{kind} member {fault if own else 'cannot be read'}"
+                    number = before + [*samples].index(key) + 1
+                    remedy = "write UTF-8 text, or a JSON object of texts"
+                    faults.append(Fault(number, kind, problem, remedy))
+                    continue
+                record.update(fields)
     except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as fault:
-        # What Python says of it may quote a member: a report.
         problem = f"{path}: a damaged shard ({type(fault).__name__})"
         raise OcclusionError(problem, remedy=AGAIN) from None
-    yield from samples.values()
+    return [*samples.values()]
 
 
 def _fields(payload: bytes, kind: str) -> dict[str, Any]:
@@ -124,5 +172,5 @@ def _fields(payload: bytes, kind: str) -> dict[str, Any]:
         return {"text": text}
     fields = json.loads(text)
     if not isinstance(fields, dict):
-        raise ValueError("no object")
+        raise ValueError("holds no object")
     return {name: value for name, value in fields.items() if not isinstance(value, dict)}

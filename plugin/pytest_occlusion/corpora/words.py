@@ -41,7 +41,9 @@ def view_of(word: str) -> str:
 
     How the patient was placed does not matter: ``AP Supine`` is ``AP``.
     """
-    return _VIEW.get(spelling(word), "") or _VIEW.get(spelling(_PLACED.sub("", word)), "")
+    return _VIEW.get(spelling(word), "") or _VIEW.get(
+        spelling(_PLACED.sub("", word.replace("_", " "))), ""
+    )
 
 
 @lru_cache(maxsize=1024)
