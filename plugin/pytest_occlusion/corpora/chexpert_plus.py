@@ -14,11 +14,11 @@ from typing import Literal
 
 from pytest_occlusion.corpora.base import Corpus, Request
 from pytest_occlusion.corpora.columns import check_kept
-from pytest_occlusion.corpora.files import is_folder
+from pytest_occlusion.corpora.files import needs_folder
 from pytest_occlusion.corpora.options import read_options
 from pytest_occlusion.corpora.records import Choice, Collection, Row, build_corpus, rows_of
 from pytest_occlusion.corpora.tables import Table
-from pytest_occlusion.errors import MissingError, OcclusionError
+from pytest_occlusion.errors import OcclusionError
 
 EXAMPLE = "chexpert-plus:ROOT?split=validate&views=frontal"
 TABLE = "df_chexpert_plus_*.csv"
@@ -58,8 +58,7 @@ def load(asked: Request) -> Corpus:
     """
     root, options = read_options(asked, CheXpertPlusOptions, EXAMPLE, needs="folder")
     remedy = f"ROOT is the folder that holds {TABLE} and the pictures"
-    if not is_folder(root):
-        raise MissingError(f"{root}: no such folder", remedy=remedy)
+    needs_folder(root, remedy)
     file = max(root.glob(TABLE), default=None)
     if file is None:
         raise OcclusionError(f"{root}: there is no {TABLE}", remedy=remedy)

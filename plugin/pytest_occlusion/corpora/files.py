@@ -39,6 +39,12 @@ def expanded(text: str) -> Path:
     return path
 
 
+def needs_folder(root: Path, remedy: str) -> None:
+    """Raise :class:`MissingError` where there is no such folder."""
+    if not is_folder(root):
+        raise MissingError(f"{root}: no such folder", remedy=remedy)
+
+
 def first_place(asked: Path | None, usual: Iterable[Path], remedy: str) -> Path | None:
     """The place that was asked for, which must be there, or the first of the usual ones that is."""
     if asked is None:

@@ -229,31 +229,20 @@ def _read(
     )  # fmt: skip
     cells = table.rows([*columns.values(), *options.keep])
     start = len(rows)
+    # Names start at the folder of their table.
     below = part.file.parent.relative_to(root) if part.file.is_relative_to(root) else Path()
     pictures = _pictures(part, root, column, before) if column else None
-    found = rows_of(
+    rows += rows_of(
         cells,
         columns,
         faults,
         keep=options.keep,
         separator=options.separator,
+        folder=below,
         split=part.split,
         start=start,
         pictures=pictures,
     )
-    for row in found:
-        images = row.images
-        if pictures is None:  # names start at the folder of their table
-            images = [
-                one._replace(
-                    name=str(below / one.name),
-                    key=str(below / one.key) if one.key == one.name else one.key,
-                )
-                for one in images
-            ]
-            study = row.study if "study" in columns else (images[0].key if images else "")
-            row = row._replace(images=images, study=study)
-        rows.append(row)
     faults += [replace(fault, row=fault.row + start) for fault in table.faults]
     return columns, notes
 
@@ -264,13 +253,10 @@ def _pictures(part: Part, root: Path, column: str, before: int) -> Iterator[Sequ
     own = str(part.file.relative_to(root)) if part.file.is_relative_to(root) else str(part.file)
     for at, names in enumerate(pictures_in(part.file, column)):
         row = f"{part.split}/{before + at + 1}"
+        keys = [row] if len(names) == 1 else [f"{row}.{place}" for place in range(len(names))]
         yield [
-            Picture(row if len(names) == 1 else f"{row}.{place}", str(folder / name))
+            Picture(key, str(folder / name))
             if name
-            else Picture(
-                row if len(names) == 1 else f"{row}.{place}",
-                own,
-                member=Member(at, column=column, place=place),
-            )
-            for place, name in enumerate(names)
+            else Picture(key, own, member=Member(at, column=column, place=place))
+            for place, (key, name) in enumerate(zip(keys, names, strict=True))
         ]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_occlusion.corpora.base import Corpus, Request
-from pytest_occlusion.corpora.files import is_folder
+from pytest_occlusion.corpora.files import needs_folder
 from pytest_occlusion.corpora.open_i import LICENCE, image_key
 from pytest_occlusion.corpora.options import read_options
 from pytest_occlusion.corpora.records import Choice, Collection, build_corpus, rows_of_records
 from pytest_occlusion.corpora.tables import Table, refuse_listed
-from pytest_occlusion.errors import MissingError, OcclusionError
+from pytest_occlusion.errors import OcclusionError
 
 EXAMPLE = "indiana:ROOT?views=frontal"
 REPORTS, PROJECTIONS = "indiana_reports.csv", "indiana_projections.csv"
@@ -40,8 +40,7 @@ def load(asked: Request) -> Corpus:
     """
     root, options = read_options(asked, IndianaOptions, EXAMPLE, needs="folder")
     remedy = f"ROOT is the folder that holds {REPORTS}, {PROJECTIONS} and images/"
-    if not is_folder(root):
-        raise MissingError(f"{root}: no such folder", remedy=remedy)
+    needs_folder(root, remedy)
     files = {path.name.lower(): path for path in root.glob("*.csv")}
     if missing := [name for name in (REPORTS, PROJECTIONS) if name not in files]:
         raise OcclusionError(f"{root}: there is no {' or '.join(missing)}", remedy=remedy)

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pytest_occlusion.corpora.attributes import read_attributes
 from pytest_occlusion.corpora.base import Corpus, Request, Step, Study
-from pytest_occlusion.corpora.files import is_file, is_folder
+from pytest_occlusion.corpora.files import is_file, needs_folder
 from pytest_occlusion.corpora.mimic_reports import (
     find_reports,
     folder_of,
@@ -25,7 +25,7 @@ from pytest_occlusion.corpora.mimic_reports import (
 from pytest_occlusion.corpora.options import CollectionOptions, read_options
 from pytest_occlusion.corpora.radiographs import Selection, Wanted, file_radiographs, number_of
 from pytest_occlusion.corpora.tables import Table, refuse_listed
-from pytest_occlusion.errors import MissingError, OcclusionError
+from pytest_occlusion.errors import OcclusionError
 
 NAME = "mimic-cxr"
 EXAMPLE = "mimic-cxr:ROOT?views=frontal&per-study=one&missing=0.1"
@@ -79,8 +79,7 @@ def load(asked: Request) -> Corpus:
     if split not in SPLITS:
         known = f"known: {', '.join(SPLITS)}"
         raise OcclusionError(f"corpus '{NAME}': split is {split!r}", remedy=known)
-    if not is_folder(root):
-        raise MissingError(f"{root}: no such folder", remedy=ROOT_REMEDY)
+    needs_folder(root, ROOT_REMEDY)
     tables = options.tables or root
     selection = Selection(_read_rows(tables, split))
     selection.count(f"in the {split} split")

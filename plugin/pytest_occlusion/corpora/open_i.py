@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree
 
 from pytest_occlusion.corpora.base import Corpus, Request, Step, Study
-from pytest_occlusion.corpora.files import first_place, is_folder, read_report
+from pytest_occlusion.corpora.files import first_place, is_folder, needs_folder, read_report
 from pytest_occlusion.corpora.images import DICOM
 from pytest_occlusion.corpora.options import CollectionOptions, read_options
 from pytest_occlusion.corpora.radiographs import (
@@ -33,7 +33,7 @@ from pytest_occlusion.corpora.radiographs import (
     grouped,
 )
 from pytest_occlusion.corpora.tables import refuse_listed
-from pytest_occlusion.errors import MissingError, OcclusionError
+from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,9 +120,9 @@ def load(asked: Request) -> Corpus:
 
 def _find_reports(root: Path | None, options: OpenIOptions) -> Path | None:
     """Where the user's own reports lie; ``None`` where there are none."""
-    if root is not None and not is_folder(root):
+    if root is not None:
         remedy = "write open-i:ROOT with the folder that holds the Open-i PNG or DICOM files"
-        raise MissingError(f"{root}: no such folder", remedy=remedy)
+        needs_folder(root, remedy)
     usual = [root / name for name in REPORTS] if root else []
     found = first_place(options.reports, usual, "NLMCXR_reports.tgz or the folder of its XML files")
     below = found / "ecgen-radiology" if found else None

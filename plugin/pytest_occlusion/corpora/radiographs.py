@@ -54,6 +54,11 @@ def number_of(one: Wanted) -> int:
     return int(one.where.rpartition(" ")[2])
 
 
+def forgives(allowed: float, lost: int, total: int) -> bool:
+    """Whether so many of all may be missing: a share below 1 is allowed, or a number."""
+    return lost <= (allowed if allowed >= 1 else allowed * total)
+
+
 @dataclass
 class Selection:
     """What filters leave of a collection, how much it was after each, and what files it has."""
@@ -136,7 +141,7 @@ class Selection:
         totals = (len(images), len(self.wanted)), (len(reports), expected)
         counts = [f"{lost:,} of {total:,}" for lost, total in totals]
         both = "{} image files and {} reports are missing".format(*counts)
-        if any(lost > (allowed if allowed >= 1 else allowed * total) for lost, total in totals):
+        if not all(forgives(allowed, *counted) for counted in totals):
             lists = [f"{name}: its report does not exist" for name in reports], images
             raise OcclusionError(
                 f"{head}{both}:\n" + "\n".join(listed(lines) for lines in lists if lines),

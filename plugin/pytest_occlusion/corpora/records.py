@@ -20,7 +20,13 @@ from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.files import expanded
 from pytest_occlusion.corpora.members import Member
 from pytest_occlusion.corpora.options import SplitOptions
-from pytest_occlusion.corpora.radiographs import Selection, Wanted, file_radiographs, number_of
+from pytest_occlusion.corpora.radiographs import (
+    Selection,
+    Wanted,
+    file_radiographs,
+    forgives,
+    number_of,
+)
 from pytest_occlusion.corpora.tables import Cells, Fault, cells_of, refuse_rows
 from pytest_occlusion.corpora.words import FRONTAL, split_of, view_of
 from pytest_occlusion.errors import SHOWN, OcclusionError
@@ -136,6 +142,7 @@ def rows_of(
     keep: Sequence[str] = (),
     separator: str = ";",
     ending: str = "",
+    folder: Path | None = None,
     split: str = "",
     start: int = 0,
     pictures: Iterator[Sequence[Picture]] | None = None,
@@ -149,6 +156,7 @@ def rows_of(
         keep: Names of the attributes.
         separator: Between the images, views or identities of a cell that is no list.
         ending: What to add to names of images.
+        folder: Where names of images start, below the root.
         split: Of all rows, where no column says it.
         start: How many rows came before.
         pictures: The images of each row, where no column names them; their identities and views
@@ -170,7 +178,7 @@ def rows_of(
                 name = columns[role]
                 faults.append(Fault(number, name, f"{name} {fault}", "write one text or number"))
                 found[role] = []
-        images = next(pictures) if pictures else _named(found.get("image", ()), ending)
+        images = next(pictures) if pictures else _named(found.get("image", ()), ending, folder)
         images = _told(images, found)
         own_study, patient, part = (
             found[role][0] if found.get(role) else "" for role in ("study", "patient", "split")
@@ -214,8 +222,10 @@ def rows_of_records(
     return [*rows_of(cells, {role: role for role in ROLES}, faults, keep=keep)]
 
 
-def _named(names: Sequence[str], ending: str) -> list[Picture]:
-    return [Picture(name + ending, name + ending) for name in names if name]
+def _named(names: Sequence[str], ending: str, folder: Path | None) -> list[Picture]:
+    places = [name + ending for name in names if name]
+    places = [str(folder / place) for place in places] if folder else places
+    return [Picture(place, place) for place in places]
 
 
 def _told(images: Sequence[Picture], found: Mapping[str, Sequence[str]]) -> Sequence[Picture]:
@@ -265,8 +275,7 @@ def build_corpus(asked: Request, given: Collection, options: Choice) -> Corpus:
     names = [one.name for one in selection.wanted]
     selection.find(given.root, ([path(name) for name in names] for path in given.layouts))
     lost, listed = len(selection.lost), len(selection.wanted)
-    allowed = options.missing if options.missing >= 1 else options.missing * listed
-    forgiven = bool(selection.found) and lost <= allowed
+    forgiven = bool(selection.found) and forgives(options.missing, lost, listed)
     faults = [*given.faults, *_cell_faults(given, rows)]
     refuse([*faults, *_file_faults(given, selection, forgiven=forgiven)])
     if not selection.found:
@@ -289,7 +298,7 @@ def build_corpus(asked: Request, given: Collection, options: Choice) -> Corpus:
     studies, radiographs = file_radiographs(
         given.root, selection.found, asked, options.max_pixels, unreadable
     )
-    fields = {name: value for name, value in (("split", options.split),) if value}
+    fields = {"split": options.split} if options.split else {}
     fields |= {"views": options.views} if options.views != "all" else {}
     missing = {"missing_images": lost} if lost else {}
     partial_note = f"a partial download: {lost:,} of {listed:,} image files are missing"

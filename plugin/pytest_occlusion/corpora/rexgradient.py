@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.corpora.base import Corpus, Request
-from pytest_occlusion.corpora.files import is_folder, read_json
+from pytest_occlusion.corpora.files import needs_folder, read_json
 from pytest_occlusion.corpora.options import read_options
 from pytest_occlusion.corpora.records import Choice, Collection, build_corpus, rows_of_records
 from pytest_occlusion.corpora.tables import Fault
 from pytest_occlusion.corpora.words import split_of
-from pytest_occlusion.errors import MissingError, OcclusionError
+from pytest_occlusion.errors import OcclusionError
 
 EXAMPLE = "rexgradient:ROOT?split=test&views=frontal"
 ENDING = "_metadata_view_position.json"
@@ -43,8 +43,7 @@ def load(asked: Request) -> Corpus:
     """
     root, options = read_options(asked, ReXGradientOptions, EXAMPLE, needs="folder")
     remedy = f"ROOT is the folder that holds metadata/*{ENDING} and deid_png/"
-    if not is_folder(root):
-        raise MissingError(f"{root}: no such folder", remedy=remedy)
+    needs_folder(root, remedy)
     folder = root / "metadata"
     found = sorted(folder.glob(f"*{ENDING}"))
     files = {split_of(file.name.removesuffix(ENDING)): file for file in found}

@@ -85,11 +85,13 @@ def refuse_rows(
 
 def _write(faults: Sequence[Fault], file: Path) -> None:
     try:
-        if file.is_file() and file.read_bytes()[: len(FAULTS)] != FAULTS.encode():
-            raise ValueError("it is there, and no list of faults")
+        if file.is_file():
+            with file.open("rb") as there:
+                if there.read(len(FAULTS)) != FAULTS.encode():
+                    raise ValueError("it is there, and no list of faults")
         with file.open("w", newline="", encoding="utf-8") as table:
             writer = csv.writer(table)
-            writer.writerow([field.name for field in fields(Fault)])
+            writer.writerow(FAULTS.split(","))
             writer.writerows(astuple(fault) for fault in sorted(faults, key=lambda one: one.row))
     except (OSError, ValueError) as fault:
         reason = fault.strerror if isinstance(fault, OSError) else str(fault)
