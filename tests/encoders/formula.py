@@ -26,9 +26,13 @@ def draw(name: str, shape: tuple[int, ...], rule: str) -> NDArray[Any]:
     """One tensor: standard normals seeded by the name, scaled by the rule, all in float32."""
     if rule == "zero_int":
         return np.zeros(shape, np.int64)
+    if rule == "zero":
+        return np.zeros(shape, np.float32)
+    if rule.startswith("tied:"):  # the array of another entry
+        return draw(rule.removeprefix("tied:"), shape, "small")
     if rule == "scalar":
         return np.full(shape, LOGIT_SCALE, np.float32)
-    if rule == "keep":
+    if rule in ("keep", "arange"):
         return kept(name, shape)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     normal = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape, dtype=np.float32)
@@ -81,10 +85,21 @@ def listing(variant: str) -> dict[str, Any]:
     return found
 
 
-def formula_state(variant: str) -> dict[str, NDArray[Any]]:
-    """The complete state_dict of a variant in upstream's order, checked against its hashes."""
+def formula_state(variant: str, role: str = "") -> dict[str, NDArray[Any]]:
+    """The complete state_dict of a variant in upstream's order, checked against its hashes.
+
+    Of a model in two files the role says which: ``image`` or ``text``.
+    """
+    state: dict[str, NDArray[Any]] = {}
+    listed = listing(variant)
+    for part in [one for one in listed.get("files", ()) if one["role"] == role] or [listed]:
+        state |= _drawn(part["entries"])
+    return state
+
+
+def _drawn(entries: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
     state = {}
-    for entry in listing(variant)["entries"]:
+    for entry in entries:
         name, shape = entry["name"], tuple(entry["shape"])
         state[name] = draw(name, shape, entry["rule"])
         found = hashlib.sha256(np.ascontiguousarray(state[name]).tobytes()).hexdigest()
@@ -104,6 +119,27 @@ def write_state(path: Path, state: dict[str, NDArray[Any]]) -> Path:
         write_tar(path, tensors, CONFIG)
     else:
         torch.save(tensors, path)
+    return path
+
+
+def write_formula_biovil(path: Path, variant: str, words: Path | None) -> Path:
+    """A folder as Microsoft publishes BioViL (``biovil``) or BioViL-T (``biovil_t``).
+
+    Its vocabulary is bert-base-cased's with as many words behind it as CXR-BERT's has more; without
+    a path, of other words.
+    """
+    path.mkdir()
+    image, text = listing(variant)["files"]
+    for part in (image, text):
+        state = formula_state(variant, part["role"])
+        if variant == "biovil_t":  # whose file is as much larger as a pooler would make it
+            state |= _drawn(part.get("optional_entries", []))
+        write_state(path / part["released_name"], state)
+    (path / "config.json").write_text(json.dumps(text["config"]), encoding="utf-8")
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    lines = words.read_text(encoding="utf-8").splitlines() if words else marks
+    fillers = (f"[filler{number}]" for number in range(text["config"]["vocab_size"] - len(lines)))
+    (path / "vocab.txt").write_text("\n".join([*lines, *fillers]) + "\n", encoding="utf-8")
     return path
 
 

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from pytest_occlusion.encoders import load_encoder
+from pytest_occlusion.encoders.bert import bert_of, text_tower
 from pytest_occlusion.encoders.canvases import cropped, normalised, padded_square
 from pytest_occlusion.encoders.cxr_clip import RESNET_STATISTICS, SWIN_STATISTICS
 from pytest_occlusion.encoders.medclip import LAYOUT, mean_of_states, medclip_pixels
-from pytest_occlusion.encoders.paired import bert_of, text_tower
 from pytest_occlusion.encoders.tokens import load_word_pieces
 from pytest_occlusion.encoders.weights import Plan, fill
 

@@ -32,6 +32,13 @@ SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits per pixel that detectors and their exports use; 16-bit containers hold all of them."""
 
+LOSSY = (*SIXTEEN_BIT, "LA", "La", "PA", "RGBA", "RGBa")
+"""PIL modes of which the 8-bit picture has lost something."""
+
+STORED = "stored"
+"""Key of ``image.info`` under which a picture of such a mode keeps its file's own samples: models
+that stretch a radiograph do so before bits are lost."""
+
 DICOM = (".dcm", ".dicom")
 DRAWINGS = ("EPS", "WMF", "EMF")
 """Formats for which Pillow would run another program on what the file says."""
@@ -60,6 +67,7 @@ def open_image(source: Path | bytes, *, max_pixels: int = LARGEST) -> Image.Imag
     Raises:
         ImageFault: A missing, unreadable, truncated, empty or too large image.
     """
+    import numpy as np
     from PIL import Image, ImageOps
 
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
@@ -74,7 +82,11 @@ def open_image(source: Path | bytes, *, max_pixels: int = LARGEST) -> Image.Imag
             if image.format in DRAWINGS:
                 raise ValueError("a drawing, not a picture")
             image.load()
-            return _eight_bit(ImageOps.exif_transpose(image))
+            upright = ImageOps.exif_transpose(image)
+            picture = _eight_bit(upright)
+            if upright.mode in LOSSY:
+                picture.info[STORED] = np.asarray(upright)
+            return picture
     except FileNotFoundError:
         raise ImageFault("no such file", remedy="correct the path") from None
     except Exception as fault:  # decoders are many, and so are their exceptions

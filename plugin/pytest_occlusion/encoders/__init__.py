@@ -37,6 +37,8 @@ FAMILIES: dict[str, str] = {
     "cxr-repair": "pytest_occlusion.encoders.clip:CXR_REPAIR",
     "medclip": "pytest_occlusion.encoders.medclip:MEDCLIP",
     "cxr-clip": "pytest_occlusion.encoders.cxr_clip:CXR_CLIP",
+    "biovil": "pytest_occlusion.encoders.biovil:BIOVIL",
+    "chexficient": "pytest_occlusion.encoders.chexficient:CHEXFICIENT",
     "open-clip": "pytest_occlusion.encoders.openclip:OPEN_CLIP",
     "hf": "pytest_occlusion.encoders.hf:HF",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.base import CanvasRecipe
 from pytest_occlusion.errors import OcclusionError
@@ -39,6 +39,25 @@ def normalised(
     floats = canvases.to(torch.float32)
     floats = floats.mul_(factor) if factor else floats.div_(255)  # not the same in the last bit
     return floats.sub_(centre).div_(scale)
+
+
+STORED = "stored"
+"""Key of ``image.info`` under which corpora hand on the samples that the file itself holds, where
+their 8-bit picture has lost some: more than 8 bits, or transparency."""
+
+
+def stored(image: Image.Image) -> NDArray[Any]:
+    """A picture's samples as its file holds them: ``[H, W]`` or ``[H, W, C]``, of any dtype.
+
+    Palettes are looked up, and pictures of one bit become 0 and 255.
+    """
+    import numpy as np
+
+    samples: NDArray[Any] | None = image.info.get(STORED)
+    if samples is not None and samples.shape[:2] == (image.height, image.width):
+        return samples
+    plain = {"P": "RGB", "1": "L"}.get(image.mode)
+    return np.asarray(image.convert(plain) if plain else image)
 
 
 def cropped(size: int, resample: str, *, convert_first: bool, prefix: str) -> CanvasRecipe:
@@ -79,22 +98,30 @@ def _draw_cropped(
     image: Image.Image, *, size: int, resample: str, convert_first: bool
 ) -> NDArray[np.uint8]:
     import numpy as np
-    from PIL import Image
 
     _check_mode(image)
     if convert_first:
         image = image.convert("RGB")
-    width, height = image.size
-    short, long = min(width, height), max(width, height)
-    # torchvision's Resize(int): the longer side is truncated, not rounded.
-    scaled = int(size * long / short)
-    width, height = (size, scaled) if width <= height else (scaled, size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling[resample.upper()])
-    # torchvision's CenterCrop: Python's round, so halves go to the even side.
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    image = image.crop((left, top, left + size, top + size)).convert("RGB")
+    image = central(shorter_side(image, size, resample), size).convert("RGB")
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def shorter_side(image: Image.Image, size: int, resample: str) -> Image.Image:
+    """Torchvision's ``Resize(int)``: the longer side is truncated, not rounded."""
+    from PIL import Image
+
+    width, height = image.size
+    scaled = int(size * max(image.size) / min(image.size))
+    width, height = (size, scaled) if width <= height else (scaled, size)
+    if (width, height) == image.size:
+        return image
+    return image.resize((width, height), Image.Resampling[resample.upper()])
+
+
+def central(image: Image.Image, size: int) -> Image.Image:
+    """Torchvision's ``CenterCrop``: Python's round, so halves go to the even side."""
+    left, top = (round((side - size) / 2) for side in image.size)
+    return image.crop((left, top, left + size, top + size))
 
 
 def _draw_padded(image: Image.Image, *, size: int) -> NDArray[np.uint8]:

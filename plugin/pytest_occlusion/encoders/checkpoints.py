@@ -15,19 +15,20 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders import signatures
 from pytest_occlusion.encoders.files import (
     AGAIN,
+    ALL,
     CONFIG_NAME,
     damaged,
-    find_weights,
     is_weights,
     read_json,
     shard_names,
+    weight_sets,
 )
 from pytest_occlusion.encoders.pickles import DEEPEST, plain, read_torchscript, stand_ins
 from pytest_occlusion.errors import OcclusionError, listed
@@ -67,7 +68,8 @@ class Checkpoint:
 
     Attributes:
         path: The file or directory that the user named.
-        weights: The file that the tensors are from; of a split checkpoint, its index.
+        weights: The file that the tensors are from; of a split checkpoint, its index; of several
+            that were joined, their directory.
         container: How they were stored, in words.
         state: Name -> CPU tensor as stored; may map the file, so never write to one.
         config: The directory's ``open_clip_config.json``, or empty.
@@ -98,15 +100,39 @@ def read_checkpoint(path: str | Path, weights: str = "") -> Checkpoint:
     Args:
         path: TorchScript archive, ``torch.save`` file (zip or legacy, bare state_dict or a
             trainer's dictionary around one), safetensors, or a directory or zip with one of them.
-        weights: Which of several weights files of a directory or zip; empty where there is one.
+        weights: Which of several weights files of a directory or zip; empty where there is one. As
+            :func:`weight_sets`, also several of a directory, which are then read as one.
 
     Raises:
         OcclusionError: The file is missing, damaged, something else, or wants to run code; a
             directory holds several weights files; a tensor is of no dtype that weights have.
     """
     path = Path(path).expanduser()
-    files = find_weights(path, weights)
+    parts = [_read_set(path, files, weights) for files in weight_sets(path, weights)]
+    if len(parts) == 1:
+        return parts[0]
+    state: dict[str, torch.Tensor] = {}
+    for part in parts:
+        if twice := sorted(state.keys() & part.state.keys()):
+            raise OcclusionError(
+                f"{path}: {len(twice)} tensors are in several of its weights files "
+                f"({', '.join(one.weights.name for one in parts)}):\n{listed(twice)}",
+                remedy='set weights = "FILE+FILE" to those that belong together, or leave only '
+                "them.",
+            )
+        state |= part.state
+    return replace(
+        parts[0],
+        weights=path,
+        container=", ".join(dict.fromkeys(part.container for part in parts)),
+        state=state,
+        size=sum(part.size for part in parts),
+    )
+
+
+def _read_set(path: Path, files: list[Path], weights: str) -> Checkpoint:
     container = signatures.container_of(files[-1])
+    weights = "" if weights == ALL else weights
     if path.is_file() and weights and container != signatures.BUNDLE:
         raise OcclusionError(
             f"{path}: weights = {weights!r} chooses from a directory; this is a file",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_occlusion.encoders.bert import at_end
 from pytest_occlusion.encoders.canvases import SIDES, cropped, normalised
 from pytest_occlusion.encoders.checkpoints import Checkpoint
 from pytest_occlusion.encoders.paired import Layout, setting
 from pytest_occlusion.errors import OcclusionError
-
-if TYPE_CHECKING:
-    import torch
 
 SWIN_STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """Mean and std on the 0-1 scale for Swin ("huggingface", cxr-clip ``cxrclip/data``)."""
@@ -25,13 +23,6 @@ SIDE = 224
 
 MAX_TOKENS = 256
 """At evaluation (cxr-clip config ``base.text_max_length``)."""
-
-
-def at_end(states: tuple[torch.Tensor, ...], mask: torch.Tensor) -> torch.Tensor:
-    """The last hidden state at [SEP]."""
-    import torch
-
-    return states[-1][torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
 
 
 def _inputs(read: Checkpoint, options: Mapping[str, Any], *, resnet: bool) -> dict[str, Any]:

@@ -23,6 +23,9 @@ SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".th", ".tar", ".zip
 BESIDE = (".", "optimizer", "scheduler", "scaler", "rng_state", "random_states", "training_args")
 """What the names of a trainer's other files with such endings begin with."""
 
+ALL = "*"
+"""What ``weights`` is where all that a directory holds is read, as the parts of one model."""
+
 MOST_FILES = 10_000
 """Files of a model's directory; with more it is something else, and would take long to digest."""
 
@@ -62,7 +65,7 @@ def checkpoint_files(
         path: A weights file, a directory with weights, configuration and vocabulary, or a remote
             id, which has no files here: its loader says which it read.
         tokenizer: The model's tokenizer option; its files are added when it is a path.
-        weights: As :func:`find_weights` takes it, which also says what is wrong.
+        weights: As :func:`weight_sets` takes it, which also says what is wrong.
 
     Returns:
         Existing files, weights first, each once: of a directory every one, whatever its name,
@@ -71,7 +74,7 @@ def checkpoint_files(
     files: list[Path] = []
     if not is_remote(path):
         path = Path(path).expanduser()
-        files += find_weights(path, weights)
+        files += (file for found in weight_sets(path, weights) for file in found)
         if path.is_dir():
             towers: Any = read_json(path / CONFIG_NAME)
             for key in ("model_cfg", "text_cfg"):
@@ -138,6 +141,20 @@ def weight_candidates(folder: Path) -> dict[str, list[Path]]:
     parts = {shard for shards in found.values() for shard in shards}
     files = sorted(f for f in folder.iterdir() if is_weights(f.name) and f.is_file())
     return found | {file.name: [file] for file in files if file not in parts}
+
+
+def weight_sets(path: Path, weights: str = "") -> list[list[Path]]:
+    """The sets of weights that make up one model, each as :func:`find_weights` gives it.
+
+    Args:
+        path: A weights file, or a directory.
+        weights: As :func:`find_weights`; or several of a directory with ``+`` between them, or
+            ``"*"``: all that it holds, for models whose parts are published as separate files.
+    """
+    names = weights.split("+") if not (path / weights).is_file() else [weights]
+    if weights == ALL:
+        names = [*weight_candidates(path)] if path.is_dir() else [""]
+    return [find_weights(path, name) for name in names or [""]]
 
 
 def find_weights(path: Path, weights: str = "") -> list[Path]:

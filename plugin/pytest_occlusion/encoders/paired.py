@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.assembly import planned_family
 from pytest_occlusion.encoders.base import Family
+from pytest_occlusion.encoders.bert import Pool, bert_of, text_tower
 from pytest_occlusion.encoders.checkpoints import Checkpoint
-from pytest_occlusion.encoders.tokens import Embed, by_length, load_word_pieces, padded_rows
+from pytest_occlusion.encoders.tokens import by_length, load_word_pieces
 from pytest_occlusion.encoders.vision import check_tiling, quickened, resnet_of, see_grey, swin_of
-from pytest_occlusion.encoders.weights import INDICES, Plan, block_count, built_from, shape_of
+from pytest_occlusion.encoders.weights import INDICES, Plan, built_from, shape_of
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import torch
-
-Pool = Callable[[tuple["torch.Tensor", ...], "torch.Tensor"], "torch.Tensor"]
-
-HEAD_WIDTH = 64
-"""Channels of BERT's attention heads: 12 heads for 768 channels in every BERT-base."""
 
 
 @dataclass(frozen=True)
@@ -133,55 +129,3 @@ def setting(read: Checkpoint, *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def bert_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> Any:
-    """A BERT of the sizes that the tensors under ``prefix`` tell, on the meta device."""
-    from transformers import BertConfig, BertModel
-
-    def rows(table: str) -> int:
-        return shape_of(state, f"{prefix}embeddings.{table}_embeddings.weight", 2, path)[0]
-
-    width = shape_of(state, f"{prefix}embeddings.word_embeddings.weight", 2, path)[1]
-    inner = f"{prefix}encoder.layer.0.intermediate.dense.weight"
-    config = BertConfig(
-        vocab_size=rows("word"),
-        hidden_size=width,
-        num_hidden_layers=block_count(state, f"{prefix}encoder.layer."),
-        num_attention_heads=max(1, width // HEAD_WIDTH),
-        intermediate_size=shape_of(state, inner, 2, path)[0],
-        max_position_embeddings=rows("position"),
-        type_vocab_size=rows("token_type"),
-    )
-    with built_from(path):
-        return BertModel(config)
-
-
-def bert_states(bert: Any, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """All hidden states ``[N, L, width]`` of token ids ``[N, L]``, the embeddings' first.
-
-    The bool mask is False on padding, which is never attended to, but attends itself. Every token
-    is of type 0: upstream passes zeros (CXR-CLIP) or nothing (MedCLIP).
-    """
-    found = bert(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-    states: tuple[torch.Tensor, ...] = found.hidden_states
-    return states
-
-
-def text_tower(bert: Any, head: Any, *, pool: Pool, length: int = 0) -> Embed:
-    """BERT and its head as one function of rows of token ids.
-
-    Args:
-        bert: The text tower.
-        head: What is behind it.
-        pool: As ``Layout.text_pool``.
-        length: Pad every row to so many tokens, which then all count; 0 to the longest of the call.
-    """
-
-    def embed(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        ids, mask = padded_rows(rows, head.weight.device, length=length)
-        states = bert_states(bert, ids, mask)
-        features: torch.Tensor = head(pool(states, mask.new_ones(mask.shape) if length else mask))
-        return features
-
-    return embed

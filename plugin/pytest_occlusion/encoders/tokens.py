@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,15 @@ def _of_rows(rows: Rows, limit: int, end: int, digest: str) -> Tokens:
         return [row if len(row) <= limit else [*row[: limit - 1], end] for row in rows(texts)]
 
     return Tokens(rows, batch, limit, digest)
+
+
+def prepared(tokens: Tokens, prepare: Callable[[Sequence[str]], list[str]]) -> Tokens:
+    """Tokens of texts that are cleaned first, as a family does it."""
+    return replace(
+        tokens,
+        rows=lambda texts: tokens.rows(prepare(texts)),
+        batch=lambda texts: tokens.batch(prepare(texts)),
+    )
 
 
 def padded_rows(

@@ -1,4 +1,4 @@
-"""The image towers of MedCLIP and CXR-CLIP: transformers' Swin, and ResNet of torchvision's blocks.
+"""Image towers: transformers' Swin, ResNet of torchvision's blocks, timm's vision transformer.
 
 Norms are merged into convolutions and grey pictures are given as one channel, because both are felt
 on a CPU: a ResNet takes a fifth less time, the patches of a transformer a quarter.
@@ -16,6 +16,9 @@ from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import torch
+
+HEAD_WIDTH = 64
+"""Channels of an attention head: 12 heads for 768 channels in every transformer of base size."""
 
 
 def swin_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> tuple[Any, str, int]:
@@ -46,6 +49,35 @@ def swin_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> tuple
     return model, name, model.num_features
 
 
+def vit_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> tuple[Any, str, int]:
+    """The same for a plain vision transformer in timm's naming, with LayerScale or without it.
+
+    It gives the class token behind the last norm. The square of pixels that it sees is told by its
+    position table.
+    """
+    from timm.models.vision_transformer import VisionTransformer
+
+    width, _, patch, _ = shape_of(state, f"{prefix}patch_embed.proj.weight", 4, path)
+    cells = shape_of(state, f"{prefix}pos_embed", 3, path)[1] - 1
+    side = round(max(0, cells) ** 0.5) * patch
+    rows = shape_of(state, f"{prefix}blocks.0.mlp.fc1.weight", 2, path)[0]
+    depth = block_count(state, f"{prefix}blocks.")
+    with built_from(path):
+        model = VisionTransformer(
+            img_size=side,
+            patch_size=patch,
+            embed_dim=width,
+            depth=depth,
+            num_heads=max(1, width // HEAD_WIDTH),
+            mlp_ratio=(rows + 0.5) / width,  # its products are truncated
+            init_values=1.0 if f"{prefix}blocks.0.ls1.gamma" in state else None,
+            num_classes=0,
+            weight_init="skip",
+        )
+    size = "B" if (width, depth) == (768, 12) else f"w{width}-l{depth}"
+    return model, f"ViT-{size}/{patch}@{side}px", width
+
+
 def check_tiling(model: Any, side: int, path: Path) -> None:
     """Refuse an input of ``side`` pixels, which the windows of some stage would not tile."""
     patch, window = model.config.patch_size, model.config.window_size
@@ -72,6 +104,8 @@ def resnet_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> tup
 
 def resnet(width: int, depths: Sequence[int]) -> torch.nn.Sequential:
     """A ResNet of torchvision's blocks: pixels ``[N, 3, S, S]`` -> mean features ``[N, channels]``.
+
+    Its last two steps, ``avgpool`` and ``flatten``, make a vector of the feature map.
 
     torchvision's own class always has 64 channels in its stem. ResNet50 is
     ``resnet(64, (3, 4, 6, 3))``.

@@ -157,7 +157,8 @@ def fill(plan: Plan, path: Path, device: torch.device) -> tuple[dict[str, torch.
         own = {name: plan.state[f"{prefix}{name}"] for name in plan.parts[prefix]}
         if hasattr(module, "from_pretrained"):
             kind, config, copied = type(module), module.config, _copied(own, "cpu")
-            module = from_pretrained(kind, config, copied, path, NEWER).to(device)
+            built = {} if getattr(module, "pooler", True) else {"add_pooling_layer": False}
+            module = from_pretrained(kind, config, copied, path, NEWER, **built).to(device)
         else:
             module.load_state_dict(_copied(own, device), strict=True, assign=True)
         filled[prefix] = module.eval().requires_grad_(False)
@@ -176,12 +177,18 @@ def _copied(
 
 
 def from_pretrained(
-    kind: Any, config: Any, state: Mapping[str, torch.Tensor], path: Path, remedy: str
+    kind: Any,
+    config: Any,
+    state: Mapping[str, torch.Tensor],
+    path: Path,
+    remedy: str,
+    **built: Any,
 ) -> Any:
     """A model of transformers in float32, filled with these tensors: all of them, nothing else.
 
-    It may keep the tensors themselves. The library would fill what does not fit with random
-    numbers, or pass over it, and carry on: here that is an OcclusionError with this remedy.
+    It may keep the tensors themselves; ``built`` are the kind's own arguments. The library would
+    fill what does not fit with random numbers, or pass over it, and carry on: here that is an
+    OcclusionError with this remedy.
     """
     import torch
 
@@ -193,6 +200,7 @@ def from_pretrained(
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # so that they are all named
+            **built,
         )
     wrong = [
         f"{name if isinstance(name, str) else name[0]}: {what.removesuffix('_keys')}"

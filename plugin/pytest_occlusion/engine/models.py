@@ -73,8 +73,9 @@ def check_model(model: ModelSettings) -> OcclusionError | None:
 
 
 def _files(model: ModelSettings) -> list[Path]:
-    ours = get_family(model.family).name in FAMILIES  # another's option may mean another thing
-    weights = model.options.get("weights", "") if ours else ""
+    family = get_family(model.family)
+    ours = family.name in FAMILIES  # another's option may mean another thing
+    weights = check_options(family, dict(model.options))["weights"] if ours else ""
     return checkpoint_files(model.checkpoint, model.tokenizer, str(weights))
 
 
