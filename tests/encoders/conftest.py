@@ -43,6 +43,23 @@ def parity_texts() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def extra_images() -> list[Image.Image]:
+    """The pictures of the second set: low contrast, colours, 16 bits, transparency, large, even."""
+    listed = json.loads((PARITY / "inputs2.json").read_text(encoding="utf-8"))["images"]
+    images: list[Image.Image] = [Image.open(PARITY / entry["file"]) for entry in listed]
+    for image in images:
+        image.load()
+    return images
+
+
+@pytest.fixture(scope="session")
+def extra_texts() -> list[str]:
+    """The texts of the second set: odd ends, blanks, an empty one, a mask, one of 911 tokens."""
+    found: list[str] = json.loads((PARITY / "inputs2.json").read_text(encoding="utf-8"))["texts"]
+    return found
+
+
+@pytest.fixture(scope="session")
 def vitb32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """ViT-B/32 with formula weights as a plain state_dict: 605 MB, removed at the end."""
     path = tmp_path_factory.mktemp("formula") / "vitb32.pt"
@@ -61,13 +78,19 @@ def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bert_vocabulary() -> Path:
-    """bert-base-cased's vocabulary, which is not ours to copy into this repository."""
+def words() -> Path | None:
+    """bert-base-cased's vocabulary, which is not ours to copy into this repository, or None."""
     shared = Path(__file__).resolve().parents[3] / "shared" / "parity"
     path = shared / "bert-base-cased-vocab.txt"
-    if not path.is_file():
+    return path if path.is_file() else None
+
+
+@pytest.fixture(scope="session")
+def bert_vocabulary(words: Path | None) -> Path:
+    """The same, for tests that are nothing without it."""
+    if words is None:
         pytest.skip("needs ../shared/parity/bert-base-cased-vocab.txt, which is not shipped")
-    return path
+    return words
 
 
 @pytest.fixture(scope="session")
