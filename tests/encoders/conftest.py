@@ -15,11 +15,13 @@ from pytest_occlusion.encoders.devices import exact_matmul
 
 from .formula import PARITY, write_formula_checkpoint, write_state
 from .tiny import (
+    chexficient_shapes,
     cxr_clip_shapes,
     medclip_shapes,
     resnet_shapes,
     state_of,
     vit_shapes,
+    write_biovil,
     write_directory,
     write_hub_model,
     write_open_clip,
@@ -116,6 +118,16 @@ def tiny_encoders(
             return load_encoder(
                 family, checkpoint=place if place.exists() else write(place, tower), **options
             )
+        sizes: dict[str, Any] = {"max_tokens": 40}
+        if family == "biovil":
+            if not (place := folder / name).exists():
+                write_biovil(place, temporal=tower == "t")
+            return load_encoder(
+                family, checkpoint=place, resize=96, canvas_size=64, **sizes, **options
+            )
+        if family == "chexficient":
+            path = write_state(folder / f"{name}.bin", state_of(chexficient_shapes()))
+            return load_encoder(family, checkpoint=path, tokenizer=words, **sizes, **options)
         shapes = medclip_shapes(tower) if family == "medclip" else cxr_clip_shapes(tower)
         path = folder / f"{name}.bin"
         write_state(path, state_of(shapes))

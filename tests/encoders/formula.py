@@ -63,10 +63,11 @@ def kept(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
 
 def rule_of(name: str, shape: tuple[int, ...]) -> str:
     """The rule that fits a name, for listings that do not carry one."""
-    tables = ("embedding", "embedding.weight", "bias_table", "embeddings.weight")
+    tables: tuple[str, ...] = ("embedding", "embedding.weight", "bias_table", "embeddings.weight")
+    tables += ("_token", "pos_embed", "missing_previous_emb", "type_embed", "prototypes")
     if name.endswith(("position_ids", "relative_position_index")):
         return "keep"
-    if name.endswith("num_batches_tracked"):
+    if name.endswith(("num_batches_tracked", "step_count")):
         return "zero_int"
     if name == "logit_scale":
         return "scalar"

@@ -225,6 +225,82 @@ def cxr_clip_shapes(tower: str) -> dict[str, tuple[int, ...]]:
     return shapes | affine("text_projection.projection", EMBEDDING, BERT_WIDTH)
 
 
+def biovil_shapes(*, temporal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Shapes of a tiny BioViL's two files, image and text; ``temporal`` for BioViL-T."""
+    channels = seen = CHANNELS["resnet"]
+    image: dict[str, Any] = plain_resnet_shapes("encoder.encoder.")
+    image |= affine("encoder.encoder.fc", 10, channels)
+    if temporal:
+        image["encoder.backbone_to_vit.weight"] = (24, channels, 1, 1)
+        image["encoder.missing_previous_emb"] = (1, 24, 1, 1)
+        image["encoder.vit_pooler.type_embed"] = (2, 1, 24)
+        seen = 48
+    image["projector.model.0.weight"] = (EMBEDDING, seen, 1, 1)
+    for part in ("weight", "bias", "running_mean", "running_var"):
+        image[f"projector.model.1.{part}"] = (EMBEDDING,)
+    image["projector.model.1.num_batches_tracked"] = ()
+    image |= affine("projector.model.3", EMBEDDING)
+    image["projector.model.3.weight"] = (EMBEDDING, EMBEDDING, 1, 1)
+    head = "cls_projection_head."
+    text: dict[str, Any] = bert_shapes("bert.") | affine("cls.predictions.transform.dense", 8, 8)
+    text |= affine(f"{head}dense_to_hidden", 24, BERT_WIDTH) | affine(f"{head}LayerNorm", 24)
+    return image, text | affine(f"{head}dense_to_output", EMBEDDING, 24)
+
+
+def write_biovil(path: Path, *, temporal: bool) -> Path:
+    """A folder as Microsoft publishes it: image file, text file, configuration, vocabulary."""
+    path.mkdir()
+    image, text = biovil_shapes(temporal=temporal)
+    name = "biovil_t_image_model" if temporal else "biovil_image_resnet50"
+    write_state(path / f"{name}_proj_size_128.pt", state_of(image))
+    write_state(path / "pytorch_model.bin", state_of(text))
+    (path / "config.json").write_text('{"model_type": "cxr-bert"}', encoding="utf-8")
+    write_word_pieces(path / "vocab.txt")
+    return path
+
+
+def vit_blocks(prefix: str, width: int, layers: int, *, scaled: bool) -> dict[str, tuple[int, ...]]:
+    """Shapes of timm's transformer blocks, with LayerScale where they are scaled."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(layers):
+        at = f"{prefix}blocks.{layer}."
+        shapes |= affine(f"{at}norm1", width) | affine(f"{at}norm2", width)
+        shapes |= affine(f"{at}attn.qkv", 3 * width, width)
+        shapes |= affine(f"{at}attn.proj", width, width)
+        shapes |= affine(f"{at}mlp.fc1", 2 * width, width)
+        shapes |= affine(f"{at}mlp.fc2", width, 2 * width)
+        if scaled:
+            shapes |= {f"{at}ls1.gamma": (width,), f"{at}ls2.gamma": (width,)}
+    return shapes
+
+
+def plain_vit_shapes(
+    prefix: str, *, patch: int = 8, grid: int = 4, scaled: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of a vision transformer in timm's naming, 48 channels wide."""
+    width = VIT_WIDTH
+    shapes: dict[str, tuple[int, ...]] = {f"{prefix}cls_token": (1, 1, width)}
+    shapes[f"{prefix}pos_embed"] = (1, grid * grid + 1, width)
+    shapes |= affine(f"{prefix}patch_embed.proj", width)
+    shapes[f"{prefix}patch_embed.proj.weight"] = (width, 3, patch, patch)
+    shapes |= vit_blocks(prefix, width, 2, scaled=scaled)
+    return shapes | affine(f"{prefix}norm", width)
+
+
+VIT_WIDTH = 48
+
+
+def chexficient_shapes(rows: int = 1) -> dict[str, tuple[int, ...]]:
+    """Shapes of a tiny CheXficient, whose trainer kept ``rows`` samples of its last batch."""
+    image = plain_vit_shapes("image_encoder.model.", scaled=True)
+    image["image_encoder.model.mask_token"] = (1, VIT_WIDTH)
+    shapes = {"logit_scale": (), "prototypes": (6, 12), "step_count": (1,)}
+    shapes |= {"batch_update_weight_stats": (rows, 2), "pending_ema_features": (rows - 1, 12)}
+    shapes |= image | bert_shapes("text_encoder.model.")
+    shapes |= affine("image_projection.projection", EMBEDDING, VIT_WIDTH)
+    return shapes | affine("text_projection.projection", EMBEDDING, BERT_WIDTH)
+
+
 def open_clip_config(tower: str) -> dict[str, Any]:
     """An ``open_clip_config.json``; ``tower`` is ``vit`` or ``timm``."""
     vision: dict[str, Any] = {"timm_model_name": "test_vit", "image_size": 160}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from pytest_occlusion.encoders import get_family, load_encoder
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
+from pytest_occlusion.encoders.files import ALL, weight_candidates
 from pytest_occlusion.encoders.signatures import identify
 from pytest_occlusion.encoders.weights import Plan, misfits, not_numbers, weights_digest
 from pytest_occlusion.errors import SHOWN, OcclusionError, listed, printable
@@ -47,7 +49,7 @@ def inspect_checkpoint(path: str | Path, weights: str = "") -> Inspection:
     Raises:
         OcclusionError: The file cannot be read at all.
     """
-    read = read_checkpoint(path, weights)
+    read = _read(Path(path).expanduser(), weights)
     what, family = identify(read.state)
     if not family and read.path.is_dir():
         family = "open-clip" if read.config else "hf" * (read.path / "config.json").is_file()
@@ -55,6 +57,17 @@ def inspect_checkpoint(path: str | Path, weights: str = "") -> Inspection:
     state = plan.state if plan else read.state
     faults += not_numbers(state)
     return Inspection(read, what, family, plan, weights_digest(state), tuple(faults))
+
+
+def _read(path: Path, weights: str) -> Checkpoint:
+    """A checkpoint; all files of a directory together where a family's are published so."""
+    if path.is_dir() and not weights and len(weight_candidates(path)) > 1:
+        with contextlib.suppress(OcclusionError):
+            whole = read_checkpoint(path, ALL)
+            family = identify(whole.state)[1]
+            if family and get_family(family).options.get("weights") == ALL:
+                return whole
+    return read_checkpoint(path, weights)
 
 
 def _planned(read: Checkpoint, family: str, weights: str) -> tuple[Plan | None, list[str]]:
