@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders import libraries
+from pytest_occlusion.encoders import hub, libraries
 from pytest_occlusion.encoders.assembly import assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
 from pytest_occlusion.encoders.canvases import normalised
@@ -70,7 +70,7 @@ def _load(
     if str(checkpoint).startswith(TAG):
         name, tag, read = _tagged(str(checkpoint))
     else:
-        read = libraries.open_source(checkpoint, options, WEIGHTS)
+        read = libraries.open_directory(checkpoint, options, WEIGHTS)
         name = f"local-dir:{read.path}"
         if not read.config:
             raise OcclusionError(
@@ -183,9 +183,8 @@ def _text_config(
         if key == "hf_tokenizer_name" and given is not None:
             named, where = str(tokenizer), "tokenizer"
         name, _, revision = named.partition("@")
-        found = libraries.snapshot(
-            name, revision, key=f"{where} of {place / CONFIG_NAME}" if place else where
-        )
+        at = f"{where} of {place / CONFIG_NAME}" if place and where != "tokenizer" else where
+        found, _ = hub.snapshot(name, revision, [files], key=at)
         cached.extend(folder_files(found))
         return str(found)
 
@@ -269,4 +268,4 @@ def _draw(image: Image.Image, *, steps: Sequence[Any]) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1).copy()
 
 
-OPEN_CLIP = Family("open-clip", _load, libraries.OPTIONS, revision=2)
+OPEN_CLIP = Family("open-clip", _load, hub.OPTIONS, revision=2)
