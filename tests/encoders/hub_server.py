@@ -60,6 +60,13 @@ class Hub:
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
 
+    def back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let it find this server again."""
+        from huggingface_hub import constants
+
+        monkeypatch.setattr(constants, "ENDPOINT", self.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
 
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub

@@ -139,7 +139,9 @@ def snapshot(
     except Exception as raised:  # network, names, rights: the client raises many kinds
         fault = raised
         try:
-            place = Path(snapshot_download(name, revision=at, local_files_only=True))
+            # No patterns: its folder, complete or not, since what is missing is named here.
+            cached = snapshot_download(name, revision=at, local_files_only=True, allow_patterns=[])
+            place = Path(cached)
         except Exception:
             raise _out_of_reach(what, name, wanted, key, fault) from fault
         files = [file.relative_to(place).as_posix() for file in folder_files(place)]

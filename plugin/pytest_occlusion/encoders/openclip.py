@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -37,6 +38,8 @@ WEIGHTS = ("open_clip_model*.safetensors", "open_clip_pytorch_model*.bin")
 WORDS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "*.model")
 """Files of a Hugging Face tokenizer, any of which a directory must have to be one."""
 
+UNIMED = "text_encoder."
+"""What UniMed-CLIP, a fork of open_clip, calls the text tower that open_clip calls ``text.``."""
 
 UNTOLD = ("_name_or_path", "transformers_version")
 """What a configuration of transformers says of where it was read, and not of the model."""
@@ -226,7 +229,10 @@ def _fill(model: Any, read: Checkpoint) -> None:
     from open_clip.model import convert_to_custom_text_state_dict
 
     held = model.state_dict()
-    state = convert_state_dict(model, dict(read.state))
+    state = dict(read.state)
+    if not any(name.startswith(UNIMED) for name in held):
+        state = {re.sub(f"^{UNIMED}", "text.", name): tensor for name, tensor in state.items()}
+    state = convert_state_dict(model, state)
     if "text.positional_embedding" in held:
         state = convert_to_custom_text_state_dict(state)  # files from before it was so called
     for name in ("logit_scale", "logit_bias"):  # with or without an axis of one

@@ -7,8 +7,10 @@ import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
-from pytest_occlusion.encoders.files import AGAIN, is_weights
+from pytest_occlusion.encoders.files import AGAIN, CONFIG_NAME, is_weights
 from pytest_occlusion.errors import OcclusionError
+
+UNIMED = f"a UniMed-CLIP state_dict (an {CONFIG_NAME} belongs beside it)"
 
 _SIGNATURES = (
     # the family to ask for, what it is, names or beginnings of names that must all be there
@@ -18,6 +20,7 @@ _SIGNATURES = (
     ("medclip", "a MedCLIP ResNet50 state_dict", "vision_model.model.layer1. text_model.model."),
     ("cxr-clip", "a CXR-CLIP Swin state_dict", "image_encoder.image_encoder. text_encoder."),
     ("cxr-clip", "a CXR-CLIP ResNet50 state_dict", "image_encoder.resnet. text_encoder."),
+    ("open-clip", UNIMED, "visual. text_encoder.transformer. text_encoder.proj. logit_scale"),
     ("open-clip", "an open_clip state_dict", "visual. text. logit_scale"),
     ("open-clip", "an open_clip state_dict", "visual. token_embedding.weight logit_scale"),
     ("hf", "a Hugging Face dual encoder", "vision_model. text_model. logit_scale"),
