@@ -56,17 +56,11 @@ class Hub:
 
     def away(self, monkeypatch: pytest.MonkeyPatch, *, offline: bool = False) -> None:
         """Let the client find nobody here, or let it not look."""
-        from huggingface_hub import constants
-
-        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        _point("http://127.0.0.1:9", monkeypatch, offline=offline)
 
     def back(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let it find this server again."""
-        from huggingface_hub import constants
-
-        monkeypatch.setattr(constants, "ENDPOINT", self.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        _point(self.url, monkeypatch)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -160,17 +154,25 @@ def _forget() -> None:
         del sys.modules[name]
 
 
+def _point(url: str, monkeypatch: pytest.MonkeyPatch, *, offline: bool = False) -> None:
+    """Tell the client where the hub is, as its environment variables do before its import."""
+    from huggingface_hub import constants, file_download
+
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    for module in (constants, file_download):  # before version 1 it was in both
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+
+
 def use(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the hub's client, imported as it is, ask this server, with caches in ``home``."""
     import transformers.dynamic_module_utils
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    _point(hub.url, monkeypatch)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     _forget()
     modules = str(home / "modules")
     monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", modules)
