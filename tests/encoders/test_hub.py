@@ -289,3 +289,14 @@ def test_unimed_clip_is_open_clip_by_another_name(tmp_path: Path) -> None:
     assert (told.family, told.loads) == ("open-clip", True)
     assert told.what == "a UniMed-CLIP state_dict (an open_clip_config.json belongs beside it)"
     assert inspect_checkpoint(file).family == "open-clip"
+
+
+def test_a_text_tower_that_lacks_its_configuration(hub: Hub, tmp_path: Path) -> None:
+    place = write_named_tower(tmp_path / "model", "someone/tiny-bert")
+    tower = write_text_tower(tmp_path / "bert", write_word_pieces(tmp_path / "vocab.txt"))
+    (tower / "config.json").unlink()
+    hub.add("someone/tiny-bert", tower)
+    with pytest.raises(OcclusionError, match="the repository lacks what is needed of it") as fault:
+        load_encoder("open-clip", checkpoint=place, device="cpu")
+    assert "looked for config.json; it holds tokenizer_config.json" in fault.value.remedy
+    assert "(named by model_cfg.text_cfg.hf_model_name of" in fault.value.problem
