@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -138,37 +137,6 @@ def test_values_that_are_not_numbers(family: str, own_clip: Path, tmp_path: Path
 def test_sources_that_cannot_be_used(family: str, checkpoint: str, said: str) -> None:
     with pytest.raises(OcclusionError, match=said):
         load_encoder(family, checkpoint=checkpoint, device="cpu")
-
-
-@pytest.mark.parametrize("family", ["open-clip", "hf"])
-def test_the_hub_out_of_reach(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    asked: list[dict[str, Any]] = []
-
-    def offline(name: str, **options: Any) -> None:
-        asked.append({"name": name, **options})
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(OcclusionError, match="not to be had from the hub") as fault:
-        load_encoder(family, checkpoint="hf-hub:a/b", device="cpu", revision="c0ffee")
-    assert "a/b@c0ffee" in fault.value.problem
-    assert asked[0]["revision"] == "c0ffee"
-    assert not any(pattern.endswith(".py") for pattern in asked[0]["allow_patterns"])
-
-
-def test_a_snapshot_of_the_hub(
-    hub_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(hub_clip))
-    encoder = load_encoder("hf", checkpoint="hf-hub:a/b", device="cpu", revision="c0ffee")
-    assert encoder.settings["source"] == "hf-hub:a/b"
-    assert encoder.settings["revision"] == "c0ffee"
-    assert encoder.variant == "a/b"
-    assert checkpoint_files("hf-hub:a/b") == []
 
 
 def test_unknown_tags_are_listed() -> None:

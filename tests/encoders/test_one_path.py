@@ -36,6 +36,7 @@ def offline() -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(huggingface_hub, "snapshot_download", no_network)
+        patch.setattr(huggingface_hub.HfApi, "model_info", no_network)
         yield
 
 

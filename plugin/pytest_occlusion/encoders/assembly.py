@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_occlusion.encoders.base import Encoder, Family
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
 from pytest_occlusion.encoders.devices import forward_context
+from pytest_occlusion.encoders.hub import OPTIONS, open_source
 from pytest_occlusion.encoders.signatures import refuse_other_families
 from pytest_occlusion.encoders.tokens import Tokens
 from pytest_occlusion.encoders.weights import Plan, fill
@@ -79,9 +80,23 @@ def assemble(
     )
 
 
-def planned_family(name: str, plan: Planner, around: Around, **told: Any) -> Family:
-    """A family whose tensors decide the model that they fill; ``told`` are its other fields."""
-    return Family(name, partial(_load, family=name, plan=plan, around=around), plan=plan, **told)
+def planned_family(
+    name: str,
+    plan: Planner,
+    around: Around,
+    *,
+    options: Mapping[str, Any],
+    hub: Sequence[str] = (),
+    **told: Any,
+) -> Family:
+    """A family whose tensors decide the model that they fill; ``told`` are its other fields.
+
+    With ``hub``, patterns of weights files with the best first, it takes ``hf-hub:`` ids, and has
+    the options of :mod:`hub`.
+    """
+    load = partial(_load, family=name, plan=plan, around=around, hub=hub)
+    options = {**OPTIONS, **options} if hub else options
+    return Family(name, load, options, plan=plan, **told)
 
 
 def _load(
@@ -94,8 +109,10 @@ def _load(
     family: str,
     plan: Planner,
     around: Around,
+    hub: Sequence[str],
 ) -> Encoder:
-    read = read_checkpoint(checkpoint, options["weights"])
+    weights = options["weights"]
+    read = open_source(checkpoint, options, hub) if hub else read_checkpoint(checkpoint, weights)
     refuse_other_families(read.state, family, read.weights)
     planned = plan(read, options)
     modules, digest = fill(planned, read.weights, device)
@@ -108,5 +125,6 @@ def _load(
         device=device,
         precision=precision,
         assumed=planned.assumed,
+        sources=read.cached,
         **parts,
     )

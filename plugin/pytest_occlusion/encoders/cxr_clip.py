@@ -61,6 +61,7 @@ LAYOUT = Layout(
 )
 
 CXR_CLIP = LAYOUT.as_family(
+    hub=("*.tar", "*.ckpt", "*.pt", "*.pth", "pytorch_model*.bin"),
     # 0 stands for what the file's own configuration says, else upstream's default.
     options={"max-tokens": 0, "lower-case": True, "canvas-size": 0, "weights": ""},
     choices={"canvas-size": range(SIDES.stop)},

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders import libraries
+from pytest_occlusion.encoders import hub, libraries, methods
 from pytest_occlusion.encoders.assembly import assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
 from pytest_occlusion.encoders.canvases import normalised
 from pytest_occlusion.encoders.checkpoints import Checkpoint
 from pytest_occlusion.encoders.conformance import sample_images
-from pytest_occlusion.encoders.files import read_json, short_digest
+from pytest_occlusion.encoders.files import short_digest
 from pytest_occlusion.encoders.tokens import Tokens
+from pytest_occlusion.encoders.trusted import staged
 from pytest_occlusion.encoders.weights import (
     check_numbers,
     from_pretrained,
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 """What transformers calls the weights of a repository, best first."""
+
+PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+WORDS = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "*.model")
+"""Of each of these a directory must have one, for pictures and for texts."""
 
 PADDED = ("siglip", "siglip2")
 """Model types that were trained on texts padded to full length, and attend to the padding."""
@@ -65,31 +71,47 @@ def _load(
     precision: str,
     options: Mapping[str, Any],
 ) -> Encoder:
+    import torch
     import transformers
 
     trusted = options["trust-remote-code"]
-    read = libraries.open_source(checkpoint, options, WEIGHTS)
+    read = libraries.open_directory(checkpoint, options, WEIGHTS)
     check_numbers(read.state, read.weights)
-    with quiet_transformers():
-        model, digest = _model(read, trusted)
-        processor, words = _processors(read.path, tokenizer, trusted)
+    what = str(read.path)
+    if read.cached:
+        what = f"{read.source}@{options['revision']} ({what})"
+    place, told = read.path, {name: options[name] for name in methods.OPTIONS if options[name]}
+    words_from = Path(tokenizer).expanduser() if tokenizer is not None else None
+    with contextlib.ExitStack() as during:
+        during.enter_context(quiet_transformers())
+        if trusted:
+            place, told["code"] = during.enter_context(staged(place, what))
+        if trusted and words_from and words_from.is_dir():
+            folder = staged(words_from, str(words_from))
+            words_from, told["tokenizer-code"] = during.enter_context(folder)
+        model, digest = _model(read, place, what, options)
+        processor, words = _processors(place, words_from, what, trusted)
+        canvas, pixels = _preprocessing(processor, read.path)
     model = model.to(device).eval().requires_grad_(False)
-    canvas, pixels = _preprocessing(processor, read.path)
-
-    def features(found: Any) -> torch.Tensor:
-        # transformers >= 5 wraps the projected features in an output record.
-        projected: torch.Tensor = getattr(found, "pooler_output", found)
-        return projected
-
     kind = str(model.config.model_type)
-    limit = int(model.config.text_config.max_position_embeddings)
+    limit = methods.token_limit(model, words, options["max-tokens"], what)
+    masked = "attention_mask" in words.model_input_names and methods.takes_mask(model, options)
+    tokens = _tokens(words, limit, padded=kind in PADDED or not masked)
+
+    def seen(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"pixel_values": x}
+
+    def said(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: ids.to(device) for name, ids in batch.items()}
+
+    blank = torch.zeros(1, canvas.channels, canvas.height, canvas.width, device=device)
+    images = methods.embedder(model, "image", options, said(tokens.batch(["normal"])))
+    texts = methods.embedder(model, "text", options, seen(blank))
     return assemble(
         pixels=pixels,
-        images=lambda x: features(model.get_image_features(pixel_values=x)),
-        texts=lambda batch: features(
-            model.get_text_features(**{name: ids.to(device) for name, ids in batch.items()})
-        ),
-        tokens=_tokens(words, limit, padded=kind in PADDED),
+        images=lambda x: images(seen(x)),
+        texts=lambda batch: texts(said(batch)),
+        tokens=tokens,
         device=device,
         family="hf",
         variant=read.source.partition(":")[2] or f"{kind} {canvas.height}px",
@@ -99,22 +121,21 @@ def _load(
             "source": read.source,
             "revision": options["revision"],
             "trust-remote-code": trusted,
-            "config": libraries.configuration_digest(read.path, code=trusted),
+            "config": libraries.configuration_digest(read.path),
             "transformers": transformers.__version__,
+            **told,
         },
         precision=precision,
         sources=read.cached,
     )
 
 
-def _model(read: Checkpoint, trusted: bool) -> tuple[Any, str]:
+def _model(read: Checkpoint, place: Path, what: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     """The model of a directory with the weights that were read, and their digest."""
     import torch
     import transformers
 
-    place = read.path
-    if trusted:
-        _check_code(place)
+    trusted = options["trust-remote-code"]
     # Copies, so that a later change of the file cannot reach the model or the digest.
     state = {name: tensor.detach().clone() for name, tensor in read.state.items()}
     try:
@@ -123,12 +144,7 @@ def _model(read: Checkpoint, trusted: bool) -> tuple[Any, str]:
         )
         with torch.device("meta"):
             empty = transformers.AutoModel.from_config(config, trust_remote_code=trusted)
-        if not hasattr(empty, "get_image_features") or not hasattr(empty, "get_text_features"):
-            raise OcclusionError(
-                f"{place}: {type(empty).__name__} is no dual encoder: it has no get_image_features "
-                "and get_text_features",
-                remedy="give a CLIP- or SigLIP-like model.",
-            )
+        methods.check_methods(empty, options, what)
         prefix = read.prefix
         if prefix and any(prefix + name in empty.state_dict() for name in state):
             state = {prefix + name: tensor for name, tensor in state.items()}
@@ -138,35 +154,32 @@ def _model(read: Checkpoint, trusted: bool) -> tuple[Any, str]:
         remedy = "it needs the config.json that belongs to these weights."
         if "trust_remote_code" in str(fault):
             remedy = "it brings code of its own: read it, then set trust-remote-code = true."
-        raise libraries.cannot_build(place, "transformers", fault, remedy) from fault
+        if not (place / "config.json").is_file():
+            remedy = "put there the config.json that belongs to these weights: it has none."
+        raise libraries.cannot_build(what, "transformers", fault, remedy) from fault
     libraries.check_held(model, state, read.weights)
     return model, weights_digest(state)
 
 
-def _check_code(place: Path) -> None:
-    """Refuse code of another repository: neither this directory nor a revision pins it."""
-    for file in sorted(place.glob("*config.json")):
-        codes = list(map(str, (read_json(file).get("auto_map") or {}).values()))
-        if elsewhere := [code for code in codes if "--" in code]:
-            raise OcclusionError(
-                f"{file}: its code is in another repository ({', '.join(elsewhere)}), where it "
-                "could change unseen",
-                remedy="put that code into the directory, and name it without 'REPOSITORY--'.",
-            )
-
-
-def _processors(place: Path, tokenizer: str | Path | None, trusted: bool) -> tuple[Any, Any]:
-    """(image processor, tokenizer) of a directory."""
+def _processors(place: Path, words: Path | None, what: str, trusted: bool) -> tuple[Any, Any]:
+    """(image processor, tokenizer) of a directory; code of the tokenizer's own only with it."""
     import transformers
 
     asked: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trusted}
-    words_from = Path(tokenizer).expanduser() if tokenizer is not None else place
+    told = {**asked, "trust_remote_code": trusted and (words is None or words.is_dir())}
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(place, **asked)
-        return processor, transformers.AutoTokenizer.from_pretrained(words_from, **asked)
+        return processor, transformers.AutoTokenizer.from_pretrained(words or place, **told)
     except Exception as fault:
         remedy = "it needs preprocessor_config.json and the tokenizer's files."
-        raise libraries.cannot_build(place, "transformers", fault, remedy) from fault
+        if lacking := [
+            f"{' or '.join(files)} in {folder}"
+            for files, folder in ((PROCESSOR, place), (WORDS, words or place))
+            if not any(any(folder.glob(file)) for file in files)
+        ]:
+            shown = "; ".join(lacking).replace(str(place), what)
+            remedy = f"it needs, and has not: {shown}."
+        raise libraries.cannot_build(what, "transformers", fault, remedy) from fault
 
 
 def _preprocessing(processor: Any, place: Path) -> tuple[CanvasRecipe, Any]:
@@ -174,12 +187,12 @@ def _preprocessing(processor: Any, place: Path) -> tuple[CanvasRecipe, Any]:
     import numpy as np
     import torch
 
-    factor = float(processor.rescale_factor) if processor.do_rescale else 1.0
-    mean = tuple(processor.image_mean) if processor.do_normalize else (0.0,) * 3
-    std = tuple(processor.image_std) if processor.do_normalize else (1.0,) * 3
-    pixels = partial(normalised, mean=mean, std=std, factor=factor)
     probes = sample_images()[:2]
     try:
+        factor = float(processor.rescale_factor) if processor.do_rescale else 1.0
+        mean = tuple(processor.image_mean) if processor.do_normalize else (0.0,) * 3
+        std = tuple(processor.image_std) if processor.do_normalize else (1.0,) * 3
+        pixels = partial(normalised, mean=mean, std=std, factor=factor)
         drawn = [_draw(probe, processor=processor) for probe in probes]
         whole = [_pixel_values(processor, probe.convert("RGB")) for probe in probes]
         off = max(
@@ -218,4 +231,5 @@ def _draw(image: Image.Image, *, processor: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values.round().clip(0, 255).astype(np.uint8))
 
 
-HF = Family("hf", _load, {**libraries.OPTIONS, "trust-remote-code": False}, revision=2)
+OPTIONS = {**hub.OPTIONS, "trust-remote-code": False, **methods.OPTIONS, "max-tokens": 0}
+HF = Family("hf", _load, OPTIONS, revision=2)

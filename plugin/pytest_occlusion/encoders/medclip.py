@@ -72,6 +72,7 @@ LAYOUT = Layout(
 )
 
 MEDCLIP = LAYOUT.as_family(
+    hub=("pytorch_model*.bin", "*.pt", "*.pth"),
     options={
         "resample": "bicubic",
         "padding": "none",

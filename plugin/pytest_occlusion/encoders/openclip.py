@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders import libraries
+from pytest_occlusion.encoders import hub, libraries
 from pytest_occlusion.encoders.assembly import assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
 from pytest_occlusion.encoders.canvases import normalised
@@ -37,6 +38,8 @@ WEIGHTS = ("open_clip_model*.safetensors", "open_clip_pytorch_model*.bin")
 WORDS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "*.model")
 """Files of a Hugging Face tokenizer, any of which a directory must have to be one."""
 
+UNIMED = "text_encoder."
+"""What UniMed-CLIP, a fork of open_clip, calls the text tower that open_clip calls ``text.``."""
 
 UNTOLD = ("_name_or_path", "transformers_version")
 """What a configuration of transformers says of where it was read, and not of the model."""
@@ -70,7 +73,7 @@ def _load(
     if str(checkpoint).startswith(TAG):
         name, tag, read = _tagged(str(checkpoint))
     else:
-        read = libraries.open_source(checkpoint, options, WEIGHTS)
+        read = libraries.open_directory(checkpoint, options, WEIGHTS)
         name = f"local-dir:{read.path}"
         if not read.config:
             raise OcclusionError(
@@ -183,9 +186,8 @@ def _text_config(
         if key == "hf_tokenizer_name" and given is not None:
             named, where = str(tokenizer), "tokenizer"
         name, _, revision = named.partition("@")
-        found = libraries.snapshot(
-            name, revision, key=f"{where} of {place / CONFIG_NAME}" if place else where
-        )
+        at = f"{where} of {place / CONFIG_NAME}" if place and where != "tokenizer" else where
+        found, _ = hub.snapshot(name, revision, [files], key=at)
         cached.extend(folder_files(found))
         return str(found)
 
@@ -227,7 +229,10 @@ def _fill(model: Any, read: Checkpoint) -> None:
     from open_clip.model import convert_to_custom_text_state_dict
 
     held = model.state_dict()
-    state = convert_state_dict(model, dict(read.state))
+    state = dict(read.state)
+    if not any(name.startswith(UNIMED) for name in held):
+        state = {re.sub(f"^{UNIMED}", "text.", name): tensor for name, tensor in state.items()}
+    state = convert_state_dict(model, state)
     if "text.positional_embedding" in held:
         state = convert_to_custom_text_state_dict(state)  # files from before it was so called
     for name in ("logit_scale", "logit_bias"):  # with or without an axis of one
@@ -269,4 +274,4 @@ def _draw(image: Image.Image, *, steps: Sequence[Any]) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1).copy()
 
 
-OPEN_CLIP = Family("open-clip", _load, libraries.OPTIONS, revision=2)
+OPEN_CLIP = Family("open-clip", _load, hub.OPTIONS, revision=2)

@@ -7,8 +7,10 @@ import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
-from pytest_occlusion.encoders.files import AGAIN, is_weights
+from pytest_occlusion.encoders.files import AGAIN, CONFIG_NAME, is_weights
 from pytest_occlusion.errors import OcclusionError
+
+UNIMED = f"a UniMed-CLIP state_dict (an {CONFIG_NAME} belongs beside it)"
 
 _SIGNATURES = (
     # the family to ask for, what it is, names or beginnings of names that must all be there
@@ -22,6 +24,7 @@ _SIGNATURES = (
     ("biovil", "the image half of a BioViL", "encoder.encoder. projector.model."),
     ("biovil", "the text half of a BioViL", "cls_projection_head. bert."),
     ("chexficient", "a CheXficient state_dict", "image_encoder.model.blocks. text_encoder.model."),
+    ("open-clip", UNIMED, "visual. text_encoder.transformer. text_encoder.proj. logit_scale"),
     ("open-clip", "an open_clip state_dict", "visual. text. logit_scale"),
     ("open-clip", "an open_clip state_dict", "visual. token_embedding.weight logit_scale"),
     ("hf", "a Hugging Face dual encoder", "vision_model. text_model. logit_scale"),

@@ -1,0 +1,87 @@
+"""Code that a model brings: what runs is what was digested, and it is all in one pinned place.
+
+transformers copies such code into a cache of its own, under the name of the model's folder, where
+another model's of that name may lie, or its own of before. It is shown a folder that is named by
+the digest of the code in it, so that no two codes can meet there, nor among imported modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_occlusion.encoders.files import folder_files, read_json
+from pytest_occlusion.errors import OcclusionError
+
+
+@contextlib.contextmanager
+def staged(place: Path, what: str) -> Iterator[tuple[Path, str]]:
+    """A folder with a copy of a model's code and links to its other files; and its digest.
+
+    Args:
+        place: The model's directory.
+        what: The model, for messages.
+
+    Yields:
+        The folder, and SHA-256 (hex) of names and bytes of all ``.py`` files in it.
+
+    Raises:
+        OcclusionError: Its configuration names code that is elsewhere or missing.
+    """
+    files = {file.relative_to(place): file for file in folder_files(place)}
+    code = {name: file.read_bytes() for name, file in files.items() if name.suffix == ".py"}
+    told = [[name.as_posix(), hashlib.sha256(text).hexdigest()] for name, text in code.items()]
+    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, f"code_{digest}")
+        folder.mkdir()
+        for name, file in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if name in code:
+                (folder / name).write_bytes(code[name])
+            else:
+                (folder / name).symlink_to(file.resolve())
+        _check(folder, what)
+        yield folder, digest
+
+
+def _check(folder: Path, what: str) -> None:
+    """Refuse code of another repository, which nothing pins, and code that is not there."""
+    from transformers.dynamic_module_utils import get_relative_import_files
+
+    lacking = []
+    for file in sorted(folder.glob("*config.json")):
+        codes = list(_named(read_json(file)))
+        if elsewhere := [code for code in codes if "--" in code]:
+            raise OcclusionError(
+                f"{what}: {file.name}: its code is in another repository ("
+                f"{', '.join(elsewhere)}), where it could change unseen",
+                remedy="put that code into a directory of the model, and name it there without "
+                "'REPOSITORY--'.",
+            )
+        for module in {code.partition(".")[0] for code in codes}:
+            try:
+                get_relative_import_files(folder / f"{module}.py")
+            except FileNotFoundError as fault:
+                name = Path(fault.filename).relative_to(folder)
+                lacking.append(f"{name}, which {file.name} asks for as {module}")
+    if lacking:
+        raise OcclusionError(
+            f"{what}: {len(lacking)} files of its code are missing: {'; '.join(lacking)}",
+            remedy="put them beside its configuration; a repository without them needs another "
+            "revision.",
+        )
+
+
+def _named(found: Any) -> Iterator[str]:
+    """The ``module.Class`` of every ``auto_map`` in a configuration, however deep."""
+    if isinstance(found, dict):
+        for value in (found.get("auto_map") or {}).values():
+            yield from filter(None, value if isinstance(value, list) else [value])
+        for value in found.values():
+            yield from _named(value)
