@@ -58,9 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     add = command(commands.inspect, help="say what a checkpoint file holds")
     add("file", type=Path, metavar="FILE", help="weights file or directory")
     add("--weights", default="", metavar="NAME", help="which of its weights files")
-    add = command(commands.fetch, help="bring a published checkpoint into the cache")
-    add("name", nargs="?", metavar="FAMILY[:VARIANT]", help="none: list them")
+    add = command(commands.fetch, help="bring a published model into the cache")
+    add("name", nargs="?", metavar="MODEL", help="as `models` lists them; none: list them")
     add("--folder", type=Path, metavar="DIR", help="keep it there instead")
+    add("--revision", default="", metavar="COMMIT", help="of a model on the hub: this one")
     add = command(
         commands.corpus,
         help="count what a corpus holds, filter by filter",

@@ -16,7 +16,9 @@ import pytest
 
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.encoders import fetch as fetch_module
-from pytest_occlusion.encoders.fetch import PUBLISHED, Published, fetch, find_published
+from pytest_occlusion.encoders import register
+from pytest_occlusion.encoders.fetch import fetch
+from pytest_occlusion.encoders.register import Known, find_model
 from pytest_occlusion.errors import OcclusionError
 
 from .tiny import state_of, vit_shapes
@@ -117,11 +119,14 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 Served = tuple[dict[str, Remote], str]
 
 
-def publish(remotes: Served, remote: Remote, name: str = "w.pt", digest: str = "") -> Published:
+def publish(remotes: Served, remote: Remote, name: str = "w.pt", digest: str = "") -> Known:
     served, address = remotes
     served[name] = remote
     url = f"{address}/{name}"
-    return Published("clip:test", url, "Free. https://example.org", digest)
+    page = "https://example.org"
+    return Known(
+        "clip-test", "clip", url=url, terms="Free.", page=page, sha256=digest, also=("clip",)
+    )
 
 
 def left_behind(folder: Path) -> set[str]:
@@ -300,22 +305,72 @@ def test_the_first_checksum_is_kept_and_enforced(
     assert f"delete {place}" in fault.value.remedy
 
 
-def test_published_table() -> None:
-    assert find_published("clip").name == "clip:vit-b-32"
-    assert find_published("MedCLIP:ResNet50").url.endswith("/medclip-pretrained.zip")
-    assert find_published("cxr-clip:swint-mc").url.endswith("/swint_mc.tar")
-    with pytest.raises(OcclusionError, match="no published checkpoint is known as 'x'"):
-        find_published("x")
-    assert all(entry.url.startswith("https://") and entry.licence for entry in PUBLISHED)
-    assert len({entry.name for entry in PUBLISHED}) == len(PUBLISHED)
-    for entry in PUBLISHED:
-        assert entry.sha256 == "" or entry.sha256 in entry.url
-
-
 def test_by_hand(tmp_path: Path) -> None:
-    with pytest.raises(OcclusionError, match="only a browser can use") as fault:
-        fetch(find_published("cxr-repair"), tmp_path)
-    assert "stanfordmedicine.box.com" in fault.value.remedy
+    for name, host in {
+        "cxr-repair": "stanfordmedicine.box.com",
+        "chexzero": "drive.google",
+    }.items():
+        with pytest.raises(OcclusionError, match="only a browser can use") as fault:
+            fetch(find_model(name), tmp_path)
+        assert host in fault.value.remedy
+
+
+def test_hub_models_go_to_the_hubs_own_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the pinned commit, with the repositories that the loader reads; the licence first."""
+    asked: list[tuple[str, Any, list[str]]] = []
+    said: list[str] = []
+
+    def snapshot_download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, allow_patterns))
+        said.append(capsys.readouterr().out)
+        (tmp_path / "open_clip_pytorch_model.bin").touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert main(["fetch", "biomedclip"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}\n"
+    assert said[0].splitlines()[1].startswith("licence: MIT.")
+    entry = find_model("biomedclip")
+    assert [(name, revision) for name, revision, _ in asked] == [
+        (entry.hub, entry.revision),
+        ("microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", None),
+    ]
+    assert "open_clip_pytorch_model.bin" in asked[0][2]
+    assert not any(".py" in pattern for _, _, patterns in asked for pattern in patterns)
+    # Alternatives are asked for one after the other, and a commit of the user's own is taken.
+    asked.clear()
+    assert fetch(find_model("whyxrayclip"), revision="c0ffee") == tmp_path
+    assert [patterns[-1] for _, _, patterns in asked] == [
+        "open_clip_model*.safetensors",
+        "open_clip_pytorch_model*.bin",
+    ]
+    assert {revision for _, revision, _ in asked} == {"c0ffee"}
+
+
+def test_what_a_hub_model_needs_is_said_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def snapshot_download(name: str, **_: Any) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    for revision in ([], ["--revision", "main"]):
+        assert main(["fetch", "whyxrayclip", *revision]) == 2
+        said = capsys.readouterr().err
+        assert "no commit of hf-hub:yyupenn/whyxrayclip is known here" in said
+        assert "https://huggingface.co/yyupenn/whyxrayclip/commits/main" in said
+    assert main(["fetch", "biovil-t", "--folder", str(tmp_path)]) == 2
+    assert "HF_HOME" in capsys.readouterr().err
+    assert main(["fetch", "medsiglip"]) == 2
+    said, fault = capsys.readouterr()
+    assert "gated: accept the terms on https://huggingface.co/google/medsiglip-448, then" in said
+    assert "not to be had from the hub" in fault
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    assert main(["fetch", "siglip2"]) == 2
+    said = capsys.readouterr().err
+    assert "holds no model*.safetensors or pytorch_model*.bin" in said
 
 
 def test_command_line(
@@ -326,12 +381,14 @@ def test_command_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     entry = publish(remotes, Remote(content))
-    monkeypatch.setattr(fetch_module, "PUBLISHED", (entry,))
+    monkeypatch.setattr(register, "known_models", lambda: (entry,))
     assert main(["fetch", "clip", "--folder", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("licence: Free.")
     assert lines[-1] == str(tmp_path / "clip" / "w.pt")
     assert main(["fetch"]) == 0
-    assert "clip:test" in capsys.readouterr().out
-    assert main(["fetch", "nothing"]) == 2
-    assert "use one of clip:test" in capsys.readouterr().err
+    assert "clip-test" in capsys.readouterr().out
+    assert main(["fetch", "clip", "--revision", "abc"]) == 2
+    assert "clip-test: not on the hub" in capsys.readouterr().err
+    assert main(["fetch", "clop"]) == 2
+    assert "no published model is known as 'clop' (near: clip" in capsys.readouterr().err

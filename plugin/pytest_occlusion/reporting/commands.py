@@ -68,16 +68,19 @@ def corpus(options: argparse.Namespace) -> int:
 
 def fetch(options: argparse.Namespace) -> int:
     """Fetch published weights."""
-    from pytest_occlusion.encoders.fetch import PUBLISHED, fetch, find_published
+    from pytest_occlusion.encoders.fetch import fetch
+    from pytest_occlusion.encoders.register import find_model, known_models
 
     if options.name is None:
-        for entry in PUBLISHED:
-            print(f"{entry.name:<22} {entry.how:<8} {entry.url}")  # noqa: T201
+        for entry in known_models():
+            print(f"{entry.name:<24} {entry.source:<8} {entry.where}")  # noqa: T201
         return 0
-    entry = find_published(options.name)
-    print(f"{entry.name}: {entry.url}\nlicence: {entry.licence}", flush=True)  # noqa: T201
-    place = fetch(entry, options.folder)
-    print(place)  # noqa: T201
+    entry = find_model(options.name)
+    print(f"{entry.name}: {entry.where}\nlicence: {entry.terms} {entry.page}")  # noqa: T201
+    if entry.gated:
+        print(f"gated: accept the terms on {entry.where}, then `hf auth login`")  # noqa: T201
+    sys.stdout.flush()
+    print(fetch(entry, options.folder, options.revision))  # noqa: T201
     return 0
 
 
