@@ -121,6 +121,17 @@ def snapshot(name: str, revision: str = "", patterns: Sequence[str] = (), key: s
         ) from fault
 
 
+def in_cache(name: str, revision: str = "") -> Path | None:
+    """The folder of a snapshot in the hub's cache, whatever it holds; the network is not asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision or None, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
 def check_held(model: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
     """See that a model holds exactly these weights: nothing random, tied, resized or left out.
 
