@@ -69,9 +69,13 @@ def _cached(entry: Known) -> ModelSettings:
     if not entry.revision:
         raise OcclusionError("no commit of it is known here")
     place = in_cache(entry.hub, entry.revision)
-    patterns = [name.split("|") for name in entry.files]
-    if not place or not all(any(any(place.glob(one)) for one in those) for those in patterns):
+    found = [_first(place, name.split("|")) for name in entry.files] if place else [""]
+    if not all(found):
         raise OcclusionError(f"not here; `fetch {entry.name}` brings it")
-    table = entry.table()
-    family, checkpoint = table.pop("family"), table.pop("checkpoint")
-    return ModelSettings(entry.name, family, checkpoint, options=table)
+    # The folder itself, since its id would let the hub's client ask whether there is more of it.
+    options = {"weights": found[0], **entry.options}
+    return ModelSettings(entry.name, entry.family, str(place), options=options)
+
+
+def _first(place: Path, patterns: Sequence[str]) -> str:
+    return next((file.name for one in patterns for file in sorted(place.glob(one))), "")
