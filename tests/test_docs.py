@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_occlusion.__main__ import _parser
+from pytest_occlusion.__main__ import _parser, main
 from pytest_occlusion.hooks.options import OUTPUTS, add_options
 from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS
 from pytest_occlusion.retrieval.degradation import degradation
@@ -301,6 +301,11 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     named = set(re.findall(r"([\w-]+\.md)$", navigation, re.M))
     assert named == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
+def test_the_page_of_models_is_the_register(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--markdown"]) == 0
+    assert (ROOT / "docs" / "models.md").read_text(encoding="utf-8") == capsys.readouterr().out
 
 
 def test_documented_objects_exist() -> None:

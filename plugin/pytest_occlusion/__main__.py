@@ -58,9 +58,21 @@ def _parser() -> argparse.ArgumentParser:
     add = command(commands.inspect, help="say what a checkpoint file holds")
     add("file", type=Path, metavar="FILE", help="weights file or directory")
     add("--weights", default="", metavar="NAME", help="which of its weights files")
-    add = command(commands.fetch, help="bring a published checkpoint into the cache")
-    add("name", nargs="?", metavar="FAMILY[:VARIANT]", help="none: list them")
+    add = command(
+        commands.models,
+        help="tell what is known of published models",
+        description="Tell what is known of published models: where they are, licences, limits, "
+        "training sets; with a corpus, the share of its reports that each token limit cuts.",
+    )
+    add("name", nargs="?", metavar="MODEL", help="all of this one; none: a table")
+    add("--corpus", metavar="SPEC", help="as --occlusion-corpus")
+    add("--split", metavar="NAME", help="train, validate or test")
+    add("--text-rule", choices=names_of("text-rule"))
+    add("--markdown", action="store_true", help="as docs/models.md")
+    add = command(commands.fetch, help="bring a published model into the cache")
+    add("name", nargs="?", metavar="MODEL", help="as `models` lists them; none: list them")
     add("--folder", type=Path, metavar="DIR", help="keep it there instead")
+    add("--revision", default="", metavar="COMMIT", help="of a model on the hub: this one")
     add = command(
         commands.corpus,
         help="count what a corpus holds, filter by filter",

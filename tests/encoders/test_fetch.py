@@ -16,9 +16,12 @@ import pytest
 
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.encoders import fetch as fetch_module
-from pytest_occlusion.encoders.fetch import PUBLISHED, Published, fetch, find_published
+from pytest_occlusion.encoders import register
+from pytest_occlusion.encoders.fetch import fetch
+from pytest_occlusion.encoders.register import Known, find_model
 from pytest_occlusion.errors import OcclusionError
 
+from .hub_server import COMMIT, Hub, serving, use
 from .tiny import state_of, vit_shapes
 
 
@@ -117,11 +120,14 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 Served = tuple[dict[str, Remote], str]
 
 
-def publish(remotes: Served, remote: Remote, name: str = "w.pt", digest: str = "") -> Published:
+def publish(remotes: Served, remote: Remote, name: str = "w.pt", digest: str = "") -> Known:
     served, address = remotes
     served[name] = remote
     url = f"{address}/{name}"
-    return Published("clip:test", url, "Free. https://example.org", digest)
+    page = "https://example.org"
+    return Known(
+        "clip-test", "clip", url=url, terms="Free.", page=page, sha256=digest, also=("clip",)
+    )
 
 
 def left_behind(folder: Path) -> set[str]:
@@ -300,22 +306,81 @@ def test_the_first_checksum_is_kept_and_enforced(
     assert f"delete {place}" in fault.value.remedy
 
 
-def test_published_table() -> None:
-    assert find_published("clip").name == "clip:vit-b-32"
-    assert find_published("MedCLIP:ResNet50").url.endswith("/medclip-pretrained.zip")
-    assert find_published("cxr-clip:swint-mc").url.endswith("/swint_mc.tar")
-    with pytest.raises(OcclusionError, match="no published checkpoint is known as 'x'"):
-        find_published("x")
-    assert all(entry.url.startswith("https://") and entry.licence for entry in PUBLISHED)
-    assert len({entry.name for entry in PUBLISHED}) == len(PUBLISHED)
-    for entry in PUBLISHED:
-        assert entry.sha256 == "" or entry.sha256 in entry.url
-
-
 def test_by_hand(tmp_path: Path) -> None:
-    with pytest.raises(OcclusionError, match="only a browser can use") as fault:
-        fetch(find_published("cxr-repair"), tmp_path)
-    assert "stanfordmedicine.box.com" in fault.value.remedy
+    for name, host in {
+        "cxr-repair": "stanfordmedicine.box.com",
+        "chexzero": "drive.google",
+    }.items():
+        with pytest.raises(OcclusionError, match="only a browser can use") as fault:
+            fetch(find_model(name), tmp_path)
+        assert host in fault.value.remedy
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving() as served:
+        use(served, tmp_path / "home", monkeypatch)
+        yield served
+
+
+def holding(hub: Hub, folder: Path, name: str, *files: str, **told: Any) -> None:
+    """Serve a repository of files that hold their own names."""
+    place = folder / name.replace("/", "-")
+    place.mkdir()
+    for file in files:
+        (place / file).write_text(file, encoding="utf-8")
+    hub.add(name, place, **told)
+
+
+TOWER = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
+
+
+def test_hub_models_go_to_the_hubs_own_cache(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the pinned commit, with the repositories that the loader reads; the licence first."""
+    entry = find_model("biomedclip")
+    weights = "open_clip_pytorch_model.bin"
+    holding(hub, tmp_path, entry.hub, weights, "open_clip_config.json", "code.py",
+            commit=entry.revision)  # fmt: skip
+    holding(hub, tmp_path, TOWER, "config.json", "pytorch_model.bin")
+    assert main(["fetch", "biomedclip"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].startswith("licence: MIT.")
+    assert (Path(said[-1]) / weights).read_text() == weights
+    assert Path(said[-1]).name == entry.revision
+    assert hub.fetched == {weights, "open_clip_config.json", "config.json"}
+
+
+def test_a_commit_of_the_users_own(hub: Hub, tmp_path: Path) -> None:
+    """Where the register knows none; the first of the weights that the repository has."""
+    entry = find_model("whyxrayclip")
+    safe, old = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
+    holding(hub, tmp_path, entry.hub, safe, old)
+    assert fetch(entry, revision=COMMIT).name == COMMIT
+    assert hub.fetched == {safe}
+
+
+def test_what_a_hub_model_needs_is_said_before_anything_is_asked(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for revision in ([], ["--revision", "main"]):
+        assert main(["fetch", "whyxrayclip", *revision]) == 2
+        said = capsys.readouterr().err
+        assert "no commit of hf-hub:yyupenn/whyxrayclip is known here" in said
+        assert "https://huggingface.co/yyupenn/whyxrayclip/commits/main" in said
+    assert main(["fetch", "biovil-t", "--folder", str(tmp_path)]) == 2
+    assert "HF_HOME" in capsys.readouterr().err
+    assert not hub.asked
+    assert main(["fetch", "medsiglip"]) == 2
+    said, fault = capsys.readouterr()
+    assert "gated: accept the terms on https://huggingface.co/google/medsiglip-448, then" in said
+    assert "not to be had from the hub" in fault
+    entry = find_model("siglip2")
+    holding(hub, tmp_path, entry.hub, "README.md", commit=entry.revision)
+    assert main(["fetch", "siglip2"]) == 2
+    said = capsys.readouterr().err
+    assert "looked for model*.safetensors, pytorch_model*.bin; it holds README.md" in said
 
 
 def test_command_line(
@@ -326,12 +391,14 @@ def test_command_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     entry = publish(remotes, Remote(content))
-    monkeypatch.setattr(fetch_module, "PUBLISHED", (entry,))
+    monkeypatch.setattr(register, "known_models", lambda: (entry,))
     assert main(["fetch", "clip", "--folder", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("licence: Free.")
     assert lines[-1] == str(tmp_path / "clip" / "w.pt")
     assert main(["fetch"]) == 0
-    assert "clip:test" in capsys.readouterr().out
-    assert main(["fetch", "nothing"]) == 2
-    assert "use one of clip:test" in capsys.readouterr().err
+    assert "clip-test" in capsys.readouterr().out
+    assert main(["fetch", "clip", "--revision", "abc"]) == 2
+    assert "clip-test: not on the hub" in capsys.readouterr().err
+    assert main(["fetch", "clop"]) == 2
+    assert "no published model is known as 'clop' (near: clip" in capsys.readouterr().err

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from pytest_occlusion.__main__ import main
-from pytest_occlusion.encoders import load_encoder
+from pytest_occlusion.encoders import load_encoder, recognise
+from pytest_occlusion.encoders.checkpoints import Checkpoint
 from pytest_occlusion.encoders.inspect import describe, inspect_checkpoint
+from pytest_occlusion.encoders.recognise import by_shapes
+from pytest_occlusion.encoders.register import Known, completed
+from pytest_occlusion.encoders.signatures import TORCH_ZIP, TORCHSCRIPT
 
 from .formula import write_state
 from .tiny import (
@@ -134,3 +141,73 @@ def test_a_terminal_is_never_handed_what_it_would_obey(
         said = capsys.readouterr().err
         assert "\x1b" not in said
         assert r"\x1b[2J" in said
+
+
+CHEXZERO = "best_64_5e-05_original_22000_0.864.pt"
+"""A file of CheXzero's as its authors publish it: a plain state_dict in openai's naming."""
+
+
+def test_chexzero_reads_as_cxr_repair_and_gets_its_canvas(tmp_path: Path) -> None:
+    path = write_state(tmp_path / CHEXZERO, state_of(vit_shapes()))
+    found = inspect_checkpoint(path)
+    assert found.loads
+    assert (found.family, [one.name for one in found.known]) == ("cxr-repair", ["chexzero"])
+    said = describe(found)
+    assert "family      cxr-repair\n" in said
+    assert "known as    chexzero (by its file's name); `models NAME` tells more" in said
+    assert 'beware      It has the format of CLIP\'s ViT-B/32, and family = "clip" reads it' in said
+    assert max(map(len, said.replace(str(path), "").splitlines())) <= 100
+    told = completed({"model": "chexzero", "checkpoint": str(path)})
+    vocabulary = write_vocabulary(tmp_path / "bpe.txt.gz")
+    encoder = load_encoder(
+        told["family"], checkpoint=told["checkpoint"], tokenizer=vocabulary, device="cpu"
+    )
+    assert (encoder.canvas.height, encoder.canvas.width) == (320, 320)
+    assert encoder.settings["canvas-size"] == 320
+    as_clip = load_encoder("clip", checkpoint=path, tokenizer=vocabulary, device="cpu")
+    assert (as_clip.canvas.height, as_clip.canvas.width) == (32, 32)  # which is what goes wrong
+
+
+@pytest.mark.parametrize("kind", ["sha256", "md5"])
+def test_a_file_is_known_by_its_checksum_whatever_its_name(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_state(tmp_path / "w.pt", state_of(vit_shapes()))
+    digest = hashlib.new(kind, path.read_bytes()).hexdigest()
+    told: dict[str, Any] = {"md5": digest} if kind == "md5" else {"sums": {"w.pt": digest}}
+    entry = Known("ours", "cxr-repair", **told)
+    other = Known("theirs", "clip", files=("w.pt",), how="by hand", md5="0" * 32)
+    monkeypatch.setattr(recognise, "known_models", lambda: (entry, other))
+    found = inspect_checkpoint(path)
+    assert found.family == "cxr-repair"
+    assert "known as    ours (by its checksum)" in describe(found)
+
+
+def test_shapes_leave_several_unless_the_container_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Known("ours", "cxr-repair", variant="ViT-w48-l2/8@32px", mistake="Not as clip.")
+    theirs = Known("theirs", "clip", variant="ViT-w48-l2/8@32px")
+    monkeypatch.setattr(recognise, "known_models", lambda: (ours, theirs))
+    path = write_state(tmp_path / "w.pt", state_of(vit_shapes()))
+    said = describe(inspect_checkpoint(path))
+    assert "family      clip, or cxr-repair (the file does not tell which: same format)" in said
+    assert "known as    one of ours, theirs (by its shapes)" in said
+    assert "beware      Not as clip." in said
+    found = inspect_checkpoint(path)
+    archive = replace(found, read=replace(found.read, container=TORCHSCRIPT))
+    assert by_shapes(archive.read, "clip", "ViT-w48-l2/8@32px")[0] == (theirs,)
+    alone = describe(replace(archive, known=(theirs,)))
+    assert "family      clip\n" in alone
+    assert "beware" not in alone
+
+
+def test_the_published_shapes_are_those_of_the_register() -> None:
+    """Of ViT-B/32, as TorchScript and as a plain state_dict."""
+    plain = Checkpoint(Path("w.pt"), Path("w.pt"), TORCH_ZIP, {})
+    names = [one.name for one in by_shapes(plain, "clip", "ViT-B/32")[0]]
+    assert names == ["clip-vit-b-32", "cxr-repair", "chexzero"]
+    archive = replace(plain, container=TORCHSCRIPT)
+    assert [one.name for one in by_shapes(archive, "clip", "ViT-B/32")[0]] == ["clip-vit-b-32"]
+    assert len(by_shapes(plain, "cxr-clip", "Swin-T")[0]) == 3
+    assert not by_shapes(plain, "hf", "")[0]

@@ -600,3 +600,43 @@ def test_maps_and_their_further_tile_sizes() -> None:
     narrowed = build(map=4, map_ratios=["all"], ratios=[0.0, 0.5])
     assert (narrowed.map_grid, narrowed.map_ratios) == (4, (0.5,))
     assert narrowed.ad_hoc == (), "a map changes no number that has a baseline"
+
+
+def test_a_model_of_the_register_needs_only_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    models: dict[str, Any] = {
+        "a": {"model": "siglip2", "tolerance": 3},
+        "b": {"model": "cxr-clip:swint_mc", "max_tokens": 77},
+        "c": {"model": "chexzero", "checkpoint": "best.pt"},
+    }
+    hub, direct, by_hand = build({"suite": "team", "models": models}).models
+    assert (hub.family, hub.checkpoint) == ("hf", "hf-hub:google/siglip2-base-patch16-224")
+    assert set(hub.options) == {"revision"}
+    assert hub.tolerance == 3
+    place = "/cache/pytest-occlusion/checkpoints/cxr-clip/swint_mc.tar"
+    assert (direct.model, direct.checkpoint) == ("cxr-clip-swint-mc", place)
+    assert direct.options == {"max-tokens": 77}
+    assert (by_hand.family, by_hand.checkpoint) == ("cxr-repair", "/suites/best.pt")
+
+
+def test_every_fault_of_a_model_of_the_register_is_told() -> None:
+    models: dict[str, Any] = {
+        "a": {"model": "biovilt", "precision": "int8"},
+        "b": {"model": "clip", "family": "hf"},
+        "c": {"model": "chexzero"},
+        "d": {"model": "whyxrayclip"},
+        "e": {"model": "clip", "tolerance": -1},
+    }
+    said = fault({"suite": "team", "models": models})
+    for line in (
+        "models.a: no published model is known as 'biovilt' (near: biovil-t, biovil",
+        "models.a: precision is",
+        "models.b: model = 'clip' is of family 'clip', and family = 'hf' contradicts it",
+        "models.c: chexzero: its authors publish it on a page that only a browser can use; open "
+        "https://drive.google.com/",
+        "give its path as the checkpoint.",
+        "models.d: whyxrayclip: no commit of hf-hub:yyupenn/whyxrayclip is known here; choose one "
+        "on https://huggingface.co/yyupenn/whyxrayclip/commits/main, and give it as revision.",
+        "models.e: tolerance is",
+    ):
+        assert line in said

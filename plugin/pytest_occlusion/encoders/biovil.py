@@ -221,4 +221,5 @@ BIOVIL = planned_family(
         "weights": ALL,
     },
     choices={"canvas-size": range(SIDES.stop), "resize": SIDES},
+    hub=("*.pt", "pytorch_model*.bin"),
 )

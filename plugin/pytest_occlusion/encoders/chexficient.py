@@ -81,4 +81,5 @@ CHEXFICIENT = planned_family(
     chexficient_plan,
     _around,
     options={"max-tokens": MAX_TOKENS, "lower-case": True, "weights": ""},
+    hub=("model*.safetensors", "pytorch_model*.bin", "pytorch_model*.pth"),
 )

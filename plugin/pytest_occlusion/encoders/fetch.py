@@ -1,4 +1,4 @@
-"""Published checkpoints: what ``published.toml`` knows of them, and how they get into the cache.
+"""How the models of the register get onto this machine: direct files, and hub repositories.
 
 A file is resumed, verified, and there whole or not at all. Until it is, its bytes are in
 ``NAME.part``, with ``NAME.part.json`` saying which version of the remote file they belong to. A
@@ -19,18 +19,16 @@ import os
 import re
 import sys
 import time
-import tomllib
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from pytest_occlusion.encoders.register import Known, by_hand, unpinned
 from pytest_occlusion.encoders.signatures import container_of
 from pytest_occlusion.errors import OcclusionError
 
@@ -45,68 +43,17 @@ STALL, ATTEMPTS, PAUSE = 30.0, 5, 1.0
 nothing new; seconds before the second of them, doubled from one to the next."""
 
 
-@dataclass(frozen=True)
-class Published:
-    """One published file.
+def fetch(entry: Known, folder: Path | None = None, revision: str = "") -> Path:
+    """Download a model, or find it in the cache, and verify it; progress is shown on stderr.
 
-    Attributes:
-        name: ``family:variant``.
-        url: Its authors' own location.
-        licence: What its authors say, shown before anything is downloaded.
-        sha256: The checksum that its authors publish, or empty.
-        how: ``"direct"``, or ``"by hand"`` when the location is a page with a button.
-    """
+    Args:
+        entry: What to fetch.
+        folder: Where a direct file is kept instead of the user's cache. Hub models are always kept
+            in the hub's own cache, where their loaders look.
+        revision: Commit or tag of a hub model, in place of the register's.
 
-    name: str
-    url: str
-    licence: str
-    sha256: str = ""
-    how: str = "direct"
-
-    @property
-    def family(self) -> str:
-        """The family that loads it."""
-        return self.name.partition(":")[0]
-
-
-def _published() -> Iterator[Published]:
-    table = files("pytest_occlusion.encoders").joinpath("published.toml").read_text("utf-8")
-    for family, known in tomllib.loads(table).items():
-        for variant, path in known["files"].items():
-            folder = path.rpartition("/")[0]
-            yield Published(
-                name=f"{family}:{variant}",
-                url=known["base"] + path,
-                licence=known["licence"],
-                sha256=folder if len(folder) == 64 else "",
-                how=known.get("how", "direct"),
-            )
-
-
-PUBLISHED = tuple(_published())
-"""Every file that ``fetch`` knows; the first of a family is what the family's bare name means."""
-
-
-def find_published(name: str) -> Published:
-    """Look up ``family`` or ``family:variant``.
-
-    Raises:
-        OcclusionError: Nothing of that name is known; lists what is.
-    """
-    asked = name.strip().lower().replace("_", "-")
-    for entry in PUBLISHED:
-        if asked in (entry.name.replace("_", "-"), entry.family):
-            return entry
-    raise OcclusionError(
-        f"no published checkpoint is known as {name!r}",
-        remedy=f"use one of {', '.join(entry.name for entry in PUBLISHED)}.",
-    )
-
-
-def fetch(entry: Published, folder: Path | None = None) -> Path:
-    """Download a checkpoint, or find it in the cache, and verify it; progress is shown on stderr.
-
-    Without a folder it is kept beside the plugin's store, in the user's cache.
+    Returns:
+        The file, or the folder of the hub's snapshot.
 
     Raises:
         OcclusionError: The server cannot be reached, or sends something else or other bytes than it
@@ -114,15 +61,14 @@ def fetch(entry: Published, folder: Path | None = None) -> Path:
             worth resuming stays in ``NAME.part``.
     """
     from filelock import FileLock
-    from platformdirs import user_cache_path
 
+    if entry.hub:
+        return _from_hub(entry, folder, revision)
     if entry.how == "by hand":
-        raise OcclusionError(
-            f"{entry.name}: its authors publish it on a page that only a browser can use",
-            remedy=f"open {entry.url}, save the file, and give its path as the checkpoint.",
-        )
-    folder = folder or user_cache_path("pytest-occlusion") / "checkpoints"
-    place = folder / entry.family / entry.url.rpartition("/")[2]
+        raise by_hand(entry)
+    if revision:
+        raise OcclusionError(f"{entry.name}: not on the hub", remedy="leave --revision out.")
+    place = folder / entry.family / entry.file if folder else entry.place
     part = place.with_name(f"{place.name}.part")
     with _on_disk(place):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +84,25 @@ def fetch(entry: Published, folder: Path | None = None) -> Path:
     return place
 
 
+def _from_hub(entry: Known, folder: Path | None, revision: str) -> Path:
+    """The snapshot that the model's loader will look for, with the configuration it names."""
+    from pytest_occlusion.encoders.hub import BRANCHES, snapshot
+
+    revision = revision or entry.revision
+    if folder:
+        raise OcclusionError(
+            f"{entry.name}: hub models are kept in the hub's own cache, where loaders look",
+            remedy="leave --folder out; the environment variable HF_HOME moves that cache.",
+        )
+    if not revision or re.fullmatch(BRANCHES, revision):
+        raise unpinned(entry)
+    for name in entry.files:
+        place, _ = snapshot(entry.hub, revision, [[pattern] for pattern in name.split("|")])
+    for other in entry.beside:
+        snapshot(other, "", [["config.json"]], key=f"the configuration of {entry.name}")
+    return place
+
+
 @contextlib.contextmanager
 def _on_disk(path: Path) -> Iterator[None]:
     try:
@@ -149,7 +114,7 @@ def _on_disk(path: Path) -> Iterator[None]:
         ) from fault
 
 
-def _download(entry: Published, part: Path) -> None:
+def _download(entry: Known, part: Path) -> None:
     """Connect until the file is whole; connections that bring something new cost no attempt."""
     failures, furthest = 0, _length(part)
     while True:
@@ -169,7 +134,7 @@ def _download(entry: Published, part: Path) -> None:
                     raise OcclusionError(
                         f"{entry.name}: {entry.url}: the server answers {error.code} {fault}",
                         remedy="the authors may have moved the file: look on their page "
-                        f"({entry.licence.rpartition(' ')[2]}), and give the path of what you "
+                        f"({entry.page}), and give the path of what you "
                         "download there.",
                     ) from error
         # A server that makes us start again and again brings nothing new either.
@@ -204,7 +169,7 @@ class _OnlyEncrypted(urllib.request.BaseHandler):
     ftp_request = http_request
 
 
-def _one_connection(entry: Published, part: Path) -> bool:
+def _one_connection(entry: Known, part: Path) -> bool:
     """Ask once, from where the part ends; True when the file is whole afterwards."""
     note, have = _read_json(_beside(part)), _length(part)
     if note.get("url") != entry.url:
@@ -258,7 +223,7 @@ def _one_connection(entry: Published, part: Path) -> bool:
     return start == size if size else True
 
 
-def _check_content(entry: Published, part: Path) -> None:
+def _check_content(entry: Known, part: Path) -> None:
     """Refuse what is no checkpoint at all, before its checksum is written down for good."""
     try:
         container_of(part)
@@ -270,7 +235,7 @@ def _check_content(entry: Published, part: Path) -> None:
         ) from fault
 
 
-def _verify(file: Path, place: Path, entry: Published) -> dict[str, Any]:
+def _verify(file: Path, place: Path, entry: Known) -> dict[str, Any]:
     """Check the file's bytes against the published checksum, or the one written down."""
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -175,7 +175,7 @@ def find_weights(path: Path, weights: str = "") -> list[Path]:
         raise OcclusionError(
             f"{path}: no such checkpoint" + (f" (there is {near})" if near else ""),
             remedy="check the path and the environment variables in it; `python -m "
-            "pytest_occlusion fetch FAMILY` brings a published checkpoint.",
+            "pytest_occlusion fetch MODEL` brings a published one.",
         )
     found = weight_candidates(path)
     chosen = weights or (next(iter(found)) if len(found) == 1 else "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
-from pytest_occlusion.encoders.files import BESIDE, folder_files, said, weight_candidates
+from pytest_occlusion.encoders.files import ALL, BESIDE, folder_files, said, weight_candidates
 from pytest_occlusion.errors import OcclusionError
 
 HUB = "hf-hub:"
@@ -77,13 +77,13 @@ def open_source(
             "tag of it).",
         )
     choices = [[pattern] for pattern in patterns]
-    if weights == "*":
+    if weights == ALL:
         choices = [list(patterns)]
     elif weights:
         choices = [[part for one in weights.split("+") for part in _files_of(one)] + [weights]]
     trusted = bool(options.get("trust-remote-code"))
     place, found = snapshot(name, revision, choices, one=not weights, code=trusted)
-    if not weights or weights == "*":  # in the cache there may be others that nobody asked for
+    if not weights or weights == ALL:  # in the cache there may be others that nobody asked for
         held = weight_candidates(place).items()
         weights = "+".join(file for file, parts in held if {part.name for part in parts} & {*found})
     read = read_checkpoint(place, weights)
@@ -169,6 +169,17 @@ def snapshot(
         except Exception as raised:
             raise _out_of_reach(what, name, ", ".join(found), key, raised) from raised
     return place, found
+
+
+def in_cache(name: str, revision: str = "") -> Path | None:
+    """The folder of a snapshot in the hub's cache, whatever it holds; the network is not asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision or None, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
 
 
 def _matches(file: str, pattern: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 from pytest_occlusion.encoders import get_family, load_encoder
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
 from pytest_occlusion.encoders.files import ALL, weight_candidates
-from pytest_occlusion.encoders.signatures import identify
+from pytest_occlusion.encoders.recognise import by_file, by_shapes
+from pytest_occlusion.encoders.register import Known
+from pytest_occlusion.encoders.signatures import TORCHSCRIPT, identify
 from pytest_occlusion.encoders.weights import Plan, misfits, not_numbers, weights_digest
 from pytest_occlusion.errors import SHOWN, OcclusionError, listed, printable
 
@@ -28,6 +31,8 @@ class Inspection:
         plan: How it fills that family's model; None where shapes do not tell.
         digest: The weights digest, as encoders, snapshots and reports show it.
         faults: What keeps it from loading, one line each.
+        known: Entries of the register that it can be.
+        told_by: What says so.
     """
 
     read: Checkpoint
@@ -36,6 +41,8 @@ class Inspection:
     plan: Plan | None
     digest: str
     faults: tuple[str, ...]
+    known: tuple[Known, ...] = ()
+    told_by: str = ""
 
     @property
     def loads(self) -> bool:
@@ -53,10 +60,17 @@ def inspect_checkpoint(path: str | Path, weights: str = "") -> Inspection:
     what, family = identify(read.state)
     if not family and read.path.is_dir():
         family = "open-clip" if read.config else "hf" * (read.path / "config.json").is_file()
+    known, told_by = by_file(read, family)
+    if len(own := {entry.family for entry in known}) == 1:
+        (family,) = own
     plan, faults = _planned(read, family, weights)
+    if not known and plan:
+        known, told_by = by_shapes(read, family, plan.variant)
     state = plan.state if plan else read.state
     faults += not_numbers(state)
-    return Inspection(read, what, family, plan, weights_digest(state), tuple(faults))
+    return Inspection(
+        read, what, family, plan, weights_digest(state), tuple(faults), known, told_by
+    )
 
 
 def _read(path: Path, weights: str) -> Checkpoint:
@@ -90,7 +104,7 @@ def describe(found: Inspection) -> str:
     """An inspection as lines for a terminal, at most 100 columns apart from paths."""
     read, plan = found.read, found.plan
     family = found.family or "none that is known"
-    if found.family == "clip":
+    if found.family == "clip" and read.container != TORCHSCRIPT and not _certain(found):
         family = "clip, or cxr-repair (the file does not tell which: same format)"
     tensors = (plan.state if plan else read.state).values()
     parameters = sum(tensor.numel() for tensor in tensors if tensor.is_floating_point())
@@ -106,6 +120,8 @@ def describe(found: Inspection) -> str:
         "names": read.prefix and f"without {read.prefix!r}, with which all of them began",
         "holds": found.what,
         "family": family,
+        "known as": _known_as(found),
+        "beware": _wrapped(entry.mistake for entry in found.known),
         "variant": plan.variant if plan else "told by its configuration",
         "assumed": assumed and f"{assumed} (shapes do not tell)",
         "parameters": f"{parameters:,} in {len(tensors)} tensors ({dtypes})",
@@ -115,3 +131,19 @@ def describe(found: Inspection) -> str:
         "verdict": "loads as it is" if found.loads else "does not load as it is",
     }
     return "\n".join(printable(f"{name:<12}{said}") for name, said in lines.items() if said)
+
+
+def _certain(found: Inspection) -> bool:
+    return len({entry.family for entry in found.known}) == 1
+
+
+def _known_as(found: Inspection) -> str:
+    names = ", ".join(entry.name for entry in found.known)
+    one_of = "one of " if len(found.known) > 1 else ""
+    return names and f"{one_of}{names} ({found.told_by}); `models NAME` tells more"
+
+
+def _wrapped(texts: Iterable[str]) -> str:
+    """Each text once, in the column beside its heading."""
+    parts = (textwrap.fill(text, 88) for text in dict.fromkeys(texts) if text)
+    return "\n".join(parts).replace("\n", f"\n{'':<12}")

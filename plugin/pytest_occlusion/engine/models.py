@@ -23,6 +23,7 @@ from pytest_occlusion.encoders import (
 )
 from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.encoders.files import is_weights
+from pytest_occlusion.encoders.register import find_model
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError
 from pytest_occlusion.suite.settings import ModelSettings
@@ -67,6 +68,11 @@ def check_model(model: ModelSettings) -> OcclusionError | None:
         _files(model)
     except OcclusionError as fault:
         there = is_remote(model.checkpoint) or Path(model.checkpoint).exists()
+        if not there and model.model and Path(model.checkpoint) == find_model(model.model).place:
+            return MissingError(
+                f"{model.name}: {model.checkpoint}: not fetched yet",
+                remedy=f"`python -m pytest_occlusion fetch {model.model}` brings it.",
+            )
         kind = OcclusionError if there else MissingError
         return kind(f"{model.name}: {fault.problem}", remedy=fault.remedy)
     return None
@@ -175,18 +181,29 @@ def truncation_lines(texts: Sequence[str], models: Sequence[ModelSettings]) -> I
     Raises:
         OcclusionError: A model that is here but cannot be loaded.
     """
-    yield f"{'truncated per tokenizer':<32}{'texts':>10}{'share':>13}{'limit':>9}{'longest':>10}"
+    yield COUNTS
     for model in models:
-        name = f"  {model.name}"
         fault = check_model(model)
         if isinstance(fault, MissingError):
-            missing = fault.problem.removeprefix(f"{model.name}: ")
-            yield f"{name:<32}  not counted: {missing}"
+            yield uncounted_line(model.name, fault.problem.removeprefix(f"{model.name}: "))
             continue
         if fault is not None:
             raise fault
         encoder, _ = open_encoder(model, precision="fp32", device="cpu", store=Store(None))
-        counts, limit = encoder.count_tokens(texts), encoder.token_limit
-        cut = sum(count > limit for count in counts)
-        share = f"{100 * cut / len(counts):.1f} %"
-        yield f"{name:<32}{cut:>10,}{share:>13}{limit:>9,}{max(counts):>10,}"
+        yield count_line(model.name, encoder.count_tokens(texts), encoder.token_limit)
+
+
+COUNTS = f"{'truncated per tokenizer':<32}{'texts':>10}{'share':>13}{'limit':>9}{'longest':>10}"
+"""Head of the lines below."""
+
+
+def count_line(name: str, counts: Sequence[int], limit: int) -> str:
+    """How many texts a model's token limit cuts."""
+    cut = sum(count > limit for count in counts)
+    share = f"{100 * cut / len(counts):.1f} %"
+    return f"{f'  {name}':<32}{cut:>10,}{share:>13}{limit:>9,}{max(counts):>10,}"
+
+
+def uncounted_line(name: str, reason: str) -> str:
+    """Why a model's are not counted."""
+    return f"{f'  {name}':<32}  not counted: {reason}"

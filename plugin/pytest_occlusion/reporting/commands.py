@@ -6,8 +6,13 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_occlusion.errors import OcclusionError
+
+if TYPE_CHECKING:
+    from pytest_occlusion.corpora.base import Corpus
+    from pytest_occlusion.suite.settings import Settings
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -21,9 +26,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 def corpus(options: argparse.Namespace) -> int:
     """Count a corpus step by step; with a suite, also the texts that its tokenizers truncate."""
-    from pytest_occlusion.corpora import load_corpus
     from pytest_occlusion.corpora.summary import summary_lines, task_of
-    from pytest_occlusion.engine.store import Store, default_root
     from pytest_occlusion.suite.merge import read_settings
     from pytest_occlusion.suite.suites import DEFAULT
 
@@ -44,14 +47,7 @@ def corpus(options: argparse.Namespace) -> int:
             remedy="export it, or name another corpus: corpus SPEC --suite SUITE",
         )
     rule, candidates = settings.text_rule, settings.candidates
-    corpus = load_corpus(
-        settings.corpus,
-        base=settings.base,
-        split=settings.split,
-        memory=Store(default_root()),
-        contents=options.fingerprint,
-        say=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
-    )
+    corpus = _corpus_of(settings, contents=options.fingerprint)
     for line in summary_lines(corpus, text_rule=rule, candidates=candidates):
         print(line)  # noqa: T201
     if options.suite and (task := task_of(corpus, rule, candidates)):
@@ -66,18 +62,68 @@ def corpus(options: argparse.Namespace) -> int:
     return 0
 
 
+def _corpus_of(settings: Settings, *, contents: bool = False) -> Corpus:
+    from pytest_occlusion.corpora import load_corpus
+    from pytest_occlusion.engine.store import Store, default_root
+
+    return load_corpus(
+        settings.corpus,
+        base=settings.base,
+        split=settings.split,
+        memory=Store(default_root()),
+        contents=contents,
+        say=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+    )
+
+
+def models(options: argparse.Namespace) -> int:
+    """Tell what is known of published models; with a corpus, also how many reports they cut."""
+    from pytest_occlusion.corpora.summary import task_of
+    from pytest_occlusion.encoders.register import find_model, known_models
+    from pytest_occlusion.reporting import register
+    from pytest_occlusion.suite.merge import read_settings
+    from pytest_occlusion.suite.suites import DEFAULT
+
+    entries = [find_model(options.name)] if options.name else known_models()
+    if options.markdown:
+        sys.stdout.write(register.as_markdown(entries))
+        return 0
+    show = register.sheet_lines(entries[0]) if options.name else register.table_lines(entries)
+    for line in show:
+        print(line)  # noqa: T201
+    if options.corpus is None:
+        return 0
+    given = {"corpus": options.corpus, "split": options.split, "text-rule": options.text_rule}
+    settings = read_settings(DEFAULT, Path.cwd(), given, None)
+    task = task_of(_corpus_of(settings), settings.text_rule, settings.candidates)
+    if task is None:
+        raise OcclusionError(
+            f"no study has a text under the rule {settings.text_rule!r}",
+            remedy="choose another with --text-rule",
+        )
+    from pytest_occlusion.engine.limits import limit_lines
+
+    print()  # noqa: T201
+    for line in limit_lines(task.texts, entries):
+        print(line, flush=True)  # noqa: T201
+    return 0
+
+
 def fetch(options: argparse.Namespace) -> int:
     """Fetch published weights."""
-    from pytest_occlusion.encoders.fetch import PUBLISHED, fetch, find_published
+    from pytest_occlusion.encoders.fetch import fetch
+    from pytest_occlusion.encoders.register import find_model, known_models
 
     if options.name is None:
-        for entry in PUBLISHED:
-            print(f"{entry.name:<22} {entry.how:<8} {entry.url}")  # noqa: T201
+        for entry in known_models():
+            print(f"{entry.name:<24} {entry.source:<8} {entry.where}")  # noqa: T201
         return 0
-    entry = find_published(options.name)
-    print(f"{entry.name}: {entry.url}\nlicence: {entry.licence}", flush=True)  # noqa: T201
-    place = fetch(entry, options.folder)
-    print(place)  # noqa: T201
+    entry = find_model(options.name)
+    print(f"{entry.name}: {entry.where}\nlicence: {entry.terms} {entry.page}")  # noqa: T201
+    if entry.gated:
+        print(f"gated: accept the terms on {entry.where}, then `hf auth login`")  # noqa: T201
+    sys.stdout.flush()
+    print(fetch(entry, options.folder, options.revision))  # noqa: T201
     return 0
 
 

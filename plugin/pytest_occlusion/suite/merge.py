@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pytest_occlusion.encoders import family_names
+from pytest_occlusion.encoders.register import completed
 from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.suite import table
 from pytest_occlusion.suite.grid import Grid
@@ -25,6 +26,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_+-]*", re.IGNORECASE)
 """What suites and models may be called: their names stand in ids and are names of files."""
 
 MODEL_KEYS: dict[str, Check] = {
+    "model": table.check_text,
     "family": table.one_of(family_names),
     "checkpoint": table.check_text,
     "tokenizer": table.check_text,
@@ -143,9 +145,17 @@ def _models(tables: object, origin: str, base: Path, faults: list[str]) -> list[
         if wrong := table.check_table(raw):
             faults.append(f"{label} {wrong}")
             continue
-        own = {"family": None, **_hyphened(raw, label, faults)}
+        own = _hyphened(raw, label, faults)
         if not NAME.fullmatch(name):
             faults.append(f"{label}: a name holds letters, digits, -, + and _ only")
+        if "model" in own:
+            try:
+                own = completed(own)
+            except OcclusionError as fault:
+                faults.append(f"{label}: {fault.problem}; {fault.remedy}")
+                faults += _wrong(own, MODEL_KEYS, f"{label}: ")
+                continue
+        own = {"family": None, **own}
         faults += _wrong(own, MODEL_KEYS, f"{label}: ")
         missing: list[str] = []
         for key in ("checkpoint", "tokenizer"):

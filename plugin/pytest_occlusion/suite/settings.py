@@ -27,6 +27,7 @@ class ModelSettings:
     precision: str | None = None
     tolerance: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # the family's own
+    model: str = ""  # the entry of the register that filled its table in
     role: str = ""  # the family that it stands for in claims; its own where empty
     missing: tuple[str, ...] = ()  # unset environment variables in its paths
 
