@@ -17,6 +17,7 @@ from .formula import PARITY, write_formula_checkpoint, write_state
 from .tiny import (
     cxr_clip_shapes,
     medclip_shapes,
+    mgca_shapes,
     resnet_shapes,
     state_of,
     vit_shapes,
@@ -43,6 +44,23 @@ def parity_texts() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def extra_images() -> list[Image.Image]:
+    """The pictures of the second set: low contrast, colours, 16 bits, transparency, large, even."""
+    listed = json.loads((PARITY / "inputs2.json").read_text(encoding="utf-8"))["images"]
+    images: list[Image.Image] = [Image.open(PARITY / entry["file"]) for entry in listed]
+    for image in images:
+        image.load()
+    return images
+
+
+@pytest.fixture(scope="session")
+def extra_texts() -> list[str]:
+    """The texts of the second set: odd ends, blanks, an empty one, a mask, one of 911 tokens."""
+    found: list[str] = json.loads((PARITY / "inputs2.json").read_text(encoding="utf-8"))["texts"]
+    return found
+
+
+@pytest.fixture(scope="session")
 def vitb32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """ViT-B/32 with formula weights as a plain state_dict: 605 MB, removed at the end."""
     path = tmp_path_factory.mktemp("formula") / "vitb32.pt"
@@ -61,13 +79,19 @@ def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bert_vocabulary() -> Path:
-    """bert-base-cased's vocabulary, which is not ours to copy into this repository."""
+def words() -> Path | None:
+    """bert-base-cased's vocabulary, which is not ours to copy into this repository, or None."""
     shared = Path(__file__).resolve().parents[3] / "shared" / "parity"
     path = shared / "bert-base-cased-vocab.txt"
-    if not path.is_file():
+    return path if path.is_file() else None
+
+
+@pytest.fixture(scope="session")
+def bert_vocabulary(words: Path | None) -> Path:
+    """The same, for tests that are nothing without it."""
+    if words is None:
         pytest.skip("needs ../shared/parity/bert-base-cased-vocab.txt, which is not shipped")
-    return path
+    return words
 
 
 @pytest.fixture(scope="session")
@@ -93,9 +117,9 @@ def tiny_encoders(
             return load_encoder(
                 family, checkpoint=place if place.exists() else write(place, tower), **options
             )
-        shapes = medclip_shapes(tower) if family == "medclip" else cxr_clip_shapes(tower)
-        path = folder / f"{name}.bin"
-        write_state(path, state_of(shapes))
+        shapes = {"medclip": medclip_shapes, "cxr-clip": cxr_clip_shapes, "mgca": mgca_shapes}
+        path = folder / f"{name}.{'ckpt' if family == 'mgca' else 'bin'}"
+        write_state(path, state_of(shapes[family](tower)))
         options |= {"canvas_size": 64, "max_tokens": 40, "tokenizer": words}
         return load_encoder(family, checkpoint=path, **options)
 

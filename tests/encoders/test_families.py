@@ -31,6 +31,8 @@ TINY = (
     "medclip-resnet",
     "cxr-clip-swin",
     "cxr-clip-resnet",
+    "mgca-vit",
+    "mgca-resnet",
     "open-clip-vit",
     "open-clip-timm",
     "hf-clip",
