@@ -138,17 +138,31 @@ def write_formula_biovil(path: Path, variant: str, words: Path | None) -> Path:
             state |= _drawn(part.get("optional_entries", []))
         write_state(path / part["released_name"], state)
     (path / "config.json").write_text(json.dumps(text["config"]), encoding="utf-8")
-    write_words(path / "vocab.txt", text["config"]["vocab_size"], words)
+    write_words(path / "vocab.txt", words, text["config"]["vocab_size"])
     return path
 
 
-def write_words(path: Path, count: int, words: Path | None) -> Path:
-    """A vocabulary of so many words: those of a file, or only the marks, and fillers."""
+def write_chexficient(path: Path, state: dict[str, NDArray[Any]], words: Path | None) -> Path:
+    """What CheXficient's trainer saves, and bert-base-cased's vocabulary or other words beside it.
+
+    Returns:
+        The weights.
+    """
+    import torch
+
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
+    saved = {"model": tensors, "optimizer": {}, "epoch": 1, "scaler": {}, "best_acc": [0.5]}
+    torch.save({**saved, "step": 7, "subset": ["p10/s5", 12]}, path / "pytorch_model.pth")
+    write_words(path / "vocab.txt", words, 28996)
+    return path / "pytorch_model.pth"
+
+
+def write_words(path: Path, words: Path | None, size: int) -> None:
+    """A vocabulary of so many words: those of a file, or BERT's marks, and fillers behind them."""
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     lines = words.read_text(encoding="utf-8").splitlines() if words else marks
-    fillers = (f"[filler{number}]" for number in range(count - len(lines)))
+    fillers = (f"[filler{number}]" for number in range(size - len(lines)))
     path.write_text("\n".join([*lines, *fillers]) + "\n", encoding="utf-8")
-    return path
 
 
 def write_formula_checkpoint(path: Path, variant: str) -> Path:

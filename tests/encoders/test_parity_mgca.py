@@ -86,8 +86,8 @@ def test_embeddings(
 ) -> None:
     name, path = variant
     known, kept = arrays(name), listing(name)["clean_kept"]
-    vocabulary = write_words(tmp_path / "vocab.txt", 28996, words)
-    load = partial(load_encoder, "mgca", checkpoint=path, tokenizer=vocabulary, device="cpu")
+    write_words(tmp_path / "vocab.txt", words, 28996)
+    load = partial(load_encoder, "mgca", checkpoint=path, tokenizer=tmp_path, device="cpu")
     encoder = load()
     assert (encoder.variant, encoder.token_limit) == (VARIANTS[name], 112)
     assert furthest(encoder.encode_images(parity_images), known["image_emb"]) < TOLERANCE

@@ -158,7 +158,7 @@ def feature_map(modules: Mapping[str, Any]) -> Callable[[torch.Tensor], torch.Te
     return with_no_prior
 
 
-def _prepared(texts: Sequence[str], *, strip: bool) -> list[str]:
+def prepared_texts(texts: Sequence[str], *, strip: bool) -> list[str]:
     """Texts without the marks at their ends; those of the tokenizer are refused, untold."""
     for mark in REFUSED:
         if count := sum(mark in text for text in texts):
@@ -179,7 +179,7 @@ def _words(read: Checkpoint, bert: Any, tokenizer: Any, options: Mapping[str, An
         positions=bert.config.max_position_embeddings,
         vocabulary_size=bert.config.vocab_size,
     )
-    return prepared(words, partial(_prepared, strip=options["strip-marks"]))
+    return prepared(words, partial(prepared_texts, strip=options["strip-marks"]))
 
 
 def _around(

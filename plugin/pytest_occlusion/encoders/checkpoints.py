@@ -54,7 +54,15 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 COUNT = "n_averaged"
 """Beside the names of ``torch.optim.swa_utils.AveragedModel``, which all begin with ``module.``."""
 
-COUNTERS = ("batches_tracked", "_ids", "_index", "input_resolution", "context_length", "vocab_size")
+COUNTERS = (
+    "batches_tracked",
+    "_count",
+    "_ids",
+    "_index",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+)
 """How the names of whole numbers end that are no weights, in the files of these models."""
 
 
