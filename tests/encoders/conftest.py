@@ -18,6 +18,7 @@ from .tiny import (
     chexficient_shapes,
     cxr_clip_shapes,
     medclip_shapes,
+    mgca_shapes,
     resnet_shapes,
     state_of,
     vit_shapes,
@@ -128,9 +129,9 @@ def tiny_encoders(
         if family == "chexficient":
             path = write_state(folder / f"{name}.bin", state_of(chexficient_shapes()))
             return load_encoder(family, checkpoint=path, tokenizer=words, **sizes, **options)
-        shapes = medclip_shapes(tower) if family == "medclip" else cxr_clip_shapes(tower)
-        path = folder / f"{name}.bin"
-        write_state(path, state_of(shapes))
+        shapes = {"medclip": medclip_shapes, "cxr-clip": cxr_clip_shapes, "mgca": mgca_shapes}
+        path = folder / f"{name}.{'ckpt' if family == 'mgca' else 'bin'}"
+        write_state(path, state_of(shapes[family](tower)))
         options |= {"canvas_size": 64, "max_tokens": 40, "tokenizer": words}
         return load_encoder(family, checkpoint=path, **options)
 

@@ -34,6 +34,8 @@ TINY = (
     "biovil-plain",
     "biovil-t",
     "chexficient-vit",
+    "mgca-vit",
+    "mgca-resnet",
     "open-clip-vit",
     "open-clip-timm",
     "hf-clip",

@@ -137,6 +137,7 @@ def write_word_pieces(path: Path) -> Path:
 
 
 BERT_WIDTH, BERT_LAYERS, BERT_ROWS, POSITIONS = 32, 3, 64, 48
+VIT_WIDTH, HIDDEN = 48, 40
 SWIN_WIDTH, SWIN_HEADS, SWIN_WINDOW = 24, (2, 4), 4
 
 
@@ -225,6 +226,33 @@ def cxr_clip_shapes(tower: str) -> dict[str, tuple[int, ...]]:
     return shapes | affine("text_projection.projection", EMBEDDING, BERT_WIDTH)
 
 
+def timm_vit_shapes(prefix: str, *, scaled: bool = False) -> dict[str, tuple[int, ...]]:
+    """Shapes of timm's vision transformer of 64 pixels, with LayerScale or without it."""
+    width, patch, grid = VIT_WIDTH, 16, 4
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{prefix}cls_token": (1, 1, width),
+        f"{prefix}pos_embed": (1, grid * grid + 1, width),
+        f"{prefix}patch_embed.proj.weight": (width, 3, patch, patch),
+        f"{prefix}patch_embed.proj.bias": (width,),
+    }
+    for block in range(2):
+        at = f"{prefix}blocks.{block}."
+        shapes |= affine(f"{at}norm1", width) | affine(f"{at}norm2", width)
+        shapes |= affine(f"{at}attn.qkv", 3 * width, width)
+        shapes |= affine(f"{at}attn.proj", width, width)
+        shapes |= affine(f"{at}mlp.fc1", 4 * width, width)
+        shapes |= affine(f"{at}mlp.fc2", width, 4 * width)
+        shapes |= {f"{at}ls{number}.gamma": (width,) for number in (1, 2) if scaled}
+    return shapes | affine(f"{prefix}norm", width)
+
+
+def norm_shapes(name: str, rows: int, *, learned: bool = True) -> dict[str, tuple[int, ...]]:
+    """Shapes of a batch norm, with weight and bias or without them."""
+    shapes = affine(name, rows) if learned else {}
+    shapes |= {f"{name}.{part}": (rows,) for part in ("running_mean", "running_var")}
+    return shapes | {f"{name}.num_batches_tracked": ()}
+
+
 def biovil_shapes(*, temporal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Shapes of a tiny BioViL's two files, image and text; ``temporal`` for BioViL-T."""
     channels = seen = CHANNELS["resnet"]
@@ -236,10 +264,7 @@ def biovil_shapes(*, temporal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         image["encoder.vit_pooler.type_embed"] = (2, 1, 24)
         seen = 48
     image["projector.model.0.weight"] = (EMBEDDING, seen, 1, 1)
-    for part in ("weight", "bias", "running_mean", "running_var"):
-        image[f"projector.model.1.{part}"] = (EMBEDDING,)
-    image["projector.model.1.num_batches_tracked"] = ()
-    image |= affine("projector.model.3", EMBEDDING)
+    image |= norm_shapes("projector.model.1", EMBEDDING) | affine("projector.model.3", EMBEDDING)
     image["projector.model.3.weight"] = (EMBEDDING, EMBEDDING, 1, 1)
     head = "cls_projection_head."
     text: dict[str, Any] = bert_shapes("bert.") | affine("cls.predictions.transform.dense", 8, 8)
@@ -259,46 +284,37 @@ def write_biovil(path: Path, *, temporal: bool) -> Path:
     return path
 
 
-def vit_blocks(prefix: str, width: int, layers: int, *, scaled: bool) -> dict[str, tuple[int, ...]]:
-    """Shapes of timm's transformer blocks, with LayerScale where they are scaled."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer in range(layers):
-        at = f"{prefix}blocks.{layer}."
-        shapes |= affine(f"{at}norm1", width) | affine(f"{at}norm2", width)
-        shapes |= affine(f"{at}attn.qkv", 3 * width, width)
-        shapes |= affine(f"{at}attn.proj", width, width)
-        shapes |= affine(f"{at}mlp.fc1", 2 * width, width)
-        shapes |= affine(f"{at}mlp.fc2", width, 2 * width)
-        if scaled:
-            shapes |= {f"{at}ls1.gamma": (width,), f"{at}ls2.gamma": (width,)}
-    return shapes
-
-
-def plain_vit_shapes(
-    prefix: str, *, patch: int = 8, grid: int = 4, scaled: bool = False
-) -> dict[str, tuple[int, ...]]:
-    """Shapes of a vision transformer in timm's naming, 48 channels wide."""
-    width = VIT_WIDTH
-    shapes: dict[str, tuple[int, ...]] = {f"{prefix}cls_token": (1, 1, width)}
-    shapes[f"{prefix}pos_embed"] = (1, grid * grid + 1, width)
-    shapes |= affine(f"{prefix}patch_embed.proj", width)
-    shapes[f"{prefix}patch_embed.proj.weight"] = (width, 3, patch, patch)
-    shapes |= vit_blocks(prefix, width, 2, scaled=scaled)
-    return shapes | affine(f"{prefix}norm", width)
-
-
-VIT_WIDTH = 48
-
-
 def chexficient_shapes(rows: int = 1) -> dict[str, tuple[int, ...]]:
     """Shapes of a tiny CheXficient, whose trainer kept ``rows`` samples of its last batch."""
-    image = plain_vit_shapes("image_encoder.model.", scaled=True)
+    image = timm_vit_shapes("image_encoder.model.", scaled=True)
     image["image_encoder.model.mask_token"] = (1, VIT_WIDTH)
     shapes = {"logit_scale": (), "prototypes": (6, 12), "step_count": (1,)}
     shapes |= {"batch_update_weight_stats": (rows, 2), "pending_ema_features": (rows - 1, 12)}
     shapes |= image | bert_shapes("text_encoder.model.")
     shapes |= affine("image_projection.projection", EMBEDDING, VIT_WIDTH)
     return shapes | affine("text_projection.projection", EMBEDDING, BERT_WIDTH)
+
+
+def mgca_shapes(tower: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of a tiny MGCA, with some that only pre-training needs; ``vit`` or ``resnet``."""
+    image, text = "img_encoder_q.", "text_encoder_q."
+    towers = timm_vit_shapes if tower == "vit" else plain_resnet_shapes
+    shapes = towers(f"{image}model.")
+    lacking = ("token_type_embeddings", "pooler")
+    bert = bert_shapes(f"{text}model.")
+    shapes |= {name: shape for name, shape in bert.items() if not any(x in name for x in lacking)}
+    shapes[f"{text}model.embeddings.position_ids"] = (1, POSITIONS)
+    for layer in range(BERT_LAYERS):
+        cross = f"{text}model.encoder.layer.{layer}.crossattention.self.query"
+        shapes |= affine(cross, BERT_WIDTH, BERT_WIDTH)
+    widths = {image: VIT_WIDTH if tower == "vit" else CHANNELS["resnet"], text: BERT_WIDTH}
+    for at, width in widths.items():
+        for head in (f"{at}global_embed.head.", f"{at}local_embed.head."):
+            shapes |= affine(f"{head}0", HIDDEN, width) | norm_shapes(f"{head}1", HIDDEN)
+            shapes |= affine(f"{head}3", EMBEDDING, HIDDEN)
+            shapes |= norm_shapes(f"{head}4", EMBEDDING, learned=False)
+    shapes |= affine("patch_local_atten_layer.out_proj", EMBEDDING, EMBEDDING)
+    return shapes | {"prototype_layer.weight": (10, EMBEDDING)}
 
 
 def open_clip_config(tower: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ FAMILIES: dict[str, str] = {
     "cxr-clip": "pytest_occlusion.encoders.cxr_clip:CXR_CLIP",
     "biovil": "pytest_occlusion.encoders.biovil:BIOVIL",
     "chexficient": "pytest_occlusion.encoders.chexficient:CHEXFICIENT",
+    "mgca": "pytest_occlusion.encoders.mgca:MGCA",
     "open-clip": "pytest_occlusion.encoders.openclip:OPEN_CLIP",
     "hf": "pytest_occlusion.encoders.hf:HF",
 }

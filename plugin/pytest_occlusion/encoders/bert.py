@@ -30,10 +30,13 @@ def at_end(states: tuple[torch.Tensor, ...], mask: torch.Tensor) -> torch.Tensor
     return states[-1][torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
 
 
-def bert_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> Any:
+def bert_of(
+    state: Mapping[str, torch.Tensor], prefix: str, path: Path, *, untyped: Any = None
+) -> Any:
     """A BERT of the sizes that the tensors under ``prefix`` tell, on the meta device.
 
-    Its pooler is built where there are tensors of it; no family reads what it gives.
+    Its pooler is built where there are tensors of it; no family reads what it gives. ``untyped`` is
+    a class of BERT for a family whose files have no table of token types.
     """
     from transformers import BertConfig, BertModel
 
@@ -49,10 +52,11 @@ def bert_of(state: Mapping[str, torch.Tensor], prefix: str, path: Path) -> Any:
         num_attention_heads=max(1, width // HEAD_WIDTH),
         intermediate_size=shape_of(state, inner, 2, path)[0],
         max_position_embeddings=rows("position"),
-        type_vocab_size=rows("token_type"),
+        type_vocab_size=1 if untyped else rows("token_type"),
     )
     with built_from(path):
-        return BertModel(config, add_pooling_layer=f"{prefix}pooler.dense.weight" in state)
+        kind = untyped or BertModel
+        return kind(config, add_pooling_layer=f"{prefix}pooler.dense.weight" in state)
 
 
 def bert_states(bert: Any, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -99,7 +99,7 @@ def _draw_cropped(
 ) -> NDArray[np.uint8]:
     import numpy as np
 
-    _check_mode(image)
+    check_mode(image)
     if convert_first:
         image = image.convert("RGB")
     image = central(shorter_side(image, size, resample), size).convert("RGB")
@@ -128,17 +128,12 @@ def _draw_padded(image: Image.Image, *, size: int) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image
 
-    _check_mode(image)
+    check_mode(image)
     # The ratio is rounded to a double before it is used and the product is truncated, as upstream
     # does: for 54 of the lengths from 150 to 3999 the longer side becomes size - 1.
     ratio = float(size) / max(image.size)
     width, height = (int(side * ratio) for side in image.size)
-    if min(width, height) < 1:
-        raise OcclusionError(
-            f"an image of {image.size[0]} x {image.size[1]} pixels is too oblong for a canvas of "
-            f"{size} pixels",
-            remedy="check that the file is a radiograph.",
-        )
+    check_oblong((width, height), image.size, size)
     resized = image.resize((width, height), Image.Resampling.LANCZOS)
     # Grey after the resize, as upstream does.
     return np.array(_on_black(resized, size), dtype=np.uint8)[None]
@@ -148,7 +143,7 @@ def _draw_padded_square(image: Image.Image, *, size: int, resample: str) -> NDAr
     import numpy as np
     from PIL import Image
 
-    _check_mode(image)
+    check_mode(image)
     side = max(size, *image.size)
     canvas = _on_black(image, side)  # grey before the resize, as upstream does
     if side != size:
@@ -165,7 +160,18 @@ def _on_black(image: Image.Image, side: int) -> Image.Image:
     return canvas
 
 
-def _check_mode(image: Image.Image) -> None:
+def check_oblong(scaled: tuple[int, int], given: tuple[int, int], size: int) -> None:
+    """Refuse a picture of whose width or height nothing would be left on a canvas of ``size``."""
+    if min(scaled) < 1:
+        raise OcclusionError(
+            f"an image of {given[0]} x {given[1]} pixels is too oblong for a canvas of {size} "
+            "pixels",
+            remedy="check that the file is a radiograph.",
+        )
+
+
+def check_mode(image: Image.Image) -> None:
+    """Refuse a picture of which nobody can say what is black and what is white."""
     if image.mode not in EIGHT_BIT:
         raise OcclusionError(
             f"an image of PIL mode {image.mode!r} has no 8-bit samples",

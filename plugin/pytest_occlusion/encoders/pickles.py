@@ -83,6 +83,12 @@ BAGS = {
     "numpy._core.numeric": "_frombuffer",
     "numpy.dtypes": f"{DTYPES} StrDType ObjectDType",
     "torch.torch_version": "TorchVersion",
+    # Keys, not objects, of what Lightning before 1.5 kept of its callbacks.
+    "pytorch_lightning.callbacks.model_checkpoint": "ModelCheckpoint",
+    "pytorch_lightning.callbacks.early_stopping": "EarlyStopping",
+    "pytorch_lightning.callbacks.lr_monitor": "LearningRateMonitor",
+    "pytorch_lightning.callbacks.timer": "Timer",
+    "pytorch_lightning.callbacks.finetuning": "BackboneFinetuning",
     "copyreg": "_reconstructor",
     "builtins": "object slice range bytes",
 }
