@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     known = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(run: Callable[..., int], **texts: Any) -> Callable[..., argparse.Action]:
-        made = known.add_parser(run.__name__, **texts)
+        made = known.add_parser(run.__name__.rstrip("_"), **texts)
         made.set_defaults(run=run)
         return made.add_argument
 
@@ -73,6 +73,21 @@ def _parser() -> argparse.ArgumentParser:
     add("name", nargs="?", metavar="MODEL", help="as `models` lists them; none: list them")
     add("--folder", type=Path, metavar="DIR", help="keep it there instead")
     add("--revision", default="", metavar="COMMIT", help="of a model on the hub: this one")
+    add = command(
+        commands.try_,
+        help="load a model, and try it on 64 radiographs",
+        description="Load a model, show it 64 radiographs of a corpus whole and with 25 %% "
+        "blocked, and print what a careful person checks first. Nothing is kept. Exits with 1 "
+        "where it retrieves no better than chance.",
+    )
+    add("model", metavar="MODEL|FILE", help="as `models` lists them, a checkpoint, or hf-hub:ID")
+    add("--corpus", required=True, metavar="SPEC", help="as --occlusion-corpus")
+    add("--split", metavar="NAME", help="train, validate or test")
+    add("--text-rule", choices=names_of("text-rule"))
+    add("--family", default="", help="of a checkpoint whose names do not tell")
+    add("--tokenizer", metavar="PATH|ID", help="where the checkpoint brings none")
+    add("--set", action="append", default=[], metavar="OPTION=VALUE", help="of the family")
+    add("--device", help="auto, cpu, cuda or cuda:N")
     add = command(
         commands.corpus,
         help="count what a corpus holds, filter by filter",

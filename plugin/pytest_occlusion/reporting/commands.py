@@ -6,7 +6,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.errors import OcclusionError
 
@@ -107,6 +107,54 @@ def models(options: argparse.Namespace) -> int:
     for line in limit_lines(task.texts, entries):
         print(line, flush=True)  # noqa: T201
     return 0
+
+
+def try_(options: argparse.Namespace) -> int:
+    """Load a model, and try it on a few radiographs."""
+    from pytest_occlusion.engine.trial import first_contact
+    from pytest_occlusion.reporting.trial import trial_lines
+    from pytest_occlusion.suite.merge import build_settings
+    from pytest_occlusion.suite.suites import Suite
+
+    name, table = _asked_model(options)
+    asked = {"corpus": options.corpus, "split": options.split, "text-rule": options.text_rule}
+    asked |= {"device": options.device, "models": {name: table}, "suite": "try"}
+    given = {key: value for key, value in asked.items() if value is not None}
+    settings = build_settings(Suite(given, "try", Path.cwd()), command_line={})
+    trial = first_contact(settings, _corpus_of(settings), lambda line: None)
+    for line in trial_lines(trial):
+        print(line)  # noqa: T201
+    return 1 if trial.at_chance else 0
+
+
+def _asked_model(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The name of a model that is to be tried, and its table: of a file, an id or the register."""
+    from pytest_occlusion.encoders import is_remote
+    from pytest_occlusion.encoders.inspect import inspect_checkpoint
+    from pytest_occlusion.encoders.register import find_model
+    from pytest_occlusion.suite.table import parse_value
+
+    model, table = options.model, {}
+    for item in options.set:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise OcclusionError(f"--set {item}: no value", remedy="write --set OPTION=VALUE")
+        table[key.strip()] = parse_value(value.strip())
+    if options.tokenizer:
+        table["tokenizer"] = options.tokenizer
+    here = Path(model).expanduser()
+    if not here.exists() and not is_remote(model):
+        entry = find_model(model)
+        return entry.name, {"model": entry.name, **table}
+    family = options.family
+    if not family and here.exists():
+        family = inspect_checkpoint(here, str(table.get("weights", ""))).family
+    if not family:
+        raise OcclusionError(
+            f"{model}: of which family it is cannot be told", remedy="name it with --family"
+        )
+    place = model if is_remote(model) else str(here.resolve())
+    return family, {"family": family, "checkpoint": place, **table}
 
 
 def fetch(options: argparse.Namespace) -> int:

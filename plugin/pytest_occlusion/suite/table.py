@@ -73,6 +73,16 @@ def names_of(setting: str) -> tuple[str, ...]:
     return tuple(names[setting])
 
 
+def parse_value(text: str) -> Any:
+    """A value as TOML reads it; what is none, such as a word without quotes, is a text."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def shown(value: object) -> str:
     """A value as faults show it: never longer than a line."""
     short = reprlib.Repr()
