@@ -176,6 +176,9 @@ def use(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _forget()
     modules = str(home / "modules")
     monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", modules)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    # Without the caches of code that other tests of this process have used: they would be found
+    # first.
+    others = [one for one in sys.path if not Path(one, "transformers_modules").is_dir()]
+    monkeypatch.setattr(sys, "path", others)
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)

@@ -80,7 +80,7 @@ def open_source(
     if weights == ALL:
         choices = [list(patterns)]
     elif weights:
-        choices = [[part for one in weights.split("+") for part in _files_of(one)] + [weights]]
+        choices = [[part for one in weights.split("+") for part in _files_of(one)]]
     trusted = bool(options.get("trust-remote-code"))
     place, found = snapshot(name, revision, choices, one=not weights, code=trusted)
     if not weights or weights == ALL:  # in the cache there may be others that nobody asked for

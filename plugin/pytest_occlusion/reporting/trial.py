@@ -24,7 +24,7 @@ def trial_lines(trial: Trial) -> Iterator[str]:
         f"{trial.reports} are cut",
         "norms": f"1, within {trial.off_norm:.0e}",
         "alike": f"mean cosine {images:.3f} between two radiographs, {texts:.3f} between reports",
-        "ties": f"{percent(trial.deciding.tied)} of the queries tie with another report",
+        "ties": f"{percent(trial.deciding.tied)} % of the queries tie with another report",
         "speed": f"{trial.speeds[0]:,.1f} radiographs/s, {trial.speeds[1]:,.1f} reports/s on "
         f"{trial.device}, {record.precision}",
     }
@@ -32,7 +32,7 @@ def trial_lines(trial: Trial) -> Iterator[str]:
         for number, line in enumerate(wrap(said, WIDTH - 9, break_on_hyphens=False)):
             yield f"{name * (not number):<9}{line}"
     yield ""
-    yield f"{'':<9}{'chance':>8}{'constant':>10}{'0 %':>9}   {'[95 %]':<15}{'25 %':>8}"
+    yield f"{'':<9}{'chance':>8}{'constant':>10}{'0 %':>9}   {'[95 %]':<15}{'25 %':>8} blocked"
     clear, blocked = (
         [one for one in trial.results if bool(one.cell.ratio) is shown] for shown in (False, True)
     )
