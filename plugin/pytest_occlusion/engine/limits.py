@@ -21,7 +21,8 @@ from pytest_occlusion.engine.models import COUNTS, count_line, truncation_lines,
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.suite.settings import ModelSettings
 
-BYTE_PAIRS, WORD_PIECES = ("clip", "cxr-repair"), ("medclip", "cxr-clip")
+BYTE_PAIRS = ("clip", "cxr-repair")
+WORD_PIECES = ("medclip", "cxr-clip", "chexficient")
 """Families whose published models share CLIP's vocabulary, and those that share BERT's."""
 
 BPE_TOKENS, BERT_TOKENS, BERT_POSITIONS = 49_408, 28_996, 512
