@@ -96,6 +96,17 @@ def test_a_picture_of_one_value_is_black() -> None:
     assert family.stretched(Image.new("L", (5, 4), 77)).getextrema() == (0, 0)
 
 
+def test_pictures_of_rare_kinds(parity_images: list[Image.Image]) -> None:
+    grey = parity_images[0].convert("L")
+    wanted = family.stretched(grey)
+    for mode in ("RGB", "P", "CMYK", "F"):
+        assert np.abs(np.asarray(family.stretched(grey.convert(mode)), int) - wanted).max() <= 1
+    bits = grey.convert("1")
+    assert family.stretched(bits).tobytes() == bits.convert("L").tobytes()
+    with pytest.raises(OcclusionError, match="values that are not numbers"):
+        family.stretched(Image.new("F", (4, 4), float("nan")))
+
+
 def test_the_sixteen_bits_of_a_corpus_reach_the_canvas(extra_images: list[Image.Image]) -> None:
     """Corpora reduce pictures to 8 bits or drop their transparency, and keep what the file held."""
     recipe = family.stretched_crop(512, 480)

@@ -32,7 +32,7 @@ SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits per pixel that detectors and their exports use; 16-bit containers hold all of them."""
 
-LOSSY = (*SIXTEEN_BIT, "LA", "La", "PA", "RGBA", "RGBa")
+LOSSY = (*SIXTEEN_BIT, "LA", "RGBA")
 """PIL modes of which the 8-bit picture has lost something."""
 
 STORED = "stored"

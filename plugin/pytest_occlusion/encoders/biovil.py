@@ -68,6 +68,10 @@ def stretched(image: Image.Image) -> Image.Image:
 
     samples = stored(image)
     low, high = samples.min(), samples.max()
+    if not np.isfinite(float(low) + float(high)):
+        raise OcclusionError(
+            "an image with values that are not numbers", remedy="leave it out of the corpus."
+        )
     floats = samples.astype(np.float64) - float(low)
     if high > low:
         floats *= 255.0

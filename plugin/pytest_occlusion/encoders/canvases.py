@@ -46,18 +46,24 @@ STORED = "stored"
 their 8-bit picture has lost some: more than 8 bits, or transparency."""
 
 
+AS_THEY_ARE = ("L", "RGB", "I", "F")
+"""Beginnings of PIL modes whose samples are shades of grey, or of red, green and blue."""
+
+
 def stored(image: Image.Image) -> NDArray[Any]:
     """A picture's samples as its file holds them: ``[H, W]`` or ``[H, W, C]``, of any dtype.
 
-    Palettes are looked up, and pictures of one bit become 0 and 255.
+    Palettes are looked up, other colours than red, green and blue become them, and pictures of one
+    bit 0 and 255.
     """
     import numpy as np
 
     samples: NDArray[Any] | None = image.info.get(STORED)
     if samples is not None and samples.shape[:2] == (image.height, image.width):
         return samples
-    plain = {"P": "RGB", "1": "L"}.get(image.mode)
-    return np.asarray(image.convert(plain) if plain else image)
+    if not image.mode.startswith(AS_THEY_ARE):
+        image = image.convert({"1": "L", "PA": "RGBA"}.get(image.mode, "RGB"))
+    return np.asarray(image)
 
 
 def cropped(size: int, resample: str, *, convert_first: bool, prefix: str) -> CanvasRecipe:

@@ -22,9 +22,6 @@ keep the proportion."""
 LUMA = (9797, 19234, 3737)
 """Red, green and blue in grey, of 32,768 (libpng ``png_set_rgb_to_gray``)."""
 
-COLOURED = ("CMYK", "YCbCr", "HSV", "LAB", "PA")
-"""PIL modes whose samples are not red, green and blue, nor grey."""
-
 JPEG = ("jfif", "adobe")
 """Keys of the ``info`` of pictures from JPEG files, whatever has been done to them since."""
 
@@ -42,8 +39,7 @@ def grey(image: Image.Image) -> NDArray[np.uint8]:
 
     if image.mode == "RGB" and any(mark in image.info for mark in JPEG):
         image = image.convert("L")
-    plain = image.mode not in COLOURED
-    samples = stored(image) if plain else np.asarray(image.convert("RGB"))
+    samples = stored(image)
     if samples.dtype.kind != "u":  # more than a PNG can hold: what the corpus made of it
         check_mode(image)
         samples = np.asarray(image)
