@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pytest_occlusion.encoders import checkpoint_files, load_encoder
 from pytest_occlusion.encoders.checkpoints import read_checkpoint
@@ -16,6 +18,7 @@ from pytest_occlusion.encoders.inspect import describe, inspect_checkpoint
 from pytest_occlusion.errors import OcclusionError
 
 from .formula import write_state
+from .hub_server import Hub, serving, use
 from .tiny import chexficient_shapes, state_of, write_biovil, write_word_pieces
 
 SIZES: dict[str, Any] = {"resize": 96, "canvas_size": 64, "max_tokens": 40}
@@ -27,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return write_biovil(tmp_path / "biovil-t", temporal=True)
 
 
-def load(path: Path, **options: Any) -> Any:
+def load(path: Path | str, **options: Any) -> Any:
     return load_encoder("biovil", checkpoint=path, device="cpu", **{**SIZES, **options})
 
 
@@ -80,6 +83,39 @@ def test_other_weights_in_the_folder(folder: Path, tmp_path: Path) -> None:
     assert chosen.weights_digest == known.weights_digest
     with pytest.raises(OcclusionError, match=r"weights = 'gone.pt' is not there"):
         load(folder, weights=f"{IMAGE}+gone.pt")
+
+
+@pytest.mark.parametrize("weights", ["+", f"{IMAGE}+", f"+{TEXT}", f"{IMAGE}+{IMAGE}"])
+def test_names_that_are_no_list_of_files(weights: str, folder: Path) -> None:
+    for read in (
+        lambda: load(folder, weights=weights),
+        lambda: checkpoint_files(folder, None, weights),
+    ):
+        with pytest.raises(OcclusionError, match="names nothing, or a file twice"):
+            read()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving() as served:
+        use(served, tmp_path / "home", monkeypatch)
+        yield served
+
+
+@pytest.mark.parametrize("name", [TEXT, "model.safetensors"])
+def test_both_files_come_from_the_hub(name: str, folder: Path, hub: Hub) -> None:
+    """Whichever the text file is; of one that is not there the name is told."""
+    if name != TEXT:
+        save_file(torch.load(folder / TEXT, weights_only=True), folder / name)
+        (folder / TEXT).unlink()
+    known = load(folder)
+    hub.add("some/biovil-t", folder, tags=("v1.0",))
+    for weights in ("*", f"{IMAGE}+{name}"):
+        found = load("hf-hub:some/biovil-t", revision="v1.0", weights=weights)
+        assert found.weights_digest == known.weights_digest
+    with pytest.raises(OcclusionError, match=r"some/biovil-t@v1\.0") as fault:
+        load("hf-hub:some/biovil-t", revision="v1.0", weights=f"{IMAGE}+gone.bin")
+    assert "looked for gone.bin" in fault.value.remedy
 
 
 def test_sizes_of_the_canvas(folder: Path, tmp_path: Path) -> None:

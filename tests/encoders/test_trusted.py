@@ -215,8 +215,56 @@ def test_code_of_another_repository_is_refused_at_any_depth(theirs: Path, hub: H
     config["towers"]["auto_map"] = {"AutoTokenizer": ["org/code--theirs.Slow", None]}
     (theirs / "config.json").write_text(json.dumps(config))
     hub.add("someone/model", theirs)
-    with pytest.raises(OcclusionError, match=r"another repository \(org/code--theirs\.Slow\)"):
+    with pytest.raises(
+        OcclusionError, match=r"another repository or folder \(org/code--theirs\.Slow\)"
+    ):
         load("hf-hub:someone/model", revision=COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"AutoConfig": "/tmp/elsewhere.Config"}, "its code is in another repository or folder"),
+        ({"AutoConfig": "../elsewhere.Config"}, "its code is in another repository or folder"),
+        ({"AutoConfig": 5}, "auto_map is not a table of names"),
+        ({"AutoConfig": {"a": "b.C"}}, "auto_map is not a table of names"),
+        (["modeling.Config"], "auto_map is not a table of names"),
+        ("modeling.Config", "auto_map is not a table of names"),
+    ],
+    ids=str,
+)
+def test_odd_names_of_code_are_refused(told: Any, said: str, theirs: Path, tmp_path: Path) -> None:
+    config = json.loads((theirs / "config.json").read_text())
+    (theirs / "config.json").write_text(json.dumps({**config, "auto_map": told}))
+    with pytest.raises(OcclusionError, match=said):
+        load(theirs)
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_code_outside_of_the_folder_never_runs(theirs: Path, tmp_path: Path) -> None:
+    outside, proof = tmp_path / "outside.py", tmp_path / "outside-ran"
+    outside.write_text(f"from pathlib import Path\nPath({str(proof)!r}).touch()\nclass X: pass\n")
+    config = json.loads((theirs / "config.json").read_text())
+    config["auto_map"]["AutoConfig"] = f"{outside.with_suffix('')}.X"
+    (theirs / "config.json").write_text(json.dumps(config))
+    with pytest.raises(OcclusionError, match="could change unseen"):
+        load(theirs)
+    assert not proof.exists()
+
+
+def test_code_that_is_no_text(theirs: Path) -> None:
+    (theirs / "helper.py").write_bytes(b"\xff\xfe SIGN")
+    with pytest.raises(OcclusionError, match="is no text"):
+        load(theirs)
+
+
+def test_every_file_that_code_may_read_counts(theirs: Path) -> None:
+    """Also one that no library would look at; not so without code."""
+    before = load(theirs).settings
+    (theirs / "scale.yaml").write_text("scale: 2")
+    after = load(theirs).settings
+    assert before["code"] == after["code"]
+    assert before["config"] != after["config"]
 
 
 def test_a_tokenizers_own_code_is_digested_too(theirs: Path, tmp_path: Path) -> None:

@@ -73,6 +73,24 @@ def test_a_model_that_sees_nothing(checkpoint: Path) -> None:
     assert "All radiographs look the same to it" in "\n".join(trial_lines(blind))
 
 
+@pytest.mark.parametrize(("rows", "pairs"), [(1, False), (5, True)])
+def test_too_few_reports_decide_nothing(
+    rows: int,
+    pairs: bool,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = load_corpus("embedded", base=Path.cwd())
+    few = replace(whole, radiographs=whole.radiographs[:rows])
+    monkeypatch.setattr(commands, "_corpus_of", lambda settings: few)
+    assert main(["try", str(checkpoint), "--corpus", "embedded"]) == 1
+    said = capsys.readouterr().out
+    assert "Too few different reports to tell" in said.splitlines()[-1]
+    assert ("\nalike" in said) == pairs
+    assert "AT CHANCE" not in said
+
+
 def test_a_sample_keeps_radiographs_with_their_reports() -> None:
     corpus = load_corpus("embedded", base=Path.cwd())
     few = sample(corpus, range(len(corpus.radiographs)))
@@ -89,6 +107,8 @@ def test_a_sample_keeps_radiographs_with_their_reports() -> None:
         (["hf-hub:a/b"], "of which family it is cannot be told"),
         (["MODEL", "--set", "canvas-size"], "--set canvas-size: no value"),
         (["MODEL", "--set", "canvas-size=big"], "canvas-size = 'big' is no int"),
+        (["biovil-t", "--family", "clip"], "family = 'clip' contradicts it"),
+        (["MODEL", "--set", "=3"], "--set =3: no value"),
         (["MODEL", "--corpus", "nothing:x"], "nothing"),
         (["cxr-repair"], "its authors publish it on a page that only a browser can use"),
         (["MODEL", "--family", "clip"], "family 'clip' was asked for"),

@@ -225,5 +225,5 @@ BIOVIL = planned_family(
         "weights": ALL,
     },
     choices={"canvas-size": range(SIDES.stop), "resize": SIDES},
-    hub=("*.pt", "pytorch_model*.bin"),
+    hub=("*.pt", "pytorch_model*.bin|model*.safetensors"),
 )

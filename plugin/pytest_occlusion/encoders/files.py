@@ -152,6 +152,11 @@ def weight_sets(path: Path, weights: str = "") -> list[list[Path]]:
             ``"*"``: all that it holds, for models whose parts are published as separate files.
     """
     names = weights.split("+") if not (path / weights).is_file() else [weights]
+    if len(names) > 1 and len({*filter(None, names)}) < len(names):
+        raise OcclusionError(
+            f"{path}: weights = {weights!r} names nothing, or a file twice",
+            remedy='write the files that make up the model with one + between them: "A+B".',
+        )
     if weights == ALL:
         names = [*weight_candidates(path)] if path.is_dir() else [""]
     return [find_weights(path, name) for name in names or [""]]

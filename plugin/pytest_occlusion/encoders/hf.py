@@ -121,7 +121,7 @@ def _load(
             "source": read.source,
             "revision": options["revision"],
             "trust-remote-code": trusted,
-            "config": libraries.configuration_digest(read.path),
+            "config": libraries.configuration_digest(read.path, read.weights if trusted else None),
             "transformers": transformers.__version__,
             **told,
         },

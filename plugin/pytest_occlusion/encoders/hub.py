@@ -53,8 +53,8 @@ def open_source(
     Args:
         checkpoint: Path or id.
         options: As :data:`OPTIONS`; with ``trust-remote-code`` the repository's code comes too.
-        patterns: Names of weights files on the hub, the best first; ``weights = "*"`` stands for
-            all of them.
+        patterns: Names of weights files on the hub, the best first, with ``|`` between those that
+            stand for the same; ``weights = "*"`` asks for one of each.
 
     Raises:
         OcclusionError: No pinned revision; no or several weights; neither network nor cache has
@@ -76,16 +76,20 @@ def open_source(
             remedy="set revision = to the commit hash that the repository's page shows (or to a "
             "tag of it).",
         )
-    choices = [[pattern] for pattern in patterns]
     if weights == ALL:
-        choices = [list(patterns)]
+        needed = [[[one] for one in pattern.split("|")] for pattern in patterns]
     elif weights:
-        choices = [[part for one in weights.split("+") for part in _files_of(one)]]
-    trusted = bool(options.get("trust-remote-code"))
-    place, found = snapshot(name, revision, choices, one=not weights, code=trusted)
+        needed = [[_files_of(one)] for one in weights.split("+")]
+    else:
+        needed = [[[one] for pattern in patterns for one in pattern.split("|")]]
+    chosen: set[str] = set()
+    for choices in needed:
+        trusted = bool(options.get("trust-remote-code"))
+        place, found = snapshot(name, revision, choices, one=not weights, code=trusted)
+        chosen |= {*found}
     if not weights or weights == ALL:  # in the cache there may be others that nobody asked for
         held = weight_candidates(place).items()
-        weights = "+".join(file for file, parts in held if {part.name for part in parts} & {*found})
+        weights = "+".join(file for file, parts in held if {part.name for part in parts} & chosen)
     read = read_checkpoint(place, weights)
     return replace(read, source=str(checkpoint), cached=tuple(folder_files(place)))
 

@@ -6,6 +6,7 @@ what it then holds is compared with them: their digest is the digest of what run
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders import hub
 from pytest_occlusion.encoders.checkpoints import Checkpoint
-from pytest_occlusion.encoders.files import folder_files, short_digest
+from pytest_occlusion.encoders.files import folder_files, shard_names, short_digest
 from pytest_occlusion.encoders.weights import INDICES
 from pytest_occlusion.errors import OcclusionError, listed
 
@@ -62,13 +63,22 @@ def check_held(model: torch.nn.Module, state: Mapping[str, torch.Tensor], path: 
         )
 
 
-def configuration_digest(place: Path) -> str:
-    """Digest of what a library may read of a directory besides weights and code."""
-    read = [
-        [file.relative_to(place).as_posix(), short_digest(file.read_bytes())]
-        for file in folder_files(place)
-        if any(map(file.match, hub.COMPANIONS)) and ".index." not in file.name
-    ]
+def configuration_digest(place: Path, trusted: Path | None = None) -> str:
+    """Digest of what a library may read of a directory besides weights and code.
+
+    Where code of the model's own runs, it may read any file: all count but the weights that were
+    read, ``trusted``, and the others of a split checkpoint.
+    """
+    own: set[Path] = {trusted} if trusted else set()
+    if trusted and ".index" in trusted.name:
+        own |= {place / shard for shard in shard_names(trusted).values()}
+    read = []
+    for file in folder_files(place):
+        companion = any(map(file.match, hub.COMPANIONS)) and ".index." not in file.name
+        if file not in own if trusted else companion:
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+            read.append([file.relative_to(place).as_posix(), digest])
     return short_digest(json.dumps(read).encode())
 
 

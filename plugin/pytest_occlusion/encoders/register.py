@@ -6,6 +6,7 @@ Facts only; what is not known is empty or 0. Nothing here asks the network or re
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ def find_model(name: str) -> Known:
     Raises:
         OcclusionError: No model is called that; names those with the nearest names.
     """
-    asked = name.strip().lower().replace("_", "-").replace(":", "-")
+    asked = re.sub(r"[\s_:]", "-", name.strip().lower())
     names = {other: entry for entry in known_models() for other in (entry.name, *entry.also)}
     if asked in names:
         return names[asked]

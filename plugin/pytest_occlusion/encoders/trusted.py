@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +47,42 @@ def staged(place: Path, what: str) -> Iterator[tuple[Path, str]]:
                 (folder / name).write_bytes(code[name])
             else:
                 (folder / name).symlink_to(file.resolve())
-        _check(folder, what)
+        _check(folder, what, {name.as_posix() for name in code})
         yield folder, digest
 
 
-def _check(folder: Path, what: str) -> None:
-    """Refuse code of another repository, which nothing pins, and code that is not there."""
+def _check(folder: Path, what: str, code: Collection[str]) -> None:
+    """Refuse code that is not all in the folder: elsewhere nothing pins it, or it is not there."""
     from transformers.dynamic_module_utils import get_relative_import_files
 
     lacking = []
     for file in sorted(folder.glob("*config.json")):
-        codes = list(_named(read_json(file)))
-        if elsewhere := [code for code in codes if "--" in code]:
+        codes = list(_named(read_json(file), f"{what}: {file.name}"))
+        if elsewhere := [one for one in codes if not re.fullmatch(r"[^\W\d]\w*(\.\w+)*", one)]:
             raise OcclusionError(
-                f"{what}: {file.name}: its code is in another repository ("
+                f"{what}: {file.name}: its code is in another repository or folder ("
                 f"{', '.join(elsewhere)}), where it could change unseen",
                 remedy="put that code into a directory of the model, and name it there without "
                 "'REPOSITORY--'.",
             )
-        for module in {code.partition(".")[0] for code in codes}:
+        for module in dict.fromkeys(one.partition(".")[0] for one in codes):
+            needed = [f"{module}.py"]
             try:
-                get_relative_import_files(folder / f"{module}.py")
+                if needed[0] in code:
+                    needed += get_relative_import_files(folder / needed[0])
             except FileNotFoundError as fault:
-                name = Path(fault.filename).relative_to(folder)
-                lacking.append(f"{name}, which {file.name} asks for as {module}")
+                needed.append(str(fault.filename))
+            except ValueError as fault:
+                raise OcclusionError(
+                    f"{what}: {module}.py or what it imports is no text ({fault})",
+                    remedy="download the repository again.",
+                ) from fault
+            names = [Path(one.removeprefix(f"{folder}/")).as_posix() for one in map(str, needed)]
+            lacking += [
+                f"{name}, which {file.name} asks for as {module}"
+                for name in names
+                if name not in code
+            ]
     if lacking:
         raise OcclusionError(
             f"{what}: {len(lacking)} files of its code are missing: {'; '.join(lacking)}",
@@ -78,10 +91,18 @@ def _check(folder: Path, what: str) -> None:
         )
 
 
-def _named(found: Any) -> Iterator[str]:
+def _named(found: Any, where: str) -> Iterator[str]:
     """The ``module.Class`` of every ``auto_map`` in a configuration, however deep."""
     if isinstance(found, dict):
-        for value in (found.get("auto_map") or {}).values():
-            yield from filter(None, value if isinstance(value, list) else [value])
+        told = found.get("auto_map") or {}
+        values = [*told.values()] if isinstance(told, dict) else [told]
+        for value in values:
+            for one in value if isinstance(value, list) else [value]:
+                if not isinstance(told, dict) or not isinstance(one, str | None):
+                    raise OcclusionError(
+                        f"{where}: its auto_map is not a table of names of classes",
+                        remedy="correct it, or download the repository again.",
+                    )
+                yield from filter(None, [one])
         for value in found.values():
-            yield from _named(value)
+            yield from _named(value, where)

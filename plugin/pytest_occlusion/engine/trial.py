@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 RADIOGRAPHS, SEED = 64, 0
 """How many are tried, and the seed of their choice."""
 
+FEWEST = 20
+"""Different reports below which even the best model cannot be told from chance at the largest k."""
+
 RATIOS, KS = (0.0, 0.25), (1, 5, 10)
 
 
@@ -60,6 +63,11 @@ class Trial:
     def deciding(self) -> CellResult:
         """With nothing blocked, the one of the largest k."""
         return max(self.results, key=lambda one: (-one.cell.ratio, one.cell.k))
+
+    @property
+    def too_few(self) -> bool:
+        """Whether there are too few different reports for a verdict."""
+        return self.reports < FEWEST
 
     @property
     def at_chance(self) -> bool:

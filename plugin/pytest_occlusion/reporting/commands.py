@@ -124,7 +124,7 @@ def try_(options: argparse.Namespace) -> int:
     trial = first_contact(settings, _corpus_of(settings), lambda line: None)
     for line in trial_lines(trial):
         print(line)  # noqa: T201
-    return 1 if trial.at_chance else 0
+    return 1 if trial.at_chance or trial.too_few else 0
 
 
 def _asked_model(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -137,7 +137,7 @@ def _asked_model(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     model, table = options.model, {}
     for item in options.set:
         key, equals, value = item.partition("=")
-        if not equals:
+        if not (equals and key.strip()):
             raise OcclusionError(f"--set {item}: no value", remedy="write --set OPTION=VALUE")
         table[key.strip()] = parse_value(value.strip())
     if options.tokenizer:
@@ -145,7 +145,8 @@ def _asked_model(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     here = Path(model).expanduser()
     if not here.exists() and not is_remote(model):
         entry = find_model(model)
-        return entry.name, {"model": entry.name, **table}
+        own = {"family": options.family} if options.family else {}
+        return entry.name, {"model": entry.name, **own, **table}
     family = options.family
     if not family and here.exists():
         family = inspect_checkpoint(here, str(table.get("weights", ""))).family

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
-from pytest_occlusion.engine.trial import SEED, Trial
+from pytest_occlusion.engine.trial import FEWEST, SEED, Trial
 from pytest_occlusion.reporting.page import percent
 
 WIDTH = 80
@@ -23,7 +23,8 @@ def trial_lines(trial: Trial) -> Iterator[str]:
         "tokens": f"at most {limit:,}; the longest report has {trial.longest:,}, {trial.cut} of "
         f"{trial.reports} are cut",
         "norms": f"1, within {trial.off_norm:.0e}",
-        "alike": f"mean cosine {images:.3f} between two radiographs, {texts:.3f} between reports",
+        "alike": f"mean cosine {images:.3f} between two radiographs, {texts:.3f} between reports"
+        * (min(trial.radiographs, trial.reports) > 1),
         "ties": f"{percent(trial.deciding.tied)} % of the queries tie with another report",
         "speed": f"{trial.speeds[0]:,.1f} radiographs/s, {trial.speeds[1]:,.1f} reports/s on "
         f"{trial.device}, {record.precision}",
@@ -47,6 +48,9 @@ def trial_lines(trial: Trial) -> Iterator[str]:
 
 def _verdict(trial: Trial) -> Iterator[str]:
     one = trial.deciding
+    if trial.too_few:
+        yield f"Too few different reports to tell ({trial.reports}): at least {FEWEST} are needed."
+        return
     if not trial.at_chance:
         yield f"It retrieves: R@{one.cell.k} is above chance and the constant ranking."
         return
