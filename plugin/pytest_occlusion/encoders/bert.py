@@ -63,7 +63,7 @@ def bert_states(bert: Any, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch
     """All hidden states ``[N, L, width]`` of token ids ``[N, L]``, the embeddings' first.
 
     The bool mask is False on padding, which is never attended to, but attends itself. Every token
-    is of type 0: upstream passes zeros (CXR-CLIP) or nothing (MedCLIP).
+    is of type 0: upstream passes zeros (CXR-CLIP, CheXficient, BioViL) or nothing (MedCLIP).
     """
     found = bert(input_ids=ids, attention_mask=mask, output_hidden_states=True)
     states: tuple[torch.Tensor, ...] = found.hidden_states
