@@ -66,8 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("name", nargs="?", metavar="MODEL", help="all of this one; none: a table")
     add("--corpus", metavar="SPEC", help="as --occlusion-corpus")
-    add("--split", metavar="NAME", help="train, validate or test")
-    add("--text-rule", choices=names_of("text-rule"))
+    _add_texts(add)
     add("--markdown", action="store_true", help="as docs/models.md")
     add = command(commands.fetch, help="bring a published model into the cache")
     add("name", nargs="?", metavar="MODEL", help="as `models` lists them; none: list them")
@@ -82,8 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("model", metavar="MODEL|FILE", help="as `models` lists them, a checkpoint, or hf-hub:ID")
     add("--corpus", required=True, metavar="SPEC", help="as --occlusion-corpus")
-    add("--split", metavar="NAME", help="train, validate or test")
-    add("--text-rule", choices=names_of("text-rule"))
+    _add_texts(add)
     add("--family", default="", help="of a checkpoint whose names do not tell")
     add("--tokenizer", metavar="PATH|ID", help="where the checkpoint brings none")
     add("--set", action="append", default=[], metavar="OPTION=VALUE", help="of the family")
@@ -102,8 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--suite", metavar="NAME|FILE", help=suite)
     add("--models", metavar="LIST", help="only these models of the suite")
-    add("--split", metavar="NAME", help="train, validate or test")
-    add("--text-rule", choices=names_of("text-rule"))
+    _add_texts(add)
     add("--candidates", choices=names_of("candidates"))
     add("--fingerprint", action="store_true", help="read every image that is new, and say it")
     add = command(commands.compare, help="set two runs side by side")
@@ -146,6 +143,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--count", type=int, default=2, metavar="N", help="else N chosen at random")
     add("--seed", type=int, default=0, metavar="N", help="seed of that choice")
     return parser
+
+
+def _add_texts(add: Callable[..., argparse.Action]) -> None:
+    """Which texts of a corpus."""
+    add("--split", metavar="NAME", help="train, validate or test")
+    add("--text-rule", choices=names_of("text-rule"))
 
 
 if __name__ == "__main__":

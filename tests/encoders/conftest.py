@@ -14,6 +14,7 @@ from pytest_occlusion.encoders import Encoder, load_encoder
 from pytest_occlusion.encoders.devices import exact_matmul
 
 from .formula import PARITY, write_formula_checkpoint, write_state
+from .hub_server import Hub, serving, use
 from .tiny import (
     chexficient_shapes,
     cxr_clip_shapes,
@@ -30,13 +31,18 @@ from .tiny import (
 )
 
 
-@pytest.fixture(scope="session")
-def parity_images() -> list[Image.Image]:
-    listed = json.loads((PARITY / "inputs.json").read_text(encoding="utf-8"))["images"]
+def opened(inputs: str) -> list[Image.Image]:
+    """The pictures that a listing of the oracle names."""
+    listed = json.loads((PARITY / inputs).read_text(encoding="utf-8"))["images"]
     images: list[Image.Image] = [Image.open(PARITY / entry["file"]) for entry in listed]
     for image in images:
         image.load()
     return images
+
+
+@pytest.fixture(scope="session")
+def parity_images() -> list[Image.Image]:
+    return opened("inputs.json")
 
 
 @pytest.fixture(scope="session")
@@ -48,11 +54,7 @@ def parity_texts() -> list[str]:
 @pytest.fixture(scope="session")
 def extra_images() -> list[Image.Image]:
     """The pictures of the second set: low contrast, colours, 16 bits, transparency, large, even."""
-    listed = json.loads((PARITY / "inputs2.json").read_text(encoding="utf-8"))["images"]
-    images: list[Image.Image] = [Image.open(PARITY / entry["file"]) for entry in listed]
-    for image in images:
-        image.load()
-    return images
+    return opened("inputs2.json")
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +143,14 @@ def tiny_encoders(
         return loaded[name]
 
     return get
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A local server in the hub's place, with caches of its own."""
+    with serving() as served:
+        use(served, tmp_path / "home", monkeypatch)
+        yield served
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from pytest_occlusion.encoders.inspect import describe, inspect_checkpoint
 from pytest_occlusion.errors import OcclusionError
 
 from .formula import write_state
-from .hub_server import Hub, serving, use
+from .hub_server import Hub
 from .tiny import chexficient_shapes, state_of, write_biovil, write_word_pieces
 
 SIZES: dict[str, Any] = {"resize": 96, "canvas_size": 64, "max_tokens": 40}
@@ -93,13 +92,6 @@ def test_names_that_are_no_list_of_files(weights: str, folder: Path) -> None:
     ):
         with pytest.raises(OcclusionError, match="names nothing, or a file twice"):
             read()
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving() as served:
-        use(served, tmp_path / "home", monkeypatch)
-        yield served
 
 
 @pytest.mark.parametrize("name", [TEXT, "model.safetensors"])

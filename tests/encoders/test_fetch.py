@@ -21,7 +21,7 @@ from pytest_occlusion.encoders.fetch import fetch
 from pytest_occlusion.encoders.register import Known, find_model
 from pytest_occlusion.errors import OcclusionError
 
-from .hub_server import COMMIT, Hub, serving, use
+from .hub_server import COMMIT, Hub
 from .tiny import state_of, vit_shapes
 
 
@@ -314,13 +314,6 @@ def test_by_hand(tmp_path: Path) -> None:
         with pytest.raises(OcclusionError, match="only a browser can use") as fault:
             fetch(find_model(name), tmp_path)
         assert host in fault.value.remedy
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving() as served:
-        use(served, tmp_path / "home", monkeypatch)
-        yield served
 
 
 def holding(hub: Hub, folder: Path, name: str, *files: str, **told: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,13 @@ from pytest_occlusion.encoders.conformance import TEXTS, sample_images
 from pytest_occlusion.encoders.inspect import inspect_checkpoint
 from pytest_occlusion.errors import OcclusionError
 
-from .hub_server import COMMIT, Hub, serving, use
+from .hub_server import COMMIT, Hub
 from .one_path import MODELS, split, take
 from .test_one_path import TEXT_TOWER, write_text_tower
 from .tiny import write_open_clip, write_word_pieces
 
 NAME = "someone/model"
 PLANNED = ("clip", "cxr-repair", "medclip", "cxr-clip")
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving() as served:
-        use(served, tmp_path / "home", monkeypatch)
-        yield served
 
 
 def put(hub: Hub, folder: Path, kind: str, **told: Any) -> Path:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import normalize
 
@@ -21,14 +20,13 @@ from pytest_occlusion.encoders import biovil as family
 from pytest_occlusion.encoders.bert import Pool, at_end, at_start, text_tower
 from pytest_occlusion.encoders.canvases import central, shorter_side, stored
 from pytest_occlusion.encoders.checkpoints import read_checkpoint
-from pytest_occlusion.encoders.tokens import Embed
 from pytest_occlusion.encoders.vision import quickened
 from pytest_occlusion.encoders.weights import fill
 from pytest_occlusion.errors import OcclusionError
 
 from .formula import PARITY, listing, write_formula_biovil
 from .test_parity_clip import TOLERANCE, arrays, check_pixels, furthest
-from .wrong import SHOWN, mean_pool, rows_of, with_other_bert
+from .wrong import SHOWN, mean_pool, of_both, rows_of, text_errors, with_other_bert
 
 VARIANTS = {"biovil": ("BioViL ResNet50", 480), "biovil_t": ("BioViL-T ResNet50", 448)}
 ODD_MARGIN = (0, 0, 512, 415)
@@ -249,8 +247,7 @@ def test_wrong_pixels(
     extra_images: list[Image.Image],
 ) -> None:
     cells, projector, _ = towers
-    images, known = [*parity_images, *extra_images], arrays(variant[0])
-    wanted = np.concatenate([known["image_emb"], known["image_emb_extra"]])
+    images, wanted = [*parity_images, *extra_images], of_both(variant[0], "image_emb")
     items, wrong = WRONG_PIXELS[choice]
     with torch.inference_mode():
         for item in items:
@@ -309,15 +306,6 @@ def texts(bert_vocabulary: Path, parity_texts: list[str], extra_texts: list[str]
     return [*parity_texts, *extra_texts[:6]]
 
 
-def text_errors(tower: Embed, rows: list[list[int]], items: list[int]) -> NDArray[np.float64]:
-    """How far the embeddings of rows of tokens are from those of the items."""
-    known = arrays("biovil")
-    wanted = np.concatenate([known["text_emb"], known["text_emb_extra"]])[items]
-    with torch.inference_mode():
-        off: NDArray[np.float64] = np.abs(normalize(tower(rows)).numpy() - wanted).max(1)
-    return off
-
-
 @one_model
 @pytest.mark.parametrize(
     ("choice", "items"),
@@ -341,7 +329,7 @@ def test_wrong_texts(
     prepared = family.prepared_texts(given, strip=choice.get("strip-marks", True))
     limit, lower_case = choice.get("max-tokens", 512), choice.get("lower-case", True)
     rows = rows_of(variant[1], 30522, limit=limit, lower_case=lower_case)(prepared)
-    assert text_errors(tower, rows, items).min() > SHOWN
+    assert text_errors(tower, rows, of_both("biovil", "text_emb")[items]).min() > SHOWN
 
 
 @one_model
@@ -351,7 +339,7 @@ def test_white_space_stays(
     assert texts[9] == "No change. "
     tower = text_tower(towers[2][family.BERT], towers[2][family.HEAD], pool=at_start)
     rows = rows_of(variant[1], 30522)([texts[9].strip().rstrip(family.MARKS)])
-    assert text_errors(tower, rows, [9]).min() > SHOWN
+    assert text_errors(tower, rows, of_both("biovil", "text_emb")[[9]]).min() > SHOWN
 
 
 @one_model
@@ -370,4 +358,9 @@ def test_wrong_text_towers(
         monkeypatch.setattr(head.activation, "approximate", "tanh")
     with_other_bert(bert, wrong, monkeypatch)
     given = family.prepared_texts([texts[item] for item in SHORT], strip=True)
-    assert text_errors(tower, rows_of(variant[1], 30522)(given), SHORT).min() > SHOWN
+    assert (
+        text_errors(
+            tower, rows_of(variant[1], 30522)(given), of_both("biovil", "text_emb")[SHORT]
+        ).min()
+        > SHOWN
+    )

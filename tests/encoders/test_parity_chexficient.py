@@ -21,12 +21,11 @@ from pytest_occlusion.encoders.bert import Pool, at_end, at_start, text_tower
 from pytest_occlusion.encoders.canvases import cropped, normalised
 from pytest_occlusion.encoders.checkpoints import read_checkpoint
 from pytest_occlusion.encoders.clip import CLIP_MEAN, CLIP_STD
-from pytest_occlusion.encoders.tokens import Embed
 from pytest_occlusion.encoders.weights import fill
 
 from .formula import formula_state, listing, write_chexficient
 from .test_parity_clip import TOLERANCE, arrays, check_pixels, furthest
-from .wrong import SHOWN, mean_pool, rows_of, with_other_bert
+from .wrong import SHOWN, mean_pool, of_both, rows_of, text_errors, with_other_bert
 
 NAME = "chexficient"
 EIGHT_BIT = [0, 1, 3, 4, 5]
@@ -176,15 +175,6 @@ LONG = 5
 """The text of the first set that is longer than 256 tokens; the one before it than 77."""
 
 
-def text_errors(tower: Embed, rows: list[list[int]], items: list[int]) -> NDArray[np.float64]:
-    """How far the embeddings of rows of tokens are from those of the items."""
-    known = arrays(NAME)
-    wanted = np.concatenate([known["text_emb"], known["text_emb_extra"]])[items]
-    with torch.inference_mode():
-        off: NDArray[np.float64] = np.abs(normalize(tower(rows)).numpy() - wanted).max(1)
-    return off
-
-
 @pytest.mark.parametrize(
     ("choice", "items"),
     [
@@ -208,7 +198,7 @@ def test_wrong_texts(
     marks = told.pop("marks", "")
     rows = rows_of(bert_vocabulary, 28996, **told)([texts[i].rstrip(marks) for i in items])
     tower = text_tower(towers[family.TEXT], towers[family.TEXT_HEAD], pool=at_end)
-    assert text_errors(tower, rows, items).min() > SHOWN
+    assert text_errors(tower, rows, of_both(NAME, "text_emb")[items]).min() > SHOWN
 
 
 @pytest.mark.parametrize("wrong", ["start", "mean", "bert-gelu", "bert-eps"])
@@ -226,4 +216,4 @@ def test_wrong_text_towers(
     with_other_bert(bert, wrong, monkeypatch)
     rows = rows_of(bert_vocabulary, 28996)([texts[item] for item in SHORT])
     tower = text_tower(bert, head, pool=pools.get(wrong, at_end))
-    assert text_errors(tower, rows, SHORT).min() > SHOWN
+    assert text_errors(tower, rows, of_both(NAME, "text_emb")[SHORT]).min() > SHOWN

@@ -26,7 +26,7 @@ from pytest_occlusion.encoders.weights import fill
 
 from .formula import PARITY, listing, write_formula_checkpoint, write_words
 from .test_parity_clip import TOLERANCE, arrays, check_pixels, furthest
-from .wrong import SHOWN, mean_pool, rows_of, with_other_bert
+from .wrong import SHOWN, mean_pool, of_both, rows_of, text_errors, with_other_bert
 
 VARIANTS = {"mgca_resnet50": "ResNet50, global", "mgca_vit": "ViT-B/16@224px, global"}
 
@@ -65,11 +65,6 @@ def tower(modules: Modules) -> Any:
 @pytest.fixture
 def texts(parity_texts: list[str], extra_texts: list[str]) -> list[str]:
     return [*parity_texts, *extra_texts]
-
-
-def of_both(name: str, array: str) -> NDArray[Any]:
-    known = arrays(name)
-    return np.concatenate([known[array], known[f"{array}_extra"]])
 
 
 def digests(pictures: Sequence[Any]) -> list[str]:
@@ -297,10 +292,7 @@ def off_texts(
 ) -> NDArray[Any]:
     """Errors by cleaned text of the embeddings of rows of token ids."""
     embed = text_tower(modules[family.TEXT], modules[family.TEXT_HEAD], pool=pool)
-    with torch.inference_mode():
-        found = normalize(embed(rows)).numpy()
-    errors: NDArray[Any] = np.abs(found - arrays(name)["text_emb_clean"]).max(1)
-    return errors
+    return text_errors(embed, rows, arrays(name)["text_emb_clean"])
 
 
 @pytest.mark.parametrize("wrong", ["end", "mean", "bert-gelu", "bert-eps", "counted"])

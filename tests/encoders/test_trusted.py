@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.suite.settings import ModelSettings
 
-from .hub_server import COMMIT, Hub, serving, use
+from .hub_server import COMMIT, Hub
 from .tiny import write_hub_model
 
 MODELING = """
@@ -79,13 +78,6 @@ class Model(PreTrainedModel):
 """
 HELPER = "SIGN = {sign}\n"
 METHODS = {"image_method": "encode_image", "text_method": "encode_text"}
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with serving() as served:
-        use(served, tmp_path / "home", monkeypatch)
-        yield served
 
 
 @pytest.fixture

@@ -85,13 +85,20 @@ class Encoder:
             float32 CPU tensor ``[len(images), D]``, rows of unit L2 norm.
         """
         import numpy as np
-        import torch
 
         def embed(part: Sequence[Image.Image]) -> torch.Tensor:
-            canvases = np.stack([self.canvas.draw(image) for image in part])
-            return self.embed_canvases(torch.from_numpy(canvases).to(self.device))
+            return self.encode_canvases(np.stack([self.canvas.draw(image) for image in part]))
 
         return _in_batches(embed, images, batch_size)
+
+    def encode_canvases(self, canvases: NDArray[np.uint8], *, batch_size: int = 64) -> torch.Tensor:
+        """Embed canvases ``[N, C, H, W]`` that are drawn, and on the host, as images are."""
+        import torch
+
+        def embed(part: NDArray[np.uint8]) -> torch.Tensor:
+            return self.embed_canvases(torch.from_numpy(part).to(self.device))
+
+        return _in_batches(embed, canvases, batch_size)
 
     def encode_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> torch.Tensor:
         """Embed report texts, which are not empty; over-long ones are cut as the family does.
@@ -102,9 +109,7 @@ class Encoder:
         return _in_batches(self.embed_texts, texts, batch_size)
 
 
-def _in_batches(
-    embed: Callable[[Sequence[Any]], torch.Tensor], given: Sequence[Any], size: int
-) -> torch.Tensor:
+def _in_batches(embed: Callable[[Any], torch.Tensor], given: Any, size: int) -> torch.Tensor:
     import torch
 
     rows = [embed(given[start : start + size]).cpu() for start in range(0, len(given), size)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.tokens import Embed, padded_rows
+from pytest_occlusion.encoders.tokens import Embed, Tokens, load_word_pieces, padded_rows
 from pytest_occlusion.encoders.vision import HEAD_WIDTH
 from pytest_occlusion.encoders.weights import block_count, built_from, shape_of
 
@@ -57,6 +57,28 @@ def bert_of(
     with built_from(path):
         kind = untyped or BertModel
         return kind(config, add_pooling_layer=f"{prefix}pooler.dense.weight" in state)
+
+
+def words_of(
+    bert: Any,
+    tokenizer: str | Path | None,
+    *,
+    beside: Path,
+    limit: int,
+    options: Mapping[str, Any],
+) -> Tokens:
+    """The vocabulary of a BERT; arguments and errors as :func:`load_word_pieces`.
+
+    Of the options ``lower-case`` is read.
+    """
+    return load_word_pieces(
+        tokenizer,
+        beside=beside,
+        limit=limit,
+        lower_case=options["lower-case"],
+        positions=bert.config.max_position_embeddings,
+        vocabulary_size=bert.config.vocab_size,
+    )
 
 
 def bert_states(bert: Any, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.assembly import planned_family
 from pytest_occlusion.encoders.base import CanvasRecipe
-from pytest_occlusion.encoders.bert import at_start, bert_of, text_tower
+from pytest_occlusion.encoders.bert import at_start, bert_of, text_tower, words_of
 from pytest_occlusion.encoders.canvases import SIDES, central, normalised, shorter_side, stored
 from pytest_occlusion.encoders.checkpoints import Checkpoint
 from pytest_occlusion.encoders.files import ALL
-from pytest_occlusion.encoders.tokens import Tokens, by_length, load_word_pieces, prepared
+from pytest_occlusion.encoders.tokens import Tokens, by_length, prepared
 from pytest_occlusion.encoders.vision import quickened, resnet_of, see_grey
 from pytest_occlusion.encoders.weights import INDICES, Plan, built_from, shape_of
 from pytest_occlusion.errors import OcclusionError
@@ -175,13 +175,8 @@ def prepared_texts(texts: Sequence[str], *, strip: bool) -> list[str]:
 
 
 def _words(read: Checkpoint, bert: Any, tokenizer: Any, options: Mapping[str, Any]) -> Tokens:
-    words = load_word_pieces(
-        tokenizer,
-        beside=read.path,
-        limit=options["max-tokens"],
-        lower_case=options["lower-case"],
-        positions=bert.config.max_position_embeddings,
-        vocabulary_size=bert.config.vocab_size,
+    words = words_of(
+        bert, tokenizer, beside=read.path, limit=options["max-tokens"], options=options
     )
     return prepared(words, partial(prepared_texts, strip=options["strip-marks"]))
 

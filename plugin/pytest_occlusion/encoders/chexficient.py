@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.encoders.assembly import planned_family
-from pytest_occlusion.encoders.bert import at_end, bert_of, text_tower
+from pytest_occlusion.encoders.bert import at_end, bert_of, text_tower, words_of
 from pytest_occlusion.encoders.canvases import cropped, normalised
 from pytest_occlusion.encoders.checkpoints import Checkpoint
 from pytest_occlusion.encoders.clip import CLIP_MEAN, CLIP_STD
-from pytest_occlusion.encoders.tokens import by_length, load_word_pieces
+from pytest_occlusion.encoders.tokens import by_length
 from pytest_occlusion.encoders.vision import vit_of
 from pytest_occlusion.encoders.weights import INDICES, Plan, built_from, shape_of
 
@@ -64,13 +64,8 @@ def _around(
         "pixels": partial(normalised, mean=CLIP_MEAN, std=CLIP_STD),
         "images": lambda pixels: head(tower(pixels)),
         "texts": by_length(text_tower(bert, modules[TEXT_HEAD], pool=at_end)),
-        "tokens": load_word_pieces(
-            tokenizer,
-            beside=read.path,
-            limit=options["max-tokens"],
-            lower_case=options["lower-case"],
-            positions=bert.config.max_position_embeddings,
-            vocabulary_size=bert.config.vocab_size,
+        "tokens": words_of(
+            bert, tokenizer, beside=read.path, limit=options["max-tokens"], options=options
         ),
         "settings": {"lower-case": options["lower-case"]},
     }

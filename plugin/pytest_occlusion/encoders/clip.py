@@ -54,7 +54,7 @@ _PUBLISHED = {
 }
 
 
-HUB = ("open_clip_model*.safetensors", "open_clip_pytorch_model*.bin", "*.pt", "*.pth")
+WEIGHTS = ("open_clip_model*.safetensors", "open_clip_pytorch_model*.bin", "*.pt", "*.pth")
 """Weights files of repositories, best first."""
 
 OPTIONS: Mapping[str, Any] = {"weights": "", "activation": "", "head-width": 0, "text-heads": 0}
@@ -276,7 +276,7 @@ CLIP = planned_family(
     "clip",
     clip_plan,
     partial(_around, half=_clip_half),
-    hub=HUB,
+    hub=WEIGHTS,
     options={"fp16-rounded": False, **OPTIONS},
     choices={"activation": ACTIVATIONS},
     revision=4,
@@ -285,7 +285,7 @@ CXR_REPAIR = planned_family(
     "cxr-repair",
     clip_plan,
     partial(_around, half=_repair_half),
-    hub=HUB,
+    hub=WEIGHTS,
     options={"antialias": False, "canvas-size": REPAIR_CANVAS, **OPTIONS},
     choices={"activation": ACTIVATIONS, "canvas-size": SIDES},
     revision=5,

@@ -32,8 +32,9 @@ MOST_FILES = 10_000
 UNREAD = {".git", ".cache", "__pycache__"}
 """Folders that no loader reads: histories of downloads, and what Python makes of its sources."""
 
-REMOTE = ("hf-hub:", "tag:")
-"""What a checkpoint begins with that is not a path: a hub repository, an open_clip name and tag."""
+HUB, TAG = "hf-hub:", "tag:"
+"""What a checkpoint begins with that is not a path: a hub repository, as open_clip spells it, or
+what open_clip knows, ``tag:ViT-B-32/laion2b_s34b_b79k``."""
 
 
 def short_digest(content: bytes) -> str:
@@ -53,7 +54,7 @@ def damaged(path: object, what: str, fault: Exception) -> OcclusionError:
 
 def is_remote(checkpoint: str | Path) -> bool:
     """Whether a checkpoint is named by an id rather than a path."""
-    return str(checkpoint).startswith(REMOTE)
+    return str(checkpoint).startswith((HUB, TAG))
 
 
 def checkpoint_files(

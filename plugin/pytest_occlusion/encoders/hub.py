@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.encoders.checkpoints import Checkpoint, read_checkpoint
-from pytest_occlusion.encoders.files import ALL, BESIDE, folder_files, said, weight_candidates
+from pytest_occlusion.encoders.files import ALL, BESIDE, HUB, folder_files, said, weight_candidates
 from pytest_occlusion.errors import OcclusionError
-
-HUB = "hf-hub:"
-"""What a checkpoint on the hub begins with, as open_clip spells it."""
 
 NAMES = r"\w[\w.-]*(/[\w.-]+)?"
 """Ids of repositories."""
@@ -82,9 +79,9 @@ def open_source(
         needed = [[_files_of(one)] for one in weights.split("+")]
     else:
         needed = [[[one] for pattern in patterns for one in pattern.split("|")]]
+    trusted = bool(options.get("trust-remote-code"))
     chosen: set[str] = set()
     for choices in needed:
-        trusted = bool(options.get("trust-remote-code"))
         place, found = snapshot(name, revision, choices, one=not weights, code=trusted)
         chosen |= {*found}
     if not weights or weights == ALL:  # in the cache there may be others that nobody asked for

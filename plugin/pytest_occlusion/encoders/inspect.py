@@ -57,12 +57,8 @@ def inspect_checkpoint(path: str | Path, weights: str = "") -> Inspection:
         OcclusionError: The file cannot be read at all.
     """
     read = _read(Path(path).expanduser(), weights)
-    what, family = identify(read.state)
-    if not family and read.path.is_dir():
-        family = "open-clip" if read.config else "hf" * (read.path / "config.json").is_file()
-    known, told_by = by_file(read, family)
-    if len(own := {entry.family for entry in known}) == 1:
-        (family,) = own
+    what, _ = identify(read.state)
+    family, known, told_by = _family(read)
     plan, faults = _planned(read, family, weights)
     if not known and plan:
         known, told_by = by_shapes(read, family, plan.variant)
@@ -71,6 +67,22 @@ def inspect_checkpoint(path: str | Path, weights: str = "") -> Inspection:
     return Inspection(
         read, what, family, plan, weights_digest(state), tuple(faults), known, told_by
     )
+
+
+def family_of(path: str | Path, weights: str = "") -> str:
+    """The family that loads a checkpoint, as :func:`inspect_checkpoint` says it; or empty."""
+    return _family(_read(Path(path).expanduser(), weights))[0]
+
+
+def _family(read: Checkpoint) -> tuple[str, tuple[Known, ...], str]:
+    """A checkpoint's family, and the known models that checksum or name tell, and which did."""
+    family = identify(read.state)[1]
+    if not family and read.path.is_dir():
+        family = "open-clip" if read.config else "hf" * (read.path / "config.json").is_file()
+    known, told_by = by_file(read, family)
+    if len(own := {entry.family for entry in known}) == 1:
+        (family,) = own
+    return family, known, told_by
 
 
 def _read(path: Path, weights: str) -> Checkpoint:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders import hub
 from pytest_occlusion.encoders.checkpoints import Checkpoint
-from pytest_occlusion.encoders.files import folder_files, shard_names, short_digest
+from pytest_occlusion.encoders.files import HUB, folder_files, shard_names, short_digest
 from pytest_occlusion.encoders.weights import INDICES
 from pytest_occlusion.errors import OcclusionError, listed
 
@@ -27,7 +27,7 @@ def open_directory(
 ) -> Checkpoint:
     """As :func:`hub.open_source`, of a directory or the hub: a file alone is no model here."""
     path = Path(checkpoint).expanduser()
-    if str(checkpoint).startswith(hub.HUB) or path.is_dir():
+    if str(checkpoint).startswith(HUB) or path.is_dir():
         return hub.open_source(checkpoint, options, patterns)
     raise OcclusionError(
         f"{path}: " + ("a file" if path.exists() else "no such directory"),

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.assembly import planned_family
-from pytest_occlusion.encoders.bert import at_start, bert_of, text_tower
+from pytest_occlusion.encoders.bert import at_start, bert_of, text_tower, words_of
 from pytest_occlusion.encoders.canvases import SIDES
 from pytest_occlusion.encoders.checkpoints import Checkpoint
 from pytest_occlusion.encoders.mgca_inputs import SIDE, all_cleaned, frame_crop, mgca_pixels
-from pytest_occlusion.encoders.tokens import Tokens, by_length, load_word_pieces, prepared
+from pytest_occlusion.encoders.tokens import Tokens, by_length, prepared
 from pytest_occlusion.encoders.vision import quickened, resnet_of, see_grey, vit_of
 from pytest_occlusion.encoders.weights import INDICES, Plan, built_from, shape_of
 from pytest_occlusion.errors import OcclusionError
@@ -127,13 +127,8 @@ def image_tower(tower: Any) -> Any:
 
 
 def _words(read: Checkpoint, bert: Any, tokenizer: Any, options: Mapping[str, Any]) -> Tokens:
-    words = load_word_pieces(
-        tokenizer,
-        beside=read.path,
-        limit=options["max-tokens"],
-        lower_case=options["lower-case"],
-        positions=bert.config.max_position_embeddings,
-        vocabulary_size=bert.config.vocab_size,
+    words = words_of(
+        bert, tokenizer, beside=read.path, limit=options["max-tokens"], options=options
     )
     return prepared(words, all_cleaned) if options["clean"] else words
 

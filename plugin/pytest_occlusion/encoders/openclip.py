@@ -18,7 +18,7 @@ from pytest_occlusion.encoders.assembly import assemble
 from pytest_occlusion.encoders.base import CanvasRecipe, Encoder, Family
 from pytest_occlusion.encoders.canvases import normalised
 from pytest_occlusion.encoders.checkpoints import COUNTERS, Checkpoint, read_checkpoint
-from pytest_occlusion.encoders.files import CONFIG_NAME, folder_files, short_digest
+from pytest_occlusion.encoders.files import CONFIG_NAME, TAG, folder_files, short_digest
 from pytest_occlusion.encoders.tokens import Tokens
 from pytest_occlusion.encoders.weights import INDICES, Plan, check_plan, weights_digest
 from pytest_occlusion.errors import OcclusionError
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
     from PIL import Image
-
-TAG = "tag:"
-"""What a checkpoint begins with that open_clip knows: ``tag:ViT-B-32/laion2b_s34b_b79k``."""
 
 WEIGHTS = ("open_clip_model*.safetensors", "open_clip_pytorch_model*.bin")
 """What open_clip calls the weights of a hub repository, best first."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.assembly import planned_family
 from pytest_occlusion.encoders.base import Family
-from pytest_occlusion.encoders.bert import Pool, bert_of, text_tower
+from pytest_occlusion.encoders.bert import Pool, bert_of, text_tower, words_of
 from pytest_occlusion.encoders.checkpoints import Checkpoint
-from pytest_occlusion.encoders.tokens import by_length, load_word_pieces
+from pytest_occlusion.encoders.tokens import by_length
 from pytest_occlusion.encoders.vision import check_tiling, quickened, resnet_of, see_grey, swin_of
 from pytest_occlusion.encoders.weights import INDICES, Plan, built_from, shape_of
 from pytest_occlusion.errors import OcclusionError
@@ -101,13 +101,8 @@ class Layout:
         parts = self.inputs(read, options, resnet=resnet)
         bert, text_head = (modules[prefix] for prefix in self.text)
         tower, head = (modules[prefix] for prefix in (self.resnet if resnet else self.swin))
-        tokens = load_word_pieces(
-            tokenizer,
-            beside=read.path,
-            limit=parts.pop("limit"),
-            lower_case=options["lower-case"],
-            positions=bert.config.max_position_embeddings,
-            vocabulary_size=bert.config.vocab_size,
+        tokens = words_of(
+            bert, tokenizer, beside=read.path, limit=parts.pop("limit"), options=options
         )
         if not resnet:
             check_tiling(tower, parts["canvas"].width, read.weights)

@@ -11,15 +11,14 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.encoders.files import REMOTE
+from pytest_occlusion.encoders.files import HUB
 from pytest_occlusion.errors import OcclusionError
 
-HUB, HUB_PAGE = REMOTE[0], "https://huggingface.co/"
-"""What a checkpoint on the hub begins with, and the page of a repository."""
+HUB_PAGE = "https://huggingface.co/"
+"""What addresses of repositories' pages begin with."""
 
 OF_HUB = ("revision", "weights")
 """Keys that belong to the files on the hub: of no use beside a checkpoint of the user's own."""
@@ -116,6 +115,8 @@ class Known:
 
 
 def _read() -> Iterator[Known]:
+    from importlib.resources import files  # 8 ms, which a suite that names no entry need not pay
+
     text = files("pytest_occlusion.encoders").joinpath("register.toml").read_text("utf-8")
     for group, shared in tomllib.loads(text).items():
         for number, (name, own) in enumerate(shared.pop("models").items()):

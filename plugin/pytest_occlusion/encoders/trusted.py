@@ -53,8 +53,6 @@ def staged(place: Path, what: str) -> Iterator[tuple[Path, str]]:
 
 def _check(folder: Path, what: str, code: Collection[str]) -> None:
     """Refuse code that is not all in the folder: elsewhere nothing pins it, or it is not there."""
-    from transformers.dynamic_module_utils import get_relative_import_files
-
     lacking = []
     for file in sorted(folder.glob("*config.json")):
         codes = list(_named(read_json(file), f"{what}: {file.name}"))
@@ -65,30 +63,37 @@ def _check(folder: Path, what: str, code: Collection[str]) -> None:
                 remedy="put that code into a directory of the model, and name it there without "
                 "'REPOSITORY--'.",
             )
-        for module in dict.fromkeys(one.partition(".")[0] for one in codes):
-            needed = [f"{module}.py"]
-            try:
-                if needed[0] in code:
-                    needed += get_relative_import_files(folder / needed[0])
-            except FileNotFoundError as fault:
-                needed.append(str(fault.filename))
-            except ValueError as fault:
-                raise OcclusionError(
-                    f"{what}: {module}.py or what it imports is no text ({fault})",
-                    remedy="download the repository again.",
-                ) from fault
-            names = [Path(one.removeprefix(f"{folder}/")).as_posix() for one in map(str, needed)]
-            lacking += [
-                f"{name}, which {file.name} asks for as {module}"
-                for name in names
-                if name not in code
-            ]
+        lacking += [
+            f"{name}, which {file.name} asks for as {module}"
+            for module in dict.fromkeys(one.partition(".")[0] for one in codes)
+            for name in _needed(folder, module, what)
+            if name not in code
+        ]
     if lacking:
         raise OcclusionError(
             f"{what}: {len(lacking)} files of its code are missing: {'; '.join(lacking)}",
             remedy="put them beside its configuration; a repository without them needs another "
             "revision.",
         )
+
+
+def _needed(folder: Path, module: str, what: str) -> list[str]:
+    """Names of a module's file and of those that it imports, up to the first that is missing."""
+    from transformers.dynamic_module_utils import get_relative_import_files
+
+    first = folder / f"{module}.py"
+    try:
+        found = [first, *get_relative_import_files(first)]
+    except FileNotFoundError as fault:
+        found = [first, fault.filename]
+    except ValueError as fault:
+        raise OcclusionError(
+            f"{what}: {module}.py or what it imports is no text ({fault})",
+            remedy="download the repository again.",
+        ) from fault
+    return list(
+        dict.fromkeys(Path(str(one).removeprefix(f"{folder}/")).as_posix() for one in found)
+    )
 
 
 def _named(found: Any, where: str) -> Iterator[str]:

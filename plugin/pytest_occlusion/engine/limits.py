@@ -17,7 +17,7 @@ from pytest_occlusion.encoders.tokens import (
     load_byte_pairs,
     load_word_pieces,
 )
-from pytest_occlusion.engine.models import COUNTS, count_line, truncation_lines, uncounted_line
+from pytest_occlusion.engine.models import COUNTS, count_line, truncation_line, uncounted_line
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.suite.settings import ModelSettings
 
@@ -41,8 +41,7 @@ def limit_lines(texts: Sequence[str], entries: Sequence[Known]) -> Iterator[str]
                     counted[kind] = [len(row) for row in _vocabulary(entry)(texts)]
                 yield count_line(entry.name, counted[kind], entry.tokens)
             else:
-                _, line = truncation_lines(texts, [_cached(entry)])
-                yield line
+                yield truncation_line(texts, _cached(entry))
         except OcclusionError as fault:
             yield uncounted_line(entry.name, fault.problem.removeprefix(f"model {entry.name}: "))
 

@@ -183,14 +183,18 @@ def truncation_lines(texts: Sequence[str], models: Sequence[ModelSettings]) -> I
     """
     yield COUNTS
     for model in models:
-        fault = check_model(model)
-        if isinstance(fault, MissingError):
-            yield uncounted_line(model.name, fault.problem.removeprefix(f"{model.name}: "))
-            continue
-        if fault is not None:
-            raise fault
-        encoder, _ = open_encoder(model, precision="fp32", device="cpu", store=Store(None))
-        yield count_line(model.name, encoder.count_tokens(texts), encoder.token_limit)
+        yield truncation_line(texts, model)
+
+
+def truncation_line(texts: Sequence[str], model: ModelSettings) -> str:
+    """The line of one model; it raises as :func:`truncation_lines`."""
+    fault = check_model(model)
+    if isinstance(fault, MissingError):
+        return uncounted_line(model.name, fault.problem.removeprefix(f"{model.name}: "))
+    if fault is not None:
+        raise fault
+    encoder, _ = open_encoder(model, precision="fp32", device="cpu", store=Store(None))
+    return count_line(model.name, encoder.count_tokens(texts), encoder.token_limit)
 
 
 COUNTS = f"{'truncated per tokenizer':<32}{'texts':>10}{'share':>13}{'limit':>9}{'longest':>10}"

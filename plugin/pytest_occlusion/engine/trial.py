@@ -102,7 +102,7 @@ def first_contact(settings: Settings, corpus: Corpus, say: Callable[[str], None]
     encoder = session.encoder(name)
     results = tuple(map(session.result, cells(grid)))
     canvases, _ = session.decoders.draw(encoder.canvas, few.radiographs, lambda count: None)
-    images, fast = _timed(lambda: _embedded(encoder.embed_canvases, canvases, settings.batch_size))
+    images, fast = _timed(lambda: encoder.encode_canvases(canvases, batch_size=settings.batch_size))
     texts, quick = _timed(lambda: encoder.encode_texts(task.texts))
     norms = np.concatenate([np.linalg.norm(rows, axis=1) for rows in (images, texts)])
     counts = encoder.count_tokens(task.texts)
@@ -134,15 +134,6 @@ def sample(corpus: Corpus, rows: Sequence[int]) -> Corpus:
         studies=tuple(corpus.studies[study] for study in places),
         radiographs=tuple(replace(one, study=places[one.study]) for one in chosen),
     )
-
-
-def _embedded(
-    embed: Callable[[torch.Tensor], torch.Tensor], canvases: np.ndarray, size: int
-) -> torch.Tensor:
-    import torch
-
-    parts = (canvases[at : at + size] for at in range(0, len(canvases), size))
-    return torch.cat([embed(torch.from_numpy(part)).cpu() for part in parts])
 
 
 def _timed(work: Callable[[], torch.Tensor]) -> tuple[np.ndarray, float]:

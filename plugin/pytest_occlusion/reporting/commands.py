@@ -130,7 +130,7 @@ def try_(options: argparse.Namespace) -> int:
 def _asked_model(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """The name of a model that is to be tried, and its table: of a file, an id or the register."""
     from pytest_occlusion.encoders import is_remote
-    from pytest_occlusion.encoders.inspect import inspect_checkpoint
+    from pytest_occlusion.encoders.inspect import family_of
     from pytest_occlusion.encoders.register import find_model
     from pytest_occlusion.suite.table import parse_value
 
@@ -149,7 +149,7 @@ def _asked_model(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         return entry.name, {"model": entry.name, **own, **table}
     family = options.family
     if not family and here.exists():
-        family = inspect_checkpoint(here, str(table.get("weights", ""))).family
+        family = family_of(here, str(table.get("weights", "")))
     if not family:
         raise OcclusionError(
             f"{model}: of which family it is cannot be told", remedy="name it with --family"
