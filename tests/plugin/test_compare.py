@@ -80,7 +80,7 @@ DOCUMENT = {"schema": 1, "corpus": {"fingerprint": "c"}, "cells": [CELL]}
         (None, "no such file"),
         ("{", "not a result file"),
         ("[]", "it has no cells"),
-        ('{"schema": 9, "cells": []}', "schema 9, this version reads 1"),
+        ('{"schema": 9, "cells": []}', "schema 9, this version reads 1 and 2"),
         ('{"schema": 1, "cells": []}', "results.json: damaged: it holds no cell"),
         ('{"schema": 1, "cells": [{"id": "a"}]}', "results.json: damaged: cells[a] has no model"),
         (json.dumps(DOCUMENT), "a: which queries hit cannot be read"),

@@ -52,7 +52,7 @@ def test_parallel_snapshots_are_the_serial_ones(project: Project) -> None:
 
 def test_the_numbers_are_right(project: Project) -> None:
     found = results(project)
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert found["suite"] == "toy"
     assert found["corpus"]["radiographs"] == 60
     assert len(found["cells"]) == 16

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_occlusion.occlusion.levels import is_corruption, level_tag, severity_of
+from pytest_occlusion.reporting import schema
 from pytest_occlusion.reporting.record import _adjust_p_values, curves_of
 
 RATIOS = (0.0, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81)
@@ -15,7 +16,13 @@ KS = (5, 10, 20, 30, 50, 100)
 OCCLUDERS = ("block", "patches", "pixels", "center", "border")
 NAMES = ("clip", "cxr-repair", "medclip", "cxr-clip")
 QUERIES, CANDIDATES = 1770, 858
-LATER = ("claims", "baselines", "maps")
+SECOND = (
+    *("labels", "rankings", "relevance", "agreement", "selective", "groups", "group_notes"),
+    *("members", "vanished", "corruptions"),
+)
+"""What schema 1 did not have."""
+
+LATER = ("claims", "baselines", "maps", *SECOND)
 """What the first version did not write."""
 HURTS = {"block": 1.0, "patches": 0.75, "pixels": 0.6, "center": 1.25, "border": 0.7}
 
@@ -46,7 +53,7 @@ def results(
     ]
     _adjust_p_values(cells)
     return {
-        "schema": 1,
+        "schema": 2,
         "suite": "fabricated",
         "corpus": {
             "name": "formula",
@@ -77,6 +84,9 @@ def results(
         "claims": claim_records() if claims else [],
         "timings": [timing(number, name) for number, name in enumerate(names)],
         "maps": [map_record(number, name) for number, name in enumerate(names[:maps])],
+        **{name: [] for name in SECOND},
+        "labels": schema.plain(schema.LABELS),
+        "members": {},
     }
 
 
@@ -290,11 +300,8 @@ def earlier(document: dict[str, Any]) -> dict[str, Any]:
     """The same run as the first version wrote it: without claims, baselines' origins, Holm."""
     later = ("baseline_from", "p_adjusted", "tied", "drift", "written")
     return {
-        **{
-            name: part
-            for name, part in document.items()
-            if name not in ("claims", "baselines", "maps")
-        },
+        **{name: part for name, part in document.items() if name not in LATER},
+        "schema": 1,
         "cells": [
             {name: value for name, value in one.items() if name not in later}
             for one in document["cells"]

@@ -12,7 +12,7 @@ import pytest
 from pytest_occlusion.__main__ import main
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.reporting.reading import completed, read_results
-from tests.reporting.fabricated import earlier, results
+from tests.reporting.fabricated import SECOND, earlier, results
 
 Document = dict[str, Any]
 
@@ -34,6 +34,12 @@ def test_a_complete_document_is_left_as_it_is(small: Document) -> None:
 
 def test_reading_returns_what_was_written(small: Document, tmp_path: Path) -> None:
     assert read_results(written(tmp_path, small)) == small
+
+
+def test_a_file_of_schema_1_opens(small: Document, tmp_path: Path) -> None:
+    old = {name: part for name, part in small.items() if name not in SECOND} | {"schema": 1}
+    assert read_results(written(tmp_path, old)) == old
+    assert completed(old) == small, "what it does not have is empty"
 
 
 def test_what_earlier_versions_did_not_write_has_a_value(small: Document) -> None:
@@ -144,7 +150,21 @@ def mapped(*place: Any, value: Any) -> Callable[[Document], None]:
         (part("claims", [{}]), "claims[0] has no claim"),
         (part("timings", [3]), "timings[0] is 3, not a table"),
         (part("timings", [{"encode_seconds": "x"}]), "timings[0].encode_seconds is 'x', not a"),
-        (part("schema", 2), "schema 2, this version reads 1"),
+        (part("schema", 3), "schema 3, this version reads 1 and 2"),
+        (part("labels", {"names": "x"}), "labels.names is 'x', not a list"),
+        (part("rankings", [{"model": "a", "occluder": "b"}]), "rankings[0] has no ratio"),
+        (part("relevance", [{"measures": {}}]), "relevance[0].measures has no precision_same"),
+        (part("agreement", [{"scores": {"micro": 3}}]), "scores.micro is 3, not a table"),
+        (part("selective", [{"model": 3}]), "selective[0].model is 3, not a text"),
+        (part("groups", [3]), "groups[0] is 3, not a table"),
+        (
+            part("groups", [{"model": "a", "occluder": "b", "ratio": 0}]),
+            "groups[0] has no attribute",
+        ),
+        (part("group_notes", [3]), "group_notes[0] is 3, not a text"),
+        (part("members", {"sex": {"F": 3}}), "members[sex][F] is 3, not a text"),
+        (part("vanished", [{"queries": "x"}]), "vanished[0].queries is 'x', not a number"),
+        (part("corruptions", [{"parts": [{}]}]), "corruptions[0].parts[0] has no corruption"),
     ],
 )
 def test_damage_is_named(

@@ -59,6 +59,7 @@ def as_html(results: Results, sheet: bytes | None = None) -> str:
     bits = sum(len(str(cell.get("hit_queries") or "")) for cell in document["cells"])
     given: dict[str, Any] = {
         "document": document,
+        "schema": results.get("schema"),
         "headings": headings,
         "complete": bits <= BITS_SHOWN,
         "packed": _packed(results, "" if bits <= BITS_SHOWN else "hit_queries"),

@@ -32,9 +32,10 @@ def read_results(path: Path) -> Record:
         raise OcclusionError(f"{path}: not a result file ({fault})", remedy=WRITE_AGAIN) from fault
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise OcclusionError(f"{path}: not a result file (it has no cells)", remedy=WRITE_AGAIN)
-    if content.get("schema") != schema.SCHEMA:
+    if content.get("schema") not in schema.READABLE:
+        known = " and ".join(map(str, schema.READABLE))
         raise OcclusionError(
-            f"{path}: schema {content.get('schema')!r}, this version reads {schema.SCHEMA}",
+            f"{path}: schema {content.get('schema')!r}, this version reads {known}",
             remedy="update pytest-occlusion",
         )
     completed(content, str(path))
@@ -46,7 +47,7 @@ def _refuse(name: str) -> float:
 
 
 def completed(results: Mapping[str, Any], label: str = "the results") -> Record:
-    """The document with defaults where an earlier version wrote nothing; the original is kept.
+    """The document in today's schema, the defaults in it; the original is kept.
 
     Args:
         results: What was read or made.
@@ -65,7 +66,7 @@ def completed(results: Mapping[str, Any], label: str = "the results") -> Record:
     for cell in found["cells"]:
         if cell["model"] not in found["models"]:
             found["models"][cell["model"]] = schema.plain(schema.MODEL)
-    return found
+    return found | {"schema": schema.SCHEMA}
 
 
 def _odd(document: Record) -> Iterator[str]:

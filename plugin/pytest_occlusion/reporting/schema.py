@@ -1,9 +1,10 @@
 """The results document: what it holds, told once, from which runs write it and readers check it.
 
-A field that was added later makes no new schema: it has a default here, for files of earlier
-versions. The checks are ours: of a damaged file they name every fault (msgspec stops at the first),
-and what a worker holds becomes plain data by the same tables (pydantic, which costs a process
-75 ms, would need that told beside its models).
+Schema 2 has groups, relevance by label and the field's own measures beside what schema 1 has. A
+part that was added later has a default here, for files of earlier versions. The checks are ours: of
+a damaged file they name every fault (msgspec stops at the first), and what a worker holds becomes
+plain data by the same tables (pydantic, which costs a process 75 ms, would need that told beside
+its models).
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from typing import Any, NamedTuple
 
 Record = dict[str, Any]
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)
+"""Of the first, what it did not have is empty."""
+
 REQUIRED = object()
 
 
@@ -187,6 +191,93 @@ MAP: Fields = {
     **_fields([PLACEMENT], "placements", default=[]),
 }
 
+PLACE: Fields = {
+    **_fields(TEXT, "model"),
+    **DIRECTION,
+    **_fields(TEXT, "occluder"),
+    **_fields(NUMBER, "ratio"),
+}
+"""What was asked of whom, for all that is measured beside recall."""
+
+SCORE: Fields = {**SPREAD, **_fields(NUMBER, "chance", "constant")}
+
+LABELS: Fields = {
+    **_fields([TEXT], "names", default=[]),
+    **_fields(TEXT, "origin", "uncertain", default=""),
+    **_fields(Named(NUMBER), "prevalence", default={}),
+    **_fields(COUNT, "missing", default=0),
+    **_fields([TEXT], "notes", default=[]),
+}
+
+RANKING: Fields = {
+    **PLACE,
+    **_fields(NUMBER, "recall_1", "recall_5", "recall_10", "rsum", default=None),
+    **_fields(NUMBER, "mean_rank", "median_rank", "mrr"),
+    **_fields(COUNT, "ways", default=1),
+}
+"""Recalls are ``None`` with fewer candidates; ``rsum`` is in percent over one or two ``ways``."""
+
+MEASURES: Fields = {
+    **_fields(SCORE, "precision_same", "precision_shared", "hit_same", "hit_shared"),
+    **_fields(SCORE, "map", "ndcg"),
+}
+
+RELEVANCE: Fields = {**PLACE, **_fields(COUNT, "k"), **_fields(MEASURES, "measures")}
+
+AGREED: Fields = {
+    **_fields(TEXT, "label"),
+    **_fields(COUNT, "positives"),
+    **_fields(NUMBER, "precision", "recall", "f1", default=None),
+}
+
+AGREEMENT: Fields = {
+    **PLACE,
+    **_fields(_fields(SCORE, "micro", "macro", "micro_5", "macro_5", default=None), "scores"),
+    **_fields([AGREED], "classes", default=[]),
+}
+
+SELECTIVE: Fields = {
+    **PLACE,
+    **_fields(NUMBER, "ratio", default=None),
+    **_fields(COUNT, "k"),
+    **_fields(NUMBER, "confidence", "area", "low", "high", "random", "best"),
+    **_fields(NUMBER, "gain", default=None),
+    **_fields([NUMBER], "risks"),
+}
+"""Over all levels of the occluder where ``ratio`` is ``None``; ``risks`` at even coverages."""
+
+GROUP: Fields = {
+    **PLACE,
+    **_fields(COUNT, "k"),
+    **_fields(TEXT, "attribute", "group"),
+    **_fields(QUERIES, "queries"),
+    **_fields(COUNT, "patients", "hits"),
+    **_fields(NUMBER, "recall", "ci_low", "ci_high"),
+    **_fields(NUMBER, "retention", "gap", "gap_low", "gap_high", default=None),
+    **_fields(NUMBER, "widening", "widening_low", "widening_high", default=None),
+    **_fields(NUMBER, "widening_p", "widening_p_adjusted", default=None),
+    **_fields(FLAG, "judged", default=False),
+    **_fields(TEXT, "verdict", default=""),
+    **_fields(COUNT, "tolerance", "baseline_hits", "lost", "gained", default=None),
+    **_fields(NUMBER, "p_value", "p_adjusted", default=None),
+}
+
+VANISHED: Fields = {**_fields(TEXT, "model", "attribute", "group"), **_fields(COUNT, "queries")}
+
+CORRUPTED: Fields = {
+    **_fields(TEXT, "corruption"),
+    **_fields(NUMBER, "mmi", "ce", "relative_ce", default=None),
+}
+
+CORRUPTIONS: Fields = {
+    **_fields(TEXT, "model"),
+    **DIRECTION,
+    **_fields(COUNT, "k"),
+    **_fields(TEXT, "reference", default=None),
+    **_fields(NUMBER, "mmi", "mce", "relative_mce", default=None),
+    **_fields([CORRUPTED], "parts", default=[]),
+}
+
 DOCUMENT: Fields = {
     **_fields(COUNT, "schema", default=SCHEMA),
     **_fields(TEXT, "suite", default=""),
@@ -199,6 +290,16 @@ DOCUMENT: Fields = {
     **_fields([CLAIM], "claims", default=[]),
     **_fields([TIMING], "timings", default=[]),
     **_fields([MAP], "maps", default=[]),
+    **_fields(LABELS, "labels", default={}),
+    **_fields([RANKING], "rankings", default=[]),
+    **_fields([RELEVANCE], "relevance", default=[]),
+    **_fields([AGREEMENT], "agreement", default=[]),
+    **_fields([SELECTIVE], "selective", default=[]),
+    **_fields([GROUP], "groups", default=[]),
+    **_fields([TEXT], "group_notes", default=[]),
+    **_fields(Named(Named(TEXT)), "members", default={}),
+    **_fields([VANISHED], "vanished", default=[]),
+    **_fields([CORRUPTIONS], "corruptions", default=[]),
 }
 
 
@@ -221,6 +322,8 @@ def _cast(shape: Any, value: Any) -> Any:
         return shape.cast(value)
     if isinstance(shape, list):
         return [_cast(shape[0], one) for one in value]
+    if isinstance(shape, Named):
+        return {name: _cast(shape.shape, one) for name, one in value.items()}
     return plain(shape, **value) if isinstance(value, Mapping) else plain(shape, value)
 
 
