@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +26,18 @@ from pytest_occlusion.hooks.options import (
 if TYPE_CHECKING:
     from pytest_occlusion.engine.session import Session
     from pytest_occlusion.gate.judging import Gate
-    from pytest_occlusion.hooks.checks import CellCheck, ClaimCheck, CurveCheck
+    from pytest_occlusion.hooks.checks import CellCheck, ClaimCheck, CurveCheck, GroupCheck
     from pytest_occlusion.insight.sensitivity import SensitivityMap
     from pytest_occlusion.suite.settings import Settings
 
-PARAMETRIZED = CLAIM, CELL, CURVE, MODEL, MAP = tuple(
-    f"occlusion_{name}" for name in ("claim", "cell", "curve", "model", "map")
+PARAMETRIZED = CLAIM, CELL, CURVE, GROUP, MODEL, MAP = tuple(
+    f"occlusion_{name}" for name in ("claim", "cell", "curve", "group", "model", "map")
 )
-"""Fixtures that are parametrized over the claims, the cells, curves and models of the suite, and
-the models again for their maps."""
+"""Fixtures that are parametrized over the claims, the cells and curves of the suite, the curves
+again for every attribute of groups, the models, and the models again for their maps."""
+
+STORED = (CELL, GROUP)
+"""Those that compare with what is stored, through syrupy."""
 
 MODELS = "--occlusion-models"
 
@@ -98,9 +101,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     with explained(pytest.Collector.CollectError):
         settings = settings_of(metafunc.config, metafunc.definition.path)
-    if CELL in asked and not metafunc.config.pluginmanager.hasplugin("syrupy"):
+    stored = [name for name in STORED if name in asked]
+    if stored and not metafunc.config.pluginmanager.hasplugin("syrupy"):
         raise pytest.Collector.CollectError(
-            f"{CELL} compares with baselines through the plugin syrupy, which is not there\n"
+            f"{stored[0]} compares with baselines through the plugin syrupy, which is not there\n"
             "  -> run without '-p no:syrupy', or install it: pip install syrupy"
         )
     for name in asked:
@@ -110,14 +114,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _parameters(name: str, settings: Settings) -> list[Any]:
-    from pytest_occlusion.suite.grid import cells, curves
+    from pytest_occlusion.suite.grid import cells, curves, grouped_curves
     from pytest_occlusion.suite.table import CLAIM_NAMES
 
-    if name == MAP and not settings.map_grid:
-        reason = pytest.mark.skip(reason="maps are measured with --occlusion-map N")
-        return [pytest.param(None, marks=reason, id="none")]
+    lacking = {
+        MAP: "" if settings.map_grid else "maps are measured with --occlusion-map N",
+        GROUP: "" if settings.group_by else "groups are measured with --occlusion-group-by NAMES",
+    }
+    if reason := lacking.get(name):
+        return [pytest.param(None, marks=pytest.mark.skip(reason=reason), id="none")]
     grid = settings.grid
-    known = {CLAIM: CLAIM_NAMES, CELL: cells(grid), CURVE: curves(grid)}
+    known: dict[str, Sequence[Any]] = {
+        CLAIM: CLAIM_NAMES,
+        CELL: cells(grid),
+        CURVE: curves(grid),
+        GROUP: grouped_curves(grid, settings.group_by),
+    }
     return list(known.get(name, grid.models))
 
 
@@ -125,15 +137,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which cells were selected, and check their data before the first test starts."""
     config = session.config
     params = {item: _params(item) for item in session.items}
-    wanted, claims, mapped = (
-        [asked[name] for asked in params.values() if asked.get(name)] for name in (CELL, CLAIM, MAP)
+    wanted, claims, mapped, grouped = (
+        [asked[name] for asked in params.values() if asked.get(name)]
+        for name in (CELL, CLAIM, MAP, GROUP)
     )
     held = [item for item, asked in params.items() if CELL in asked]
     for item, cell in zip(held, wanted, strict=True):
         item.user_properties.append((properties.CELL, cell.id))
-    if not (wanted or claims or mapped) or config.option.collectonly:
+    if not (wanted or claims or mapped or grouped) or config.option.collectonly:
         return
     work = _gate(config).session
+    if grouped:
+        from pytest_occlusion.suite.grid import cells_of_curve
+
+        asked_of = [cells_of_curve(work.settings.grid, one.curve) for one in grouped]
+        wanted = list(dict.fromkeys([*wanted, *chain.from_iterable(asked_of)]))
     if claims:
         from pytest_occlusion.insight.claims import asked_later, cells_of
 
@@ -147,10 +165,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             if is_controller(config) and is_updating(config):
                 from pytest_occlusion.gate.snapshots import check_folder
 
-                for folder in {item.path.parent for item in held}:
+                stores = [item for item in params if not params[item].keys().isdisjoint(STORED)]
+                for folder in {item.path.parent for item in stores}:
                     check_folder(folder, work.settings.suite)
         for item, asked in params.items():
-            needed = next((asked[n] for n in (CELL, CURVE, MODEL, MAP) if asked.get(n)), None)
+            about = (CELL, CURVE, GROUP, MODEL, MAP)
+            needed = next((asked[name] for name in about if asked.get(name)), None)
             model = getattr(needed, "model", needed)
             if model in absent:
                 item.add_marker(pytest.mark.skip(reason=f"{properties.MISSING}: {absent[model]}"))
@@ -172,6 +192,14 @@ def _gate(config: pytest.Config, module: Path | None = None) -> Gate:
     return config.stash[GATE_KEY]
 
 
+def _compare(snapshot: Any) -> Callable[[dict[str, Any], str], bool]:
+    """Syrupy's part: plain data against the stored snapshot of a name."""
+    from pytest_occlusion.gate.snapshots import RecallSnapshot
+
+    assertion = snapshot.use_extension(RecallSnapshot)
+    return lambda data, name: bool(assertion(name=name) == data)
+
+
 def _common(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What checks of cells and curves have in common."""
     return {
@@ -189,17 +217,15 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
     ``occlusion_cell.assert_accepted()`` is the regression test; ``occlusion_cell.result`` has the
     numbers for assertions of your own.
     """
-    from pytest_occlusion.gate.snapshots import RecallSnapshot
     from pytest_occlusion.hooks.checks import CellCheck
     from pytest_occlusion.reporting.record import cell_record
 
-    assertion = snapshot.use_extension(RecallSnapshot)
-    sent = request.node.user_properties
+    sent, compare = request.node.user_properties, _compare(snapshot)
 
     def matches(data: dict[str, Any], name: str) -> bool:
         if check.writes:
             sent.append((properties.STORES, check.stored(data)))
-        return bool(assertion(name=name) == data)
+        return compare(data, name)
 
     check = CellCheck(**_common(request), cell=request.param, matches=matches)
     record = cell_record(check.gate.session, check.result, check.verdict, check.provenance)
@@ -215,6 +241,29 @@ def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck:
     from pytest_occlusion.hooks.checks import CurveCheck
 
     return CurveCheck(**_common(request), curve=request.param)
+
+
+@pytest.fixture
+def occlusion_group(request: pytest.FixtureRequest, snapshot: Any) -> GroupCheck:
+    """The groups by one attribute, of one curve of the suite; parametrized.
+
+    Skipped where neither the suite nor the command line names an attribute (``group-by``).
+    ``occlusion_group.assert_accepted()`` is the regression test of those that the suite gates;
+    ``occlusion_group.results`` has the numbers for assertions of your own.
+    """
+    from pytest_occlusion.hooks.checks import GroupCheck
+    from pytest_occlusion.reporting.record import group_record
+
+    sent, compare = request.node.user_properties, _compare(snapshot)
+
+    def matches(data: dict[str, Any], name: str) -> bool:
+        sent.append((properties.STORES, check.stored()))
+        return compare(data, name)
+
+    check = GroupCheck(**_common(request), asked=request.param, matches=matches)
+    given = check.grouping, check.results, check.judgement
+    sent.append((properties.GROUPS, group_record(check.gate.session, request.param, *given)))
+    return check
 
 
 @pytest.fixture

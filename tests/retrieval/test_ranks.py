@@ -401,3 +401,53 @@ def test_cuda_equals_cpu() -> None:
     here = rank_candidates(queries, candidates, positives)
     there = rank_candidates(queries.cuda(), candidates.cuda(), positives.cuda())
     assert columns(here) == columns(there)
+
+
+# The best candidates ------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 9), st.integers(1, 200))
+def test_the_best_candidates_are_those_of_a_full_sort(
+    seed: int, queries: int, candidates: int, tile_bytes: int
+) -> None:
+    """Scores of the list are those of a sorted list, each candidate comes once, tiles or not."""
+    numbers = np.random.default_rng(seed)
+    asked = numbers.integers(1, 4, (queries, 3))
+    there = numbers.integers(1, 3, (candidates, 3))  # many are copies of one another
+    length = int(numbers.integers(1, candidates + 1))
+    ranks = rank_groups(
+        torch.from_numpy(asked).float(),
+        torch.from_numpy(there).float(),
+        np.zeros(queries, int),
+        np.zeros(candidates, int),
+        first=length,
+        tile_bytes=tile_bytes,
+    )
+    assert ranks.first is not None
+    assert ranks.gap is not None
+    assert ranks.first.shape == (queries, length)
+    for query, found, gap in zip(asked, ranks.first, ranks.gap, strict=True):
+        scores = there @ query
+        assert len(set(found.tolist())) == length
+        assert scores[found].tolist() == sorted(scores.tolist(), reverse=True)[:length]
+        if length > 1:
+            assert gap == scores[found[0]] - scores[found[1]]
+
+
+def test_candidates_with_one_embedding_take_turns() -> None:
+    """A collapsed encoder lists every candidate about as often, not always the same few."""
+    same = torch.ones(500, 4)
+    ranks = rank_groups(same, torch.ones(50, 4), np.zeros(500, int), np.zeros(50, int), first=5)
+    assert ranks.first is not None
+    assert ranks.gap is not None
+    assert set(np.bincount(ranks.first.ravel(), minlength=50)) <= set(range(40, 61))
+    assert not ranks.gap.any()
+
+
+def test_no_list_without_being_asked() -> None:
+    """Ranks alone need no list; a longer one than there are candidates ends with them."""
+    rows, groups = torch.eye(3), np.arange(3)
+    assert rank_groups(rows, rows, groups, groups).first is None
+    longer = rank_groups(rows, rows, groups, groups, first=10).first
+    assert longer is not None
+    assert [sorted(row) for row in longer.tolist()] == [[0, 1, 2]] * 3

@@ -16,7 +16,13 @@ from pytest_occlusion.corpora.radiographs import Wanted
 from pytest_occlusion.corpora.tables import Table, refuse_listed
 from pytest_occlusion.errors import MissingError, OcclusionError
 
-KEYS = ("dicom_id", "study_id", "subject_id")
+RADIOGRAPH, STUDY, PATIENT = range(3)
+
+KEYS = {
+    **dict.fromkeys(("dicom_id", "radiograph_id", "radiograph"), RADIOGRAPH),
+    **dict.fromkeys(("study_id", "study"), STUDY),
+    **dict.fromkeys(("subject_id", "patient_id", "patient"), PATIENT),
+}
 """Columns that say of what a row is; the first that a table has counts."""
 
 RENAMED = {"gender": "sex", "anchor_age": "age"}
@@ -77,8 +83,7 @@ def read_attributes(
 
 
 def _key_of(one: Wanted, column: str) -> str:
-    study = one.study
-    return {"dicom_id": one.key, "study_id": study.key, "subject_id": study.patient}[column]
+    return (one.key, one.study.key, one.study.patient)[KEYS[column]]
 
 
 def _attribute(column: str) -> str:
@@ -93,13 +98,13 @@ def _columns(path: Path) -> tuple[str, list[str]]:
         raise MissingError(f"{path}: no such file", remedy="attributes= names CSV tables")
     if not path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
         raise OcclusionError(f"{path}: attributes are read from CSV tables only", remedy=SHAPE)
-    header = Table(path, KEYS, remedy=AGAIN).header()
+    header = Table(path, [*KEYS], remedy=AGAIN).header()
     key = next((name for name in KEYS if name in header), None)
     if key is None:
         raise OcclusionError(f"{path}: has none of the columns {', '.join(KEYS)}", remedy=SHAPE)
     # Identifiers are nobody's groups; a column without a name is the index that pandas writes.
     known = [name for name in dict.fromkeys(header) if name and not name.startswith("Unnamed: ")]
-    return key, [name for name in known if not name.endswith("_id")]
+    return key, [name for name in known if name not in KEYS and not name.endswith("_id")]
 
 
 def _read(

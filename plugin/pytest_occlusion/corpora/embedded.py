@@ -6,7 +6,8 @@ import hashlib
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from pytest_occlusion.corpora.base import Corpus, Request, Study
+from pytest_occlusion.corpora.base import Attributes, Corpus, Request, Study
+from pytest_occlusion.corpora.labels import OWN, SEPARATOR
 from pytest_occlusion.corpora.options import no_splits
 from pytest_occlusion.corpora.radiographs import Wanted, grouped
 from pytest_occlusion.errors import OcclusionError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
+
+    from pytest_occlusion_fixtures.findings import SyntheticStudy
 
 NOTE = (
     "Synthetic studies drawn on this machine: they compare models, weights and environments; they "
@@ -46,7 +49,8 @@ def load_embedded(size: int = 128) -> Corpus:
         text = report.text, report.findings, report.impression
         study = Study(made.key, made.patient_key, *text)
         for at, view in enumerate(made.views):
-            wanted.append(Wanted(f"{made.key}/{at}", study, view, f"radiograph {len(wanted) + 1}"))
+            where = f"radiograph {len(wanted) + 1}"
+            wanted.append(Wanted(f"{made.key}/{at}", study, view, where, attributes=_known(made)))
             identity = f"{digest}/{made.seed}/{made.index}/{at}/{size}"
             contents.append(hashlib.sha256(identity.encode()).hexdigest())
             opens.append(partial(open_phantom, made.seed, made.index, at, size=size))
@@ -63,6 +67,12 @@ def load_embedded(size: int = 128) -> Corpus:
             "generator": digest[:16],
         },
     )
+
+
+def _known(made: SyntheticStudy) -> Attributes:
+    """Who was drawn, and what was."""
+    seen = SEPARATOR.join(dict.fromkeys(one.kind for one in made.findings)) or "no finding"
+    return (("sex", made.patient.sex), ("age", str(made.patient.age)), (OWN, seen))
 
 
 KEPT = 2048

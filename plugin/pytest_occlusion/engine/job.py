@@ -77,6 +77,7 @@ class Job:
     say: Callable[[str], None]  # where progress lines go
     decoders: Decoders = field(default_factory=Decoders)
     similarity: bool = False  # whether that of each radiograph with its own text is wanted too
+    first: int = 0  # how many of the best candidates of each radiograph are wanted too
 
     @property
     def radiographs(self) -> list[Radiograph]:

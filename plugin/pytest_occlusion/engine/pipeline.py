@@ -95,7 +95,8 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
                 if direction == REVERSE:
                     ranks = rank_groups(candidates, queries, groups, job.task.radiograph_group)
                 else:
-                    ranks = rank_groups(queries, candidates, job.task.radiograph_group, groups)
+                    own = job.task.radiograph_group
+                    ranks = rank_groups(queries, candidates, own, groups, first=job.first)
             except OcclusionError as fault:
                 level = level_sentence(condition.occluder, condition.ratio)
                 where = f"model {job.label} at {level}"
@@ -103,12 +104,12 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
             seconds = time.perf_counter() - start
             shape = encoder.canvas.height, encoder.canvas.width
             area = achieved_area(condition.occluder, condition.ratio, *shape)
-            own = {"rank_seconds": seconds, "achieved": area}
+            told = {"rank_seconds": seconds, "achieved": area}
             similarity = None
             if _asks_similarity(job, want):
                 positives = candidates[torch.from_numpy(job.task.radiograph_group)]
                 similarity = (queries * positives).sum(dim=1).float().cpu().numpy()
-            return want, Measured(ranks, {**fields, **own}, fresh=True, similarity=similarity)
+            return want, Measured(ranks, {**fields, **told}, fresh=True, similarity=similarity)
 
         yield from batch_map(rank, wants, threads=threads)
 
@@ -127,8 +128,13 @@ def _kept(job: Job, key: str, want: Want) -> Measured | None:
     if similarity is None and _asks_similarity(job, want):
         return None
     fields = dict(entry.fields)
+    candidates = fields.pop("candidates")
+    first, gap = entry.arrays.get("first"), entry.arrays.get("gap")
+    asked = min(job.first, candidates) if want[1] != REVERSE else 0
+    if asked and (first is None or first.shape[1] < asked):
+        return None
     arrays = {name: entry.arrays[name].astype(np.int64) for name in RANKS}
-    ranks = Ranks(**arrays, candidates=fields.pop("candidates"))
+    ranks = Ranks(**arrays, candidates=candidates, first=first, gap=gap)
     return Measured(ranks, fields, fresh=False, similarity=similarity)
 
 
@@ -138,7 +144,11 @@ def _asks_similarity(job: Job, want: Want) -> bool:
 
 def _keep(job: Job, key: str, measured: Measured) -> None:
     arrays = {name: getattr(measured.ranks, name).astype(np.int32) for name in RANKS}
-    if measured.similarity is not None:
-        arrays["similarity"] = measured.similarity
+    beside = {
+        "similarity": measured.similarity,
+        "first": measured.ranks.first,
+        "gap": measured.ranks.gap,
+    }
+    arrays |= {name: array for name, array in beside.items() if array is not None}
     fields = {**measured.fields, "candidates": measured.ranks.candidates}
     job.store.write("ranks", key, arrays, fields)

@@ -14,6 +14,8 @@ import numpy as np
 
 from pytest_occlusion.corpora import Corpus, load_corpus
 from pytest_occlusion.corpora.digests import opaque_name, read_key
+from pytest_occlusion.corpora.groups import Grouping, group_queries
+from pytest_occlusion.corpora.labels import Labels, read_labels
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.engine.decoding import Decoders
@@ -54,6 +56,7 @@ class Session:
     _records: dict[str, ModelRecord] = field(default_factory=dict, init=False)
     _resamples: dict[str, Resamples] = field(default_factory=dict, init=False)
     _sampled: dict[Cell, FloatArray] = field(default_factory=dict, init=False)
+    _groupings: dict[str, Grouping] = field(default_factory=dict, init=False)
     _open: tuple[str, Encoder] | None = field(default=None, init=False)
 
     @cached_property
@@ -83,6 +86,19 @@ class Session:
         """What is retrieved from what."""
         rule, candidates = self.settings.text_rule, self.settings.candidates
         return build_task(self.corpus, text_rule=rule, candidates=candidates)
+
+    @cached_property
+    def labels(self) -> Labels | None:
+        """What the reports say is there, if anybody knows."""
+        return read_labels(self.corpus, self.settings.labels)
+
+    def grouping(self, attribute: str) -> Grouping:
+        """The radiographs of the task by an attribute."""
+        if attribute not in self._groupings:
+            self._groupings[attribute] = group_queries(
+                self.corpus, self.task, attribute, self.labels, self.settings.uncertain
+            )
+        return self._groupings[attribute]
 
     def preflight(self, models: Sequence[str]) -> dict[str, str]:
         """Find what is wrong with the models that will be needed before anything takes long.
@@ -115,6 +131,9 @@ class Session:
             if not allowed:
                 raise
             return dict.fromkeys(models, f"{missing.problem} ({missing.remedy})")
+        _ = self.labels
+        for attribute in self.settings.group_by:
+            self.grouping(attribute)
         return absent
 
     def _check_ks(self) -> None:
@@ -289,4 +308,10 @@ class Session:
             batch_size=self.settings.batch_size,
             say=self.say,
             decoders=self.decoders,
+            first=self._first,
         )
+
+    @property
+    def _first(self) -> int:
+        """How many of the best candidates are kept: two tell how sure a model is."""
+        return 2 if self.labels is None else max(2, *self.settings.grid.ks)

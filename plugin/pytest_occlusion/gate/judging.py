@@ -17,6 +17,7 @@ from pytest_occlusion.engine.models import open_encoder
 from pytest_occlusion.engine.pipeline import measure
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.engine.store import Store
+from pytest_occlusion.gate.groups import Flips
 from pytest_occlusion.gate.snapshots import read_baseline, snapshot_file
 from pytest_occlusion.gate.verdicts import Baseline, Verdict, judge
 from pytest_occlusion.retrieval.recall import hit_probability
@@ -56,6 +57,15 @@ class Gate:
             p_values = [self.verdict(cell, self.baseline(folder, cell)).p_value for cell in cells]
             self._adjusted[folder, model] = dict(zip(cells, holm(p_values), strict=True))
         return self._adjusted[folder, model]
+
+    def flips(self, folder: Path, cell: Cell) -> Flips | None:
+        """The bits of a cell and of its baseline; ``None`` where flips cannot be told."""
+        baseline = self.baseline(folder, cell)
+        verdict = self.verdict(cell, baseline)
+        if baseline is None or baseline.hit_queries is None or verdict.lost is None:
+            return None
+        now = self.session.result(cell).hit_queries
+        return Flips(baseline.hit_queries, now, verdict.tolerance)
 
     def spread(self, cell: Cell) -> float:
         """Standard deviation of a cell's hits over the calibration runs and the run itself."""

@@ -33,9 +33,13 @@ from pytest_occlusion.engine.store import write_atomically
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.gate.provenance import Provenance
 from pytest_occlusion.gate.verdicts import Baseline, within
+from pytest_occlusion.suite.table import attribute_tag
 
 SCHEMA = 1
 FOLDER = "baselines"
+
+GROUPED = "_by-"
+"""Begins the names of groups; no model's name, and so no cell's, begins with such a mark."""
 
 ABANDONED = 60.0
 """Seconds after which a temporary file has lost its writer; writing takes milliseconds."""
@@ -82,6 +86,29 @@ def snapshot_data(
     }
 
 
+def groups_index(suite: str, model: str, attribute: str) -> str:
+    """The name under which syrupy knows the groups by an attribute; no cell is called so."""
+    return snapshot_index(suite, model, f"{GROUPED}{attribute_tag(attribute)}")
+
+
+def groups_data(attribute: str, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What is handed to syrupy for the groups by an attribute: their names and queries."""
+    return {"attribute": attribute, "groups": dict(sizes)}
+
+
+def stored_groups(file: Path, attribute: str) -> dict[str, int]:
+    """The groups that were there when the results were accepted; none where nothing says so.
+
+    Raises:
+        OcclusionError: As :func:`read_baseline`.
+    """
+    content = _read(file) or {}
+    found = content.get("groups", {}).get(attribute, {})
+    if not isinstance(found, dict) or not all(isinstance(n, int) for n in found.values()):
+        raise _damaged(file)
+    return found
+
+
 def pack_bits(bits: NDArray[np.bool_]) -> str:
     """Bools as base64 of their packed bits."""
     return base64.b64encode(np.packbits(bits).tobytes()).decode("ascii")
@@ -123,11 +150,19 @@ def read_baseline(file: Path, cell: str) -> Baseline | None:
 
 
 def stored_lines(file: Path) -> dict[str, dict[str, Any]]:
-    """Every cell's line in a file; none when there is no file, or one that cannot be read."""
+    """Every line in a file, of cells and groups; none when there is no file that can be read."""
     with contextlib.suppress(OcclusionError):
         if content := _read(file):
-            return dict(content["cells"])
+            return {**content["cells"], **_group_lines(content)}
     return {}
+
+
+def _group_lines(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What stands in a file of groups, as they are handed over, by the names syrupy has."""
+    return {
+        f"{GROUPED}{attribute_tag(attribute)}": groups_data(attribute, sizes)
+        for attribute, sizes in content.get("groups", {}).items()
+    }
 
 
 def expected_line(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +198,8 @@ def _read(file: Path) -> dict[str, Any] | None:
     """The content of a snapshot file; ``None`` when there is no file."""
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
-        tables = [content["cells"], content.get("provenance", {}), content.get("hit_queries", {})]
+        parts = [content.get(name, {}) for name in ("provenance", "hit_queries", "groups")]
+        tables = [content["cells"], *parts, *parts[-1].values()]
         origins = [line.get("from", "") for line in content["cells"].values()]
     except FileNotFoundError:
         return None
@@ -198,6 +234,9 @@ def _merge(file: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
         origins = content.setdefault("provenance", {})
         hit_queries = content.setdefault("hit_queries", {})
         for cell, record in records.items():
+            if cell.startswith(GROUPED):
+                content.setdefault("groups", {})[record["attribute"]] = record["groups"]
+                continue
             origin = Provenance(**record["provenance"])
             origins[origin.id] = asdict(origin)
             content["cells"][cell] = _line(record, content["cells"].get(cell, {}))
@@ -241,6 +280,7 @@ def _formatted(file: Path, content: Mapping[str, Any]) -> str:
         "suite": json.dumps(file.parent.name),
         "model": json.dumps(file.stem),
         "provenance": json.dumps(origins, indent=2, sort_keys=True).replace("\n", "\n  "),
+        **({"groups": lines(content["groups"])} if content.get("groups") else {}),
         "cells": lines(content["cells"]),
         "hit_queries": lines(content["hit_queries"]),
     }
@@ -263,6 +303,8 @@ class RecallSnapshot(AbstractSyrupyExtension):
         """Whether the hits lie within the tolerance; a snapshot that cannot be read never does."""
         try:
             new, old = json.loads(serialized_data), json.loads(snapshot_data)
+            if "groups" in new:
+                return bool(new == old)
             if new["spread"] is not None:
                 return False
             return new["accepted"] or within(
@@ -297,8 +339,8 @@ class RecallSnapshot(AbstractSyrupyExtension):
         """All cells of a file."""
         collection = SnapshotCollection(location=snapshot_location)
         content = _read(Path(snapshot_location))
-        for cell in content["cells"] if content else ():
-            collection.add(Snapshot(name=cell))
+        for name in {**content["cells"], **_group_lines(content)} if content else ():
+            collection.add(Snapshot(name=name))
         return collection
 
     def read_snapshot_data_from_location(
@@ -309,7 +351,7 @@ class RecallSnapshot(AbstractSyrupyExtension):
             content = _read(Path(snapshot_location)) or {"cells": {}}
         except OcclusionError:
             return "damaged"
-        line = content["cells"].get(_cell_of(snapshot_name))
+        line = {**content["cells"], **_group_lines(content)}.get(_cell_of(snapshot_name))
         return None if line is None else json.dumps(line)
 
     @classmethod

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pytest_occlusion.corpora.groups import Grouping
 from pytest_occlusion.engine.results import CellResult
 from pytest_occlusion.errors import UnacceptedError
+from pytest_occlusion.gate.groups import Judgement, explain_groups, judge_groups
 from pytest_occlusion.gate.judging import Gate
 from pytest_occlusion.gate.provenance import Provenance, provenance
 from pytest_occlusion.gate.snapshots import (
     DamagedError,
     expected_line,
+    groups_data,
+    groups_index,
     snapshot_data,
     snapshot_file,
     snapshot_index,
+    stored_groups,
 )
 from pytest_occlusion.gate.verdicts import (
     CHANGED,
@@ -29,10 +34,12 @@ from pytest_occlusion.gate.verdicts import (
     Verdict,
     explain,
     judge_curve,
+    triage,
     turns_red,
 )
 from pytest_occlusion.insight.claims import CLAIMS, OPPOSITE, Finding, described
-from pytest_occlusion.suite.grid import Cell, Curve
+from pytest_occlusion.insight.groups import GroupResult, group_results
+from pytest_occlusion.suite.grid import Cell, Curve, GroupedCurve, cells_of_curve
 from pytest_occlusion.suite.settings import Settings
 
 NAMED = 4
@@ -201,6 +208,123 @@ class CurveCheck(_Check):
             head = f"the curve {self.curve.id} has moved (mean over the ratios; sign-flip test)"
             lines = [head, *moved, f"  accept: {self.accept}"]
             raise UnacceptedError("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class GroupCheck(_Check):
+    """The groups by one attribute, of one curve, under test."""
+
+    asked: GroupedCurve
+    matches: Callable[[dict[str, Any], str], bool]  # as of :class:`CellCheck`
+
+    @property
+    def curve(self) -> Curve:
+        """Whose cells are asked of every group."""
+        return self.asked.curve
+
+    @property
+    def attribute(self) -> str:
+        """By which the queries are grouped."""
+        return self.asked.attribute
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """Who is in which group."""
+        return self.gate.session.grouping(self.attribute)
+
+    @cached_property
+    def results(self) -> list[GroupResult]:
+        """Of every cell of the curve and every group."""
+        return group_results(self.gate.session, self.curve, self.grouping)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Of the curve, in the order of the grid."""
+        return list(dict.fromkeys(result.cell for result in self.results))
+
+    @property
+    def gated(self) -> bool:
+        """Whether the groups are judged; see ``Settings.gated``."""
+        gated = not self.settings.gated.isdisjoint(cells_of_curve(self.settings.grid, self.curve))
+        return gated and self.attribute in self.settings.gated_by
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """What they came to against the baselines; nothing where they are not gated."""
+        if not self.gated:
+            return Judgement([None] * len(self.results))
+        session, seeds = self.gate.session, len(self.settings.seeds)
+        flips = {cell: self.gate.flips(self.folder, cell) for cell in self.cells}
+        found = judge_groups(
+            self.results,
+            [flips[result.cell] for result in self.results],
+            {name: np.tile(own, seeds) for name, own in self.grouping.members.items()},
+            np.tile(session.resamples(self.curve.direction).cluster, seeds),
+            smallest=self.settings.smallest_group * seeds,
+        )
+        stored = stored_groups(self._file, self.attribute)
+        return replace(
+            found, vanished={n: size for n, size in stored.items() if n not in self.sizes}
+        )
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Queries of every group, counted once."""
+        return {name: int(own.sum()) for name, own in self.grouping.members.items()}
+
+    @property
+    def _file(self) -> Path:
+        return snapshot_file(self.folder, self.settings.suite, self.curve.model)
+
+    @property
+    def undecided(self) -> list[Cell]:
+        """Gated cells with a baseline that does not say which of the same queries hit."""
+        cells = self.cells if self.gated else []
+        stored = {cell: self.gate.baseline(self.folder, cell) for cell in cells}
+        return [c for c in cells if stored[c] and self.gate.flips(self.folder, c) is None]
+
+    def stored(self) -> dict[str, Any]:
+        """Where the names of the groups are stored; as :meth:`CellCheck.stored`."""
+        name = groups_index("", "", self.attribute).rpartition("/")[2]
+        return {
+            "file": str(self._file),
+            "cell": name,
+            "line": groups_data(self.attribute, self.sizes),
+        }
+
+    def assert_accepted(self) -> None:
+        """Fail when a gated group changed beyond its tolerance and significantly, or is gone.
+
+        A cell without a baseline passes: its own test says so. During an update the names of the
+        groups are stored, and nothing is judged.
+
+        Raises:
+            UnacceptedError: Naming the groups, or cells whose baselines cannot tell.
+        """
+        if not self.gated:
+            return
+        suite, model = self.settings.suite, self.curve.model
+        if self.updating:
+            data = groups_data(self.attribute, self.sizes)
+            self.matches(data, groups_index(suite, model, self.attribute))
+            return
+        if lacking := self.undecided:
+            raise UnacceptedError(
+                f"groups by {self.attribute} of {self.curve.id} cannot be judged: the baselines of "
+                f"{len(lacking)} cells do not say which of these queries hit\n"
+                f"  accept: {self.accept}"
+            )
+        if self.judgement.red(self.settings.fail_on):
+            cell = self.cells[0]
+            baseline = self.gate.baseline(self.folder, cell)
+            why = triage(
+                baseline.provenance if baseline else None, provenance(self.gate.session, cell)
+            )
+            told = explain_groups(
+                self.curve, self.attribute, self.results, self.judgement,
+                triage=why, accept=self.accept,
+            )  # fmt: skip
+            raise UnacceptedError("\n".join(told))
 
 
 @dataclass(frozen=True)

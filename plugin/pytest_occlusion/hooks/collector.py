@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_occlusion.hooks.options import settings_of
-from pytest_occlusion.hooks.properties import CELL, CLAIM, MAP, OWN, RECORD, SAID, STORES, UNTIMED
+from pytest_occlusion.hooks.properties import (
+    CELL,
+    CLAIM,
+    GROUPS,
+    MAP,
+    OWN,
+    RECORD,
+    SAID,
+    STORES,
+    UNTIMED,
+)
 
 if TYPE_CHECKING:
     from pytest_occlusion.reporting.schema import Record
@@ -25,6 +35,7 @@ class Collector:
         self.records: list[Record] = []  # measured cells
         self.claims: list[Record] = []
         self.maps: list[Record] = []
+        self.groups: list[Record] = []
         self.cells: set[str] = set()  # ids of cells whose tests were run or skipped
         self.judged: set[str] = set()  # those of them that a test passed or failed on
         self.stores: list[Record] = []  # what was to be stored, and where
@@ -42,9 +53,14 @@ class Collector:
             return None
         from pytest_occlusion.reporting.record import document
 
-        measured = self.records, self.claims, self.maps
+        measured = self.records, self.claims, self.maps, self.groups
         settings = self.settings
-        return document(*measured, suite=settings.suite, protocol=settings.protocol())
+        return document(
+            *measured,
+            suite=settings.suite,
+            protocol=settings.protocol(),
+            reference=settings.reference,
+        )
 
     def notes(self) -> list[str]:
         """What is worth saying once, besides the numbers."""
@@ -91,7 +107,13 @@ class Collector:
             return
         if CELL in own and (not report.skipped or hasattr(report, "wasxfail")):
             self.judged.add(own[CELL])
-        kept = {RECORD: self.records, CLAIM: self.claims, MAP: self.maps, STORES: self.stores}
+        kept = {
+            RECORD: self.records,
+            CLAIM: self.claims,
+            MAP: self.maps,
+            GROUPS: self.groups,
+            STORES: self.stores,
+        }
         for name, records in kept.items():
             if name in own:
                 records.append(own[name])

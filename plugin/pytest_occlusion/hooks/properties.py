@@ -8,8 +8,9 @@ MISSING = "occlusion: missing"
 UNTIMED = "occlusion: not timed: "
 """Begins the reason of a timing that is skipped; the rest of it is said in the summary."""
 
-CELL, RECORD, CLAIM, MAP, STORES, SAID = OWN = tuple(
-    f"pytest_occlusion.{name}" for name in ("cell", "record", "claim", "map", "stores", "said")
+CELL, RECORD, CLAIM, MAP, GROUPS, STORES, SAID = OWN = tuple(
+    f"pytest_occlusion.{name}"
+    for name in ("cell", "record", "claim", "map", "groups", "stores", "said")
 )
 """Properties of a test that are meant for the summary: the id of its cell, records of what was
 measured, what of it syrupy was told to store, and a line of a worker to show at once."""

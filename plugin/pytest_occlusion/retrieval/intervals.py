@@ -57,11 +57,16 @@ def _weighted(resamples: Resamples, totals: FloatArray) -> FloatArray:
 
 def resampled_means(resamples: Resamples, values: FloatArray) -> FloatArray:
     """Mean of per-query quantities ``[N]`` or ``[N, K]`` in every resample: ``[B]``, ``[B, K]``."""
+    sums = resampled_sums(resamples, values)
+    return sums / resamples.sizes.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def resampled_sums(resamples: Resamples, values: FloatArray) -> FloatArray:
+    """Sum of per-query quantities ``[N]`` or ``[N, ...]`` in every resample: ``[B, ...]``."""
     columns = values.reshape(len(values), -1)
     totals = np.zeros((resamples.weights.shape[1], columns.shape[1]))
     np.add.at(totals, resamples.cluster, columns)
-    means = _weighted(resamples, totals) / resamples.sizes[:, None]
-    return means.reshape(len(means), *values.shape[1:])
+    return _weighted(resamples, totals).reshape(-1, *values.shape[1:])
 
 
 def interval(samples: FloatArray, *, level: float = 0.95) -> tuple[float, float]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.errors import SHOWN, OcclusionError, listed
+from pytest_occlusion.retrieval.lists import BestLists
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,11 @@ class Ranks:
         tied_positives: int64 ``[N]``, positives at that score; 1 unless a query has several.
         positives: int64 ``[N]``, positives of each query among the candidates.
         candidates: Number of candidates.
+        first: int32 ``[N, K]``, the K candidates of the highest scores, best first, where they were
+            asked for. Candidates with one embedding stand in an order that is fixed and another
+            for each query.
+        gap: float32 ``[N]``, by how much the best candidate scores higher than the second; with
+            ``first``, for K of 2 or more.
     """
 
     above: IntArray
@@ -47,6 +53,8 @@ class Ranks:
     tied_positives: IntArray
     positives: IntArray
     candidates: int
+    first: NDArray[np.int32] | None = None
+    gap: NDArray[np.float32] | None = None
 
     @property
     def best(self) -> IntArray:
@@ -102,12 +110,21 @@ def rank_groups(
     query_groups: NDArray[np.integer],
     candidate_groups: NDArray[np.integer],
     *,
+    first: int = 0,
     tile_bytes: int = TILE_BYTES,
 ) -> Ranks:
     """Rank candidates where a candidate is positive for a query when their groups are equal.
 
     This covers both directions: image to report (one candidate a group) and report to image (any
     radiograph of the group is a hit; the best one counts).
+
+    Args:
+        queries: Embeddings ``[N, D]``, as of :func:`rank_candidates`.
+        candidates: Embeddings ``[M, D]``.
+        query_groups: Of each query, ``[N]``.
+        candidate_groups: Of each candidate, ``[M]``.
+        first: How many of the best candidates of each query are wanted too, at most M of them.
+        tile_bytes: Upper bound of one tile of scores.
 
     Raises:
         OcclusionError: As :func:`rank_candidates`, or a query whose group has no candidate.
@@ -133,6 +150,7 @@ def rank_groups(
     # Small results kept among large temporaries would leave the heap in pieces that never fit.
     found = torch.empty(3, len(queries), dtype=torch.int64, device=device)
     above, tied, tied_positives = found.unbind()
+    lists = BestLists(row_of, copies, min(first, len(candidates)), len(queries)) if first else None
     for start in range(0, len(queries), tile):
         part = slice(start, start + tile)
         asked = queries[part].to(score_type)
@@ -145,8 +163,11 @@ def rank_groups(
         above[part], level = count(scores, best)
         tied_positives[part] = (own == best).sum(dim=1)
         tied[part] = level - tied_positives[part]
+        if lists:
+            lists.take(part, scores)
     on_host = found.cpu().numpy()
-    return Ranks(on_host[0], on_host[1], on_host[2], counts, len(candidates))
+    listed = (lists.first, lists.gap) if lists else (None, None)
+    return Ranks(on_host[0], on_host[1], on_host[2], counts, len(candidates), *listed)
 
 
 def _check_rows(kind: str, plural: str, embeddings: torch.Tensor) -> None:

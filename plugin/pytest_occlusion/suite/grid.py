@@ -12,7 +12,7 @@ from pytest_occlusion.occlusion.levels import (
     level_tag,
     severity_level,
 )
-from pytest_occlusion.suite.table import CLAIM_NAMES
+from pytest_occlusion.suite.table import CLAIM_NAMES, attribute_tag
 
 REVERSE = "text-to-image"
 
@@ -62,6 +62,24 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class GroupedCurve:
+    """A curve, asked of every group by an attribute."""
+
+    curve: Curve
+    attribute: str  # as the suite names it
+
+    @property
+    def model(self) -> str:
+        """The curve's."""
+        return self.curve.model
+
+    @property
+    def id(self) -> str:
+        """Id of tests, e.g. ``clip-block-by-age-20``."""
+        return f"{self.curve.id}-by-{attribute_tag(self.attribute)}"
+
+
+@dataclass(frozen=True)
 class Cell:
     """One (model, direction, occluder, ratio, k); of a corruption the ratio is severity over 5."""
 
@@ -107,9 +125,21 @@ def cells(grid: Grid) -> list[Cell]:
     ]
 
 
+def cells_of_curve(grid: Grid, curve: Curve) -> list[Cell]:
+    """The cells of a curve, levels ascending, each with every k."""
+    own = curve.model, curve.direction, curve.occluder
+    return [Cell(*own, ratio, k) for ratio in grid.levels(curve.occluder) for k in grid.ks]
+
+
 def curves(grid: Grid) -> list[Curve]:
     """All curves, in the order of their cells."""
     return list(dict.fromkeys(cell.curve for cell in cells(grid)))
+
+
+def grouped_curves(grid: Grid, attributes: Sequence[str]) -> list[GroupedCurve]:
+    """All curves from image to report by every attribute: a report has no view."""
+    forward = [curve for curve in curves(grid) if curve.direction != REVERSE]
+    return [GroupedCurve(curve, one) for curve in forward for one in attributes]
 
 
 def focus_k(ks: Sequence[int]) -> int:

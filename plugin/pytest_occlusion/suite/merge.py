@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pytest_occlusion.corpora.files import expanded
+from pytest_occlusion.corpora.labels import TABLES
 from pytest_occlusion.encoders import family_names
 from pytest_occlusion.encoders.register import completed
 from pytest_occlusion.errors import OcclusionError, listed
@@ -43,6 +45,7 @@ SUITE_KEYS: dict[str, Check] = {
         lambda name: isinstance(name, str) and NAME.fullmatch(name),
     ),
     **dict.fromkeys(("tolerances", "claims", "columns"), table.check_table),
+    "groups": table.check_groups,
     "models": lambda models: None,  # see below: each fault is told with its model
 }
 """What a suite may hold."""
@@ -85,7 +88,8 @@ def build_settings(
     """
     faults: list[str] = []
     origin = suite.origin
-    empty: dict[str, Any] = {"suite": "", "claims": {}, "tolerances": {}, "columns": {}}
+    tables: dict[str, Any] = {name: {} for name in ("claims", "tolerances", "columns", "groups")}
+    empty: dict[str, Any] = {"suite": "", **tables}
     given = {**empty, **_hyphened(suite.table, origin, faults)}
     if type(given.get("seed")) is int:
         given["seed"] = [given["seed"]]
@@ -103,6 +107,10 @@ def build_settings(
         faults += _wrong(columns, dict.fromkeys(columns, table.check_column), f"{origin}: columns.")
     models = _models(given.get("models"), origin, suite.base, faults)
     there = [model.name for model in models]
+    reference = command_line.get("reference", given.get("reference", ""))
+    if isinstance(reference, str) and reference and reference not in there:
+        said = table.known(there, reference)
+        faults.append(f"{origin}: reference is {table.shown(reference)}, no model of it; {said}")
     if unknown := [one for one in selected or () if one not in there]:
         faults.append(
             f"--occlusion-models: unknown model {', '.join(unknown)}; the suite {given['suite']!r} "
@@ -210,8 +218,14 @@ def _merge(
     if "corpus" not in command_line:
         corpus = _with_columns(corpus, given["columns"])
     plain = {attribute(name): merged[name] for name in SETTINGS if name not in IN_GRID}
+    groups, base = given["groups"], Path.cwd() if "labels" in command_line else suite.base
+    gated = tuple(groups.get("gate", ()))
     plain |= {
         "corpus": corpus,
+        "group_by": tuple(dict.fromkeys([*merged["group-by"], *gated])),
+        "gated_by": gated,
+        "smallest_group": groups.get("minimum", table.SMALLEST_GROUP),
+        "labels": _labels(merged["labels"], base),
         "seeds": tuple(merged["seed"]),
         "tolerance": float(merged["tolerance"]),
         "map_ratios": tuple(sorted(map(float, merged["map-ratios"]))),
@@ -230,6 +244,20 @@ def _merge(
         ad_hoc=tuple(name for name in changed if SETTINGS[name].protocol),
         **plain,
     )
+
+
+def _labels(asked: str | list[str], base: Path) -> tuple[str, ...]:
+    """Names of attributes, or the path of a table."""
+    names = asked if isinstance(asked, list) else table.parse_list(asked, str)
+    if len(names) == 1 and names[0].lower().endswith(TABLES):
+        text, missing = _expand(names[0])
+        if missing:
+            raise OcclusionError(
+                f"labels: the environment variable ${', $'.join(missing)} is not set",
+                remedy="export it, or name another table with --occlusion-labels",
+            )
+        return (str(base / expanded(text)),)
+    return tuple(names)
 
 
 def _with_columns(corpus: str, columns: Mapping[str, str | list[str]]) -> str:

@@ -62,6 +62,12 @@ class Settings:
     batch_size: int
     map_grid: int
     map_ratios: tuple[float, ...]
+    group_by: tuple[str, ...]  # attributes; those that are gated come with the others
+    gated_by: tuple[str, ...]  # attributes whose groups are judged
+    smallest_group: int  # queries of a group that is judged
+    labels: tuple[str, ...]  # see ``corpora.labels.read_labels``; a table's path is absolute
+    uncertain: str
+    reference: str
     claims: Mapping[str, str]  # claim -> outcome that the suite expects
     ad_hoc: tuple[str, ...]  # protocol that the command line changed: such a run has no baseline
     store: Path | None = None  # ``None`` keeps nothing

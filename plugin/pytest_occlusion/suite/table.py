@@ -8,6 +8,7 @@ models, msgspec stops at the first fault.
 
 from __future__ import annotations
 
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterable
@@ -54,18 +55,23 @@ CLAIM_NAMES = (
 LARGEST_MAP = 64
 """Placements per side of a map: 4,096 forward passes per radiograph are a slip of the finger."""
 
+SMALLEST_GROUP = 30
+"""Queries of a group that is judged: of fewer, one that flips is more than 3 points."""
+
 Check = Callable[[Any], str | None]
 """Value -> what is wrong with it, to be read after the setting's name, or ``None``."""
 
 
 def names_of(setting: str) -> tuple[str, ...]:
     """Names that a setting takes from the ground floor, asked for when a value is checked."""
+    from pytest_occlusion.corpora.labels import UNCERTAIN
     from pytest_occlusion.corpora.task import CANDIDATES, TEXT_RULES
     from pytest_occlusion.occlusion.names import CORRUPTIONS, FILLS
     from pytest_occlusion.occlusion.registry import OCCLUDERS
 
     names: dict[str, Iterable[str]] = {
         "text-rule": TEXT_RULES,
+        "uncertain": UNCERTAIN,
         "candidates": CANDIDATES,
         "fill": FILLS,
         "occluders": {**OCCLUDERS, **CORRUPTIONS},
@@ -153,6 +159,39 @@ def _check_occluders(value: Any) -> str | None:
     return "names an occluder twice" if len(set(value)) != len(value) else None
 
 
+def _check_attributes(value: Any) -> str | None:
+    if not isinstance(value, list):
+        return f"is not a list of names: {shown(value)}"
+    if odd := [name for name in value if not (isinstance(name, str) and ATTRIBUTE.fullmatch(name))]:
+        return f"holds {', '.join(map(shown, odd))}; an attribute is NAME, or NAME/20 for bands"
+    tags = {attribute_tag(name) for name in value}
+    return "names an attribute twice" if len(tags) != len(value) else None
+
+
+def _check_labels(value: Any) -> str | None:
+    names = value if isinstance(value, list) else [value]
+    if names and all(isinstance(name, str) and name.strip() for name in names):
+        return None
+    return f"is {shown(value)}: auto, none, a table's path or names of attributes are needed"
+
+
+def attribute_tag(attribute: str) -> str:
+    """An attribute in ids of tests: letters, digits and - only."""
+    return re.sub(r"[^a-z0-9]+", "-", attribute.lower()).strip("-")
+
+
+def check_groups(value: Any) -> str | None:
+    """Of a suite: which groups are judged."""
+    if wrong := check_table(value):
+        return wrong
+    if unknown := sorted(value.keys() - {"gate", "minimum"}):
+        return f"holds unknown {', '.join(unknown)}; {known(('gate', 'minimum'), *unknown)}"
+    if wrong := _check_attributes(value.get("gate", [])):
+        return f"gate {wrong}"
+    wrong = _check_size(value.get("minimum", SMALLEST_GROUP))
+    return f"minimum {wrong}" if wrong else None
+
+
 def check_table(value: object) -> str | None:
     """Of a suite: what has a heading of its own."""
     return None if isinstance(value, dict) else f"is not a table: {shown(value)}"
@@ -191,6 +230,10 @@ _check_map = needs(
     f"a map has 2 to {LARGEST_MAP} places per side, or 0 for none",
     lambda side: type(side) is int and (side == 0 or 2 <= side <= LARGEST_MAP),
 )
+
+
+ATTRIBUTE = re.compile(r"[^/]*[A-Za-z0-9][^/]*(/[1-9][0-9]{0,5})?")
+"""How ``group-by`` names an attribute."""
 
 
 class Setting(NamedTuple):
@@ -256,6 +299,23 @@ SETTINGS: dict[str, Setting] = {
         TOLERANCE, check_tolerance, "queries of a cell that may change, or a share of them below 1"
     ),
     "fail-on": Setting("any", one_of(lambda: FAIL_ON), "any, regression or significant-regression"),
+    "group-by": Setting(
+        [],
+        _check_attributes,
+        "whom a model fails: split the queries, e.g. view,sex,age/20,finding",
+    ),
+    "labels": Setting(
+        "auto",
+        _check_labels,
+        "of reports, for relevance: auto (what the corpus knows), none, a .csv table, or "
+        "attributes of the corpus",
+    ),
+    "uncertain": Setting(
+        "positive",
+        one_of(lambda: names_of("uncertain")),
+        "whether an uncertain label (-1) counts as positive or negative",
+    ),
+    "reference": Setting("", check_text, "the model that mCE compares with, for corruptions"),
     "device": Setting("auto", _check_filled, "auto, cpu, cuda or cuda:N"),
     "precision": Setting("fp32", one_of(lambda: PRECISIONS), "fp32, bf16 or fp16"),
     "batch-size": Setting(64, _check_size, "radiographs per forward pass"),
