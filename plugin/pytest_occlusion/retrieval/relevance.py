@@ -159,8 +159,8 @@ def _measured(
         "precision_shared": some / k,
         "hit_same": (equal > 0).astype(np.float64),
         "hit_shared": (some > 0).astype(np.float64),
-        "map": _shares(precisions, np.minimum(relevant[:, None], k)),
-        "ndcg": _shares(discounted, ideal),
+        "map": shares(precisions, np.minimum(relevant[:, None], k)),
+        "ndcg": shares(discounted, ideal),
     }
 
 
@@ -189,7 +189,7 @@ def _survey(labels: LabelSets, ks: tuple[int, ...]) -> _Survey:
         gain[rows] = gains @ labels.candidates
         ideal[rows] = _ideal(gains, labels.candidates, ks)
         sharing += asked @ shared
-        gained += _shares(np.broadcast_to(asked, (len(ks), len(asked))), ideal[rows].T) @ gains
+        gained += shares(np.broadcast_to(asked, (len(ks), len(asked))), ideal[rows].T) @ gains
     return _Survey(relevant, gain, ideal, sharing, gained)
 
 
@@ -232,8 +232,8 @@ def _chance(labels: LabelSets, survey: _Survey, k: IntArray) -> dict[str, FloatA
         "precision_shared": np.full(len(k), weights @ survey.relevant / many),
         "hit_same": hit(labels.candidates),
         "hit_shared": hit(survey.relevant),
-        "map": weights @ _shares(precisions, np.minimum(relevant, k)),
-        "ndcg": weights @ _shares(survey.gain[:, None] / many * discounts, survey.ideal),
+        "map": weights @ shares(precisions, np.minimum(relevant, k)),
+        "ndcg": weights @ shares(survey.gain[:, None] / many * discounts, survey.ideal),
     }
 
 
@@ -295,7 +295,7 @@ def _covered(labels: LabelSets, length: int) -> list[int]:
     return covered
 
 
-def _shares(part: FloatArray | IntArray, whole: FloatArray) -> FloatArray:
-    """The quotient, 0 where there is no whole."""
-    shape = np.broadcast_shapes(part.shape, whole.shape)
-    return np.divide(part, whole, out=np.zeros(shape), where=whole > 0)
+def shares(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatArray:
+    """The quotient of two arrays that go together, 0 where there is no whole."""
+    found = np.zeros(np.broadcast_shapes(part.shape, whole.shape))
+    return np.divide(part, whole, out=found, where=whole > 0)
