@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_occlusion.corpora import Corpus, load_corpus
     from pytest_occlusion.encoders import Encoder, load_encoder
     from pytest_occlusion.errors import OcclusionError
-    from pytest_occlusion.hooks.checks import CellCheck, ClaimCheck, CurveCheck
+    from pytest_occlusion.hooks.checks import CellCheck, ClaimCheck, CurveCheck, GroupCheck
     from pytest_occlusion.insight.sensitivity import SensitivityMap
     from pytest_occlusion.occlusion import corrupt, occlude
     from pytest_occlusion.retrieval.ranks import Ranks, rank_candidates
@@ -25,6 +25,7 @@ __all__ = [
     "Corpus",
     "CurveCheck",
     "Encoder",
+    "GroupCheck",
     "OcclusionError",
     "Ranks",
     "SensitivityMap",
@@ -42,6 +43,7 @@ _HOMES = {
     "Corpus": "corpora",
     "CurveCheck": "hooks.checks",
     "Encoder": "encoders",
+    "GroupCheck": "hooks.checks",
     "OcclusionError": "errors",
     "Ranks": "retrieval.ranks",
     "SensitivityMap": "insight.sensitivity",

@@ -239,8 +239,12 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
 def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck:
     """One curve (model, direction, occluder) of the suite; parametrized."""
     from pytest_occlusion.hooks.checks import CurveCheck
+    from pytest_occlusion.reporting.rows import curve_record
 
-    return CurveCheck(**_common(request), curve=request.param)
+    check = CurveCheck(**_common(request), curve=request.param)
+    record = curve_record(check.gate.session, check.curve)
+    request.node.user_properties.append((properties.CURVE, record))
+    return check
 
 
 @pytest.fixture
@@ -252,7 +256,7 @@ def occlusion_group(request: pytest.FixtureRequest, snapshot: Any) -> GroupCheck
     ``occlusion_group.results`` has the numbers for assertions of your own.
     """
     from pytest_occlusion.hooks.checks import GroupCheck
-    from pytest_occlusion.reporting.record import group_record
+    from pytest_occlusion.reporting.rows import group_record
 
     sent, compare = request.node.user_properties, _compare(snapshot)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_occlusion.corpora.attributes import LABELS, read_attributes
 from pytest_occlusion.corpora.base import Attributes, Corpus
 from pytest_occlusion.corpora.columns import several
+from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.radiographs import Wanted
 from pytest_occlusion.errors import OcclusionError
 
@@ -60,6 +62,11 @@ class Labels:
     known: NDArray[np.bool_]
     origin: str
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest (hex) of what is known of whom."""
+        return settings_digest([self.names, self.values.tolist(), self.known.tolist()])
 
     def positives(self, uncertain: str) -> NDArray[np.bool_]:
         """Bool ``[studies, labels]`` under a rule of :data:`UNCERTAIN`."""

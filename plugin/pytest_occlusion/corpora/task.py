@@ -56,6 +56,7 @@ class Task:
         radiograph_group: int64 ``[N]``, the candidate that is each radiograph's positive.
         radiograph_patient: The patient of each radiograph, for intervals.
         candidate_patient: The patient of each candidate (of its first study).
+        candidate_study: int64 ``[M]``, position of that study in the corpus.
         dropped: Radiographs left out because their study has no text under the rule.
     """
 
@@ -65,6 +66,7 @@ class Task:
     radiograph_group: NDArray[np.int64]
     radiograph_patient: tuple[str, ...]
     candidate_patient: tuple[str, ...]
+    candidate_study: NDArray[np.int64]
     dropped: int
 
     @cached_property
@@ -93,6 +95,7 @@ def build_task(corpus: Corpus, *, text_rule: str, candidates: str) -> Task:
     group_of_study: dict[int, int] = {}
     candidate_text: list[int] = []
     candidate_patient: list[str] = []
+    candidate_study: list[int] = []
     for index, study in enumerate(corpus.studies):
         text = TEXT_RULES[text_rule](study).strip()
         if not text or index not in shown:
@@ -104,6 +107,7 @@ def build_task(corpus: Corpus, *, text_rule: str, candidates: str) -> Task:
             group_of_study[index] = len(candidate_text)
             candidate_text.append(number)
             candidate_patient.append(study.patient)
+            candidate_study.append(index)
     kept = [at for at, one in enumerate(corpus.radiographs) if one.study in group_of_study]
     if not kept:
         raise OcclusionError(
@@ -119,5 +123,6 @@ def build_task(corpus: Corpus, *, text_rule: str, candidates: str) -> Task:
         radiograph_group=np.asarray([group_of_study[s] for s in studies], dtype=np.int64),
         radiograph_patient=tuple(corpus.studies[s].patient for s in studies),
         candidate_patient=tuple(candidate_patient),
+        candidate_study=np.asarray(candidate_study, dtype=np.int64),
         dropped=len(corpus.radiographs) - len(kept),
     )

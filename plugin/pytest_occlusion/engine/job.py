@@ -59,6 +59,7 @@ class Measured:
     fresh: bool  # whether it was computed in this run and not read from the store
     similarity: NDArray[np.float32] | None = None
     """``[N]``, cosine of each query with its positive, where the job asked for it."""
+    key: str = ""  # digest of everything that the ranks depend on
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def measure(job: Job) -> dict[Want, Measured]:
                 locks.enter_context(job.store.lock(key))
             if left := missing():
                 for want, measured in _compute(job, left):
-                    found[want] = measured
+                    found[want] = replace(measured, key=keys[want])
                     _keep(job, keys[want], measured)
     return found
 
@@ -135,7 +136,7 @@ def _kept(job: Job, key: str, want: Want) -> Measured | None:
         return None
     arrays = {name: entry.arrays[name].astype(np.int64) for name in RANKS}
     ranks = Ranks(**arrays, candidates=candidates, first=first, gap=gap)
-    return Measured(ranks, fields, fresh=False, similarity=similarity)
+    return Measured(ranks, fields, fresh=False, similarity=similarity, key=key)
 
 
 def _asks_similarity(job: Job, want: Want) -> bool:

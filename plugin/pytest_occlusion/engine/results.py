@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.task import Task
 from pytest_occlusion.engine.job import Measured
-from pytest_occlusion.retrieval.intervals import Resamples, interval, resampled_means
+from pytest_occlusion.retrieval.intervals import Resamples, intervals, resampled_means
 from pytest_occlusion.retrieval.recall import (
     chance_recall,
     constant_recall,
@@ -56,14 +56,13 @@ def cell_results(
     # One column per k, averaged over seeds: a patient's queries stay together in every resample.
     chances = [[hit_probability(one, cell.k) for cell in cells] for one in ranks]
     by_query = np.mean(chances, axis=0).T
-    means = resampled_means(resamples, by_query)
+    low, high = intervals(resampled_means(resamples, by_query))
     median = float(np.median(np.concatenate([middle_rank(one) for one in ranks])))
     mrr = float(np.mean([mean_reciprocal_rank(one) for one in ranks]))
     tied = float(np.mean([(one.tied > 0).mean() for one in ranks]))
     results = []
     for column, cell in enumerate(cells):
         pooled = np.concatenate([seed[column] for seed in chances])
-        low, high = interval(means[:, column])
         results.append(
             CellResult(
                 cell=cell,
@@ -72,8 +71,8 @@ def cell_results(
                 queries=len(pooled),
                 chance=chance_recall(ranks[0], cell.k),
                 constant=constant_recall(groups, cell.k),
-                ci_low=low,
-                ci_high=high,
+                ci_low=float(low[column]),
+                ci_high=float(high[column]),
                 median_rank=median,
                 mrr=mrr,
                 tied=tied,

@@ -6,9 +6,10 @@ selected cells of that model need, and the others look it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +31,8 @@ from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples, resa
 from pytest_occlusion.retrieval.recall import FloatArray, hit_probability
 from pytest_occlusion.suite.grid import REVERSE, Cell, Curve, takes_whole_models
 from pytest_occlusion.suite.settings import Settings
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Session:
     _resamples: dict[str, Resamples] = field(default_factory=dict, init=False)
     _sampled: dict[Cell, FloatArray] = field(default_factory=dict, init=False)
     _groupings: dict[str, Grouping] = field(default_factory=dict, init=False)
+    _once: dict[Hashable, Any] = field(default_factory=dict, init=False)
     _open: tuple[str, Encoder] | None = field(default=None, init=False)
 
     @cached_property
@@ -99,6 +103,13 @@ class Session:
                 self.corpus, self.task, attribute, self.labels, self.settings.uncertain
             )
         return self._groupings[attribute]
+
+    def once(self, what: Hashable, work_out: Callable[[], Made]) -> Made:
+        """What is worked out of the measurements at first use, by a name of it."""
+        if what not in self._once:
+            self._once[what] = work_out()
+        made: Made = self._once[what]
+        return made
 
     def preflight(self, models: Sequence[str]) -> dict[str, str]:
         """Find what is wrong with the models that will be needed before anything takes long.

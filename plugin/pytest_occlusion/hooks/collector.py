@@ -11,6 +11,7 @@ from pytest_occlusion.hooks.options import settings_of
 from pytest_occlusion.hooks.properties import (
     CELL,
     CLAIM,
+    CURVE,
     GROUPS,
     MAP,
     OWN,
@@ -36,6 +37,7 @@ class Collector:
         self.claims: list[Record] = []
         self.maps: list[Record] = []
         self.groups: list[Record] = []
+        self.curves: list[Record] = []
         self.cells: set[str] = set()  # ids of cells whose tests were run or skipped
         self.judged: set[str] = set()  # those of them that a test passed or failed on
         self.stores: list[Record] = []  # what was to be stored, and where
@@ -53,7 +55,7 @@ class Collector:
             return None
         from pytest_occlusion.reporting.record import document
 
-        measured = self.records, self.claims, self.maps, self.groups
+        measured = self.records, self.claims, self.maps, self.groups, self.curves
         settings = self.settings
         return document(
             *measured,
@@ -112,6 +114,7 @@ class Collector:
             CLAIM: self.claims,
             MAP: self.maps,
             GROUPS: self.groups,
+            CURVE: self.curves,
             STORES: self.stores,
         }
         for name, records in kept.items():

@@ -8,9 +8,9 @@ MISSING = "occlusion: missing"
 UNTIMED = "occlusion: not timed: "
 """Begins the reason of a timing that is skipped; the rest of it is said in the summary."""
 
-CELL, RECORD, CLAIM, MAP, GROUPS, STORES, SAID = OWN = tuple(
+CELL, RECORD, CLAIM, MAP, CURVE, GROUPS, STORES, SAID = OWN = tuple(
     f"pytest_occlusion.{name}"
-    for name in ("cell", "record", "claim", "map", "groups", "stores", "said")
+    for name in ("cell", "record", "claim", "map", "curve", "groups", "stores", "said")
 )
 """Properties of a test that are meant for the summary: the id of its cell, records of what was
 measured, what of it syrupy was told to store, and a line of a worker to show at once."""

@@ -18,6 +18,13 @@ from pytest_occlusion.gate.snapshots import pack_bits
 from pytest_occlusion.gate.verdicts import Verdict, drift
 from pytest_occlusion.insight.claims import CLAIMS, Finding
 from pytest_occlusion.occlusion.levels import severity_of
+from pytest_occlusion.reporting.rows import (
+    beside_recall,
+    corruption_rows,
+    labels_record,
+    merged_rows,
+    with_rsum,
+)
 from pytest_occlusion.reporting.schema import (
     CELL,
     CLAIM,
@@ -67,6 +74,8 @@ def cell_record(
             MODEL, session.record(cell.model), origin, truncated=fields.get("truncated", 0)
         ),
         "corpus": _corpus_record(session),
+        "labels": session.once("labels", lambda: labels_record(session)),
+        "beside": beside_recall(session, result),
         "damaged": list(session.store.damaged),
         # Cells that differ in k alone share their rankings.
         "timings": [timing_record(cell.model, [*place, n], one) for n, one in enumerate(measured)],
@@ -110,22 +119,28 @@ def document(
     records: Iterable[Mapping[str, Any]],
     claims: Iterable[Mapping[str, Any]] = (),
     maps: Iterable[Mapping[str, Any]] = (),
+    groups: Iterable[Mapping[str, Any]] = (),
+    curves: Iterable[Mapping[str, Any]] = (),
     *,
     suite: str,
     protocol: Mapping[str, Any],
+    reference: str = "",
 ) -> Record:
     """Merge records, in any order and from any worker, into one results document.
 
     The order of cells is that of their ids' fields, not of arrival, so that serial and parallel
     runs give the same document.
     """
-    records, maps = list(records), list(maps)
+    records, maps, groups = list(records), list(maps), list(groups)
     found = {one["cell"]["id"]: dict(one["cell"]) for one in records}
     cells = sorted(found.values(), key=_order)
     _adjust_p_values(cells)
     models = {one["cell"]["model"]: dict(one["model"]) for one in records}
     baselines = {name: kept for one in records for name, kept in (one["baseline"] or {}).items()}
     mapped = {one["map"]["model"]: dict(one["map"]) for one in maps}
+    rows = merged_rows([*(one["beside"] for one in records), *curves, *groups])
+    rows["rankings"] = with_rsum(rows["rankings"])
+    members = {name: own for one in groups for name, own in one["members"].items()}
     return {
         "schema": SCHEMA,
         "suite": suite,
@@ -138,6 +153,11 @@ def document(
         "claims": sorted(map(dict, claims), key=lambda claim: CLAIM_NAMES.index(claim["claim"])),
         "timings": merged(timing for one in [*records, *maps] for timing in one["timings"]),
         "maps": [mapped[name] for name in sorted(mapped)],
+        "labels": dict(records[-1]["labels"]) if records else {},
+        **rows,
+        "group_notes": list(dict.fromkeys(note for one in groups for note in one["notes"])),
+        "members": dict(sorted(members.items())),
+        "corruptions": corruption_rows(cells, reference),
     }
 
 

@@ -262,6 +262,16 @@ GROUP: Fields = {
     **_fields(NUMBER, "p_value", "p_adjusted", default=None),
 }
 
+GROUP_CURVE: Fields = {
+    **_fields(TEXT, "model"),
+    **DIRECTION,
+    **_fields(TEXT, "occluder"),
+    **_fields(COUNT, "k"),
+    **_fields(TEXT, "attribute", "group", "verdict"),
+    **_fields(NUMBER, "difference", "tolerance", "p_value", "p_adjusted"),
+}
+"""A gated group whose mean hits over all levels changed."""
+
 VANISHED: Fields = {**_fields(TEXT, "model", "attribute", "group"), **_fields(COUNT, "queries")}
 
 CORRUPTED: Fields = {
@@ -296,6 +306,7 @@ DOCUMENT: Fields = {
     **_fields([AGREEMENT], "agreement", default=[]),
     **_fields([SELECTIVE], "selective", default=[]),
     **_fields([GROUP], "groups", default=[]),
+    **_fields([GROUP_CURVE], "group_curves", default=[]),
     **_fields([TEXT], "group_notes", default=[]),
     **_fields(Named(Named(TEXT)), "members", default={}),
     **_fields([VANISHED], "vanished", default=[]),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from pytest_occlusion.retrieval.recall import FloatArray
 RESAMPLES = 1000
 """Enough for percentiles that move by well under a tenth of the interval between seeds."""
 
+BLOCK = 2**20
+"""Numbers that are worked on at once: 8 MB."""
+
 
 @dataclass(frozen=True)
 class Resamples:
@@ -21,6 +25,18 @@ class Resamples:
     cluster: NDArray[np.int64]  # ``[N]``, of each query
     weights: NDArray[np.uint16]  # ``[B, C]``, how often each resample holds each cluster
     sizes: FloatArray  # ``[B]``, queries in each resample
+
+    def factors(self) -> Iterable[FloatArray]:
+        """The weights as numbers to multiply with, block by block."""
+        if self.weights.size <= BLOCK:
+            return (self._kept,)
+        blocks = _blocks(*self.weights.shape)
+        return (self.weights[rows].astype(np.float64) for rows in blocks)
+
+    @cached_property
+    def _kept(self) -> FloatArray:
+        """Those of few patients; of many they would take four times the memory."""
+        return self.weights.astype(np.float64)
 
 
 def draw_resamples(
@@ -42,17 +58,25 @@ def draw_resamples(
     return replace(drawn, sizes=_weighted(drawn, sizes[:, None].astype(np.float64))[:, 0])
 
 
+def repeated(resamples: Resamples, rows: NDArray[np.bool_], times: int) -> Resamples:
+    """The same resamples of some of the queries ``[N]``, each of which occurs several times.
+
+    A patient's queries stay together, however often they are asked.
+    """
+    cluster = np.tile(resamples.cluster[rows], times)
+    drawn = replace(resamples, cluster=cluster)
+    return replace(drawn, sizes=resampled_sums(drawn, np.ones(len(cluster))))
+
+
 def _blocks(rows: int, columns: int) -> Iterator[slice]:
     """Rows by rows, a million numbers at once."""
-    step = max(1, 2**20 // columns)
+    step = max(1, BLOCK // columns)
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _weighted(resamples: Resamples, totals: FloatArray) -> FloatArray:
     """The sum of what clusters ``[C, K]`` have, in every resample: ``[B, K]``."""
-    weights = resamples.weights
-    blocks = _blocks(*weights.shape)
-    return np.concatenate([weights[rows].astype(np.float64) @ totals for rows in blocks])
+    return np.concatenate([weights @ totals for weights in resamples.factors()])
 
 
 def resampled_means(resamples: Resamples, values: FloatArray) -> FloatArray:
@@ -71,6 +95,12 @@ def resampled_sums(resamples: Resamples, values: FloatArray) -> FloatArray:
 
 def interval(samples: FloatArray, *, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of bootstrap samples ``[B]``."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(samples, [tail, 1 - tail])
+    low, high = intervals(samples, level=level)
     return float(low), float(high)
+
+
+def intervals(samples: FloatArray, *, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """The same of many at once: lower and upper ends ``[...]`` of samples ``[B, ...]``."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
+    return low, high
