@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 from math import e, log2
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,3 +214,9 @@ def test_an_independent_library_agrees() -> None:
                 if ours == "map":  # theirs is a share of all that are relevant, however many
                     expected *= relevant / np.minimum(relevant, k)
                 np.testing.assert_allclose(found[ours][:, column], expected, atol=1e-9)
+
+
+def test_the_page_of_measures_has_them_all() -> None:
+    page = Path(__file__).parents[2] / "docs" / "measures.md"
+    text = page.read_text(encoding="utf-8")
+    assert {name for name in MEASURES if f"`{name}`" in text} == set(MEASURES)
