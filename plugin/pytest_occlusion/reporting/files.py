@@ -13,7 +13,7 @@ from pytest_occlusion.engine.store import write_atomically
 from pytest_occlusion.gate.verdicts import CHANGED
 from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion import levels
-from pytest_occlusion.reporting import views
+from pytest_occlusion.reporting import beside, views
 from pytest_occlusion.reporting.views import Results
 
 CSV_COLUMNS = (
@@ -48,12 +48,13 @@ def as_markdown(results: Results) -> str:
     from jinja2 import Environment, StrictUndefined  # only runs that ask for it pay for its import
 
     text = (files(__package__) / "assets" / "summary.md").read_text(encoding="utf-8")
-    template = Environment(  # noqa: S701 - Markdown, for whoever may see the run
+    environment = Environment(  # noqa: S701 - Markdown, for whoever may see the run
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    ).from_string(text)
-    return template.render(
-        results=results, views=views, levels=levels, told_of=told_of, CHANGED=CHANGED, SHOWN=SHOWN
     )
+    environment.filters["bar"] = lambda entry: entry.strip().replace("|", "\\|")
+    given = {"views": views, "beside": beside, "levels": levels, "told_of": told_of}
+    template = environment.from_string(text, {**given, "CHANGED": CHANGED, "SHOWN": SHOWN})
+    return template.render(results=results)
 
 
 def as_html(results: Results) -> str:
