@@ -46,6 +46,17 @@
   );
   showModels(); // a browser that goes back restores the boxes
 
+  // Groups: the rows and lines of one, or of all.
+  const group = at("group");
+  const showGroup = () =>
+    all("[data-group]").forEach((part) =>
+      part.toggleAttribute("hidden", group.value !== "" && part.dataset.group !== group.value),
+    );
+  if (group) {
+    group.addEventListener("change", showGroup);
+    showGroup();
+  }
+
   // The table of cells.
   const percent = (value) => (value == null ? "" : (100 * value).toFixed(1));
   const baseline = (cell) =>
