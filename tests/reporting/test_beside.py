@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pytest_occlusion.reporting import beside
-from pytest_occlusion.reporting.files import as_markdown
+from pytest_occlusion.reporting.files import CSV_COLUMNS, as_csv, as_markdown
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.terminal import RED, Line, summary
 from tests.reporting.fabricated import SECOND, results
@@ -209,3 +211,35 @@ def test_full_tables_have_every_level_and_the_intervals(document: Document) -> N
     classes = beside.tables(document, "agreement", brief=False)[-1]
     assert classes.rows[4].keys == ("clip", "0 %", "Hernia")
     assert [entry.text for entry in classes.rows[4].entries] == ["296", "1.5", "0.8", ""]
+
+
+def test_a_row_per_cell_and_one_per_group_in_csv(document: Document) -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(document))))
+    cells, groups = (
+        [row for row in rows if bool(row["attribute"]) == grouped] for grouped in (False, True)
+    )
+    assert [row["recall"] for row in cells] == [str(one["recall"]) for one in document["cells"]]
+    assert rows == [*cells, *groups]
+    ranking, relevance = document["rankings"][1], document["relevance"][3]["measures"]["ndcg"]
+    at5, at10 = cells[2:4]
+    assert (at10["ratio"], at10["k"]) == (str(ranking["ratio"]), "10")
+    for row in (at5, at10):
+        assert row["rsum"] == str(ranking["rsum"])
+        assert row["mean_rank"] == str(ranking["mean_rank"])
+    assert at10["ndcg"] == str(relevance["value"])
+    assert at10["ndcg_low"] == str(relevance["low"])
+    assert at10["ndcg_constant"] == "0.24"
+    assert at10["gain"] == "0.31"
+    assert at5["gain"] == "", "asked at 10 only"
+    assert len(groups) == len(document["groups"])
+    lateral = next(row for row in groups if row["verdict"] == "regressed")
+    assert (lateral["attribute"], lateral["group"], lateral["lost"]) == ("view", "lateral", "32")
+    assert lateral["mean_rank"] == lateral["ndcg"] == ""
+    assert {row["severity"] for row in groups} == {""}
+
+
+def test_a_severity_stands_where_a_ratio_would_in_csv() -> None:
+    document = results(1, occluders=("blur",), ratios=(0.0, 0.4), ks=(10,), findings=2)
+    rows = list(csv.DictReader(io.StringIO(as_csv(document))))
+    assert {(row["ratio"], row["severity"]) for row in rows} == {("", "0"), ("", "2")}
+    assert len(CSV_COLUMNS) == len(set(CSV_COLUMNS))

@@ -389,8 +389,8 @@ SECTIONS = {
     "groups": Section(
         "Groups",
         "Queries of one group against the same candidates. Left: share of the recall with nothing "
-        "blocked; gap: points to all other queries with nothing blocked; wider: by how many points "
-        "blocking widens it.",
+        "blocked; gap: points of recall above all other queries, nothing blocked; wider: by how "
+        "many points blocking moves that gap.",
         groups,
     ),
     "corruptions": Section(
