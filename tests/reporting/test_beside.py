@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_occlusion.reporting import beside
+from pytest_occlusion.reporting import beside, schema
 from pytest_occlusion.reporting.files import CSV_COLUMNS, as_csv, as_markdown
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.terminal import RED, Line, summary
@@ -37,6 +37,7 @@ def block(document: Document, title: str) -> list[str]:
 
 def test_the_sample_is_a_whole_document(document: Document) -> None:
     assert completed(copy.deepcopy(document)) == document
+    assert list(beside.MEASURES) == list(schema.MEASURES)
 
 
 def test_rankings_with_nothing_blocked_and_at_one_level_below_a_half(document: Document) -> None:

@@ -71,8 +71,11 @@ class Page(HTMLParser):
     def document(self) -> dict[str, Any]:
         """What the download gives."""
         packed = json.loads(self.parts["results"])
-        cells = [dict(zip(packed["columns"], row, strict=True)) for row in packed["rows"]]
-        return {**packed["document"], "cells": cells}
+        tables = {
+            name: [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+            for name, table in packed["tables"].items()
+        }
+        return {**packed["document"], **tables}
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +296,7 @@ def test_a_section_for_all_that_is_measured_beside_recall(whole: dict[str, Any])
     ):
         assert sum(label.startswith(start) for label in labels) == count
     assert "clip: the group sex=O of the baseline (12 queries) is gone" in page.words
+    assert page.document() == whole
 
 
 def test_a_regression_in_a_group_is_in_headline_and_verdicts(whole: dict[str, Any]) -> None:

@@ -158,14 +158,19 @@ def _of_levels(
     *,
     brief: bool,
 ) -> Iterator[Table]:
-    """A table per condition, a row per model and level."""
+    """A table per condition, a row per model and level; ``all`` are those over every level."""
     for condition in views.conditions(rows):
         own, name = views.of_condition(rows, condition), condition.occluder
-        levels = told_levels(own) if brief else levels_of(own)
+        at = {(row["model"], row["ratio"]): row for row in own}
+        levels = [*(told_levels(own) if brief else levels_of(own)), None]
+        places = [(model, level) for model in views.every(own, "model") for level in levels]
         shown = [
-            Row((row["model"], level_text(name, row["ratio"])), entries(row))
-            for row in own
-            if row["ratio"] in levels
+            Row(
+                (model, "all" if level is None else level_text(name, level)),
+                entries(at[model, level]),
+            )
+            for model, level in places
+            if (model, level) in at
         ]
         columns = ["model", axis_name(name), *heads]
         yield Table(f"{title} - {condition.short}", columns, shown, condition)
@@ -247,26 +252,16 @@ def selective(results: Results, brief: bool) -> Iterator[Table]:
     rows = focused(results["selective"])
     title = f"selective retrieval at R@{rows[0]['k']}"
     heads = ("confidence", "AURC", "random", "best", "gain, %")
-    for condition in views.conditions(rows):
-        own, name = views.of_condition(rows, condition), condition.occluder
-        levels = [*(told_levels(own) if brief else levels_of(own)), None]
-        at = {(row["model"], row["ratio"]): row for row in own}
-        pairs = [(model, level) for model in views.every(own, "model") for level in levels]
-        shown = [
-            Row(
-                (model, "all" if level is None else level_text(name, level)),
-                [
-                    _entry(row["confidence"], ".4f", 1),
-                    _entry(row["area"], ".3f", 1, (row["low"], row["high"])),
-                    *(_entry(row[part], ".3f", 1) for part in ("random", "best")),
-                    _entry(row["gain"], ".0f"),
-                ],
-            )
-            for model, level in pairs
-            if (row := at.get((model, level)))
+
+    def entries(row: Record) -> list[Entry]:
+        return [
+            _entry(row["confidence"], ".4f", 1),
+            _entry(row["area"], ".3f", 1, (row["low"], row["high"])),
+            *(_entry(row[part], ".3f", 1) for part in ("random", "best")),
+            _entry(row["gain"], ".0f"),
         ]
-        columns = ["model", axis_name(name), *heads]
-        yield Table(f"{title} - {condition.short}", columns, shown, condition)
+
+    yield from _of_levels(rows, title, heads, entries, brief=brief)
 
 
 def told_groups(rows: Iterable[Record], count: int) -> list[str]:

@@ -125,14 +125,17 @@ def _asset(name: str) -> str:
 
 
 def _packed(results: Results, without: str) -> Markup:
-    """The document as JSON, cells as rows under one list of names, safe inside a script element."""
-    cells = results["cells"]
-    columns = [n for n in dict.fromkeys(name for cell in cells for name in cell) if n != without]
-    parts = {
-        "document": {**results, "cells": None},
-        "columns": columns,
-        "rows": [[cell.get(name) for name in columns] for cell in cells],
-    }
+    """The document as JSON, its long tables as rows under one list of names each.
+
+    It is safe inside a script element.
+    """
+    tables: dict[str, Any] = {}
+    for name in ("cells", "groups"):
+        table = results.get(name, ())
+        columns = [n for n in dict.fromkeys(n for row in table for n in row) if n != without]
+        rows = [[row.get(column) for column in columns] for row in table]
+        tables |= {name: {"columns": columns, "rows": rows}} if name in results else {}
+    parts = {"document": {**results, **dict.fromkeys(tables)}, "tables": tables}
     text = json.dumps(parts, separators=(",", ":"), allow_nan=False)
     for character in "&<>":
         text = text.replace(character, f"\\u{ord(character):04x}")
