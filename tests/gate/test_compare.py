@@ -14,6 +14,7 @@ from pytest_occlusion.__main__ import main
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.gate.compare import compare_groups
 from pytest_occlusion.gate.snapshots import pack_bits
+from pytest_occlusion.gate.verdicts import Baseline
 from tests.reporting.fabricated import QUERIES, results
 
 Document = dict[str, Any]
@@ -165,3 +166,23 @@ def test_members_that_cannot_be_read(before: Document) -> None:
         compare_groups(
             before["cells"], before["cells"], (members, members), tolerance=0.01, gated=set()
         )
+
+
+def test_stored_baselines_tell_groups_too(before: Document, after: Document) -> None:
+    stored = [
+        {**cell, "hit_queries": None, "stored": Baseline(int(BEFORE.sum()), QUERIES, BEFORE, None)}
+        for cell in before["cells"]
+    ]
+    members = (after["members"], after["members"])
+    given: dict[str, Any] = {"tolerance": 0.02, "gated": set()}
+    found = compare_groups(stored, after["cells"], members, **given)
+    assert found == compare_groups(before["cells"], after["cells"], members, **given)
+    assert [one["verdict"] for one in found].count("regressed") == 2
+
+
+def test_only_queries_that_are_radiographs_have_groups(before: Document) -> None:
+    for cell in before["cells"]:
+        cell["direction"] = "text-to-image"
+    members = (before["members"], before["members"])
+    cells = before["cells"]
+    assert compare_groups(cells, cells, members, tolerance=0.01, gated=set()) == []
