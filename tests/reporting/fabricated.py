@@ -36,12 +36,14 @@ def results(
     baselines: bool = True,
     claims: bool = True,
     maps: int = 0,
+    findings: int = 0,
 ) -> dict[str, Any]:
     """A document as a run would write it.
 
     With baselines, the second model has new weights and lost recall, the third gained some, the
     fourth runs under newer libraries and is the same, and the fifth never had a baseline. The
-    first ``maps`` models have sensitivity maps.
+    first ``maps`` models have sensitivity maps. With ``findings``, all that schema 2 has is
+    measured beside recall, for groups by sex, view and that many findings.
     """
     names = [NAMES[i] if i < len(NAMES) else f"model-{i:02}" for i in range(models)]
     cells = [
@@ -87,7 +89,192 @@ def results(
         **{name: [] for name in SECOND},
         "labels": schema.plain(schema.LABELS),
         "members": {},
+        **(second(cells, findings) if findings else {}),
     }
+
+
+FINDINGS = ("Atelectasis", "Cardiomegaly", "Edema", "Pleural Effusion", "Hernia")
+
+
+def groups_of(findings: int) -> dict[str, dict[str, int]]:
+    """Attribute -> group -> its queries; the last finding is too rare to be judged."""
+    names = [FINDINGS[i] if i < len(FINDINGS) else f"finding {i}" for i in range(findings)]
+    sizes = {name: 400 - 5 * number for number, name in enumerate(names)} | {names[-1]: 17}
+    return {
+        "finding": dict(sorted(sizes.items())),
+        "sex": {"F": 800, "M": 970},
+        "view": {"PA": 1200, "lateral": 570},
+    }
+
+
+def second(cells: Sequence[dict[str, Any]], findings: int) -> dict[str, Any]:
+    """What schema 2 has: lateral views of the second model regressed, women lose most."""
+    places = ("model", "direction", "occluder", "ratio")
+    at = {tuple(one[name] for name in places): one for one in cells}
+    whole = {key[0]: one["recall"] for key, one in at.items() if one["ratio"] == 0}
+    own = [(dict(zip(places, key, strict=True)), one) for key, one in at.items()]
+    groups = [
+        row for one in cells for row in group_rows(one, groups_of(findings)) if one["k"] in (5, 10)
+    ]
+    levels = sorted({one["ratio"] for one in cells})
+    pooled = [{**place, "ratio": None} for place, one in own if one["ratio"] == levels[-1]]
+    corrupted = sorted({one["occluder"] for one in cells if is_corruption(one["occluder"])})
+    models = sorted(whole)
+
+    def score(value: float) -> dict[str, float]:
+        around = {"low": value - 0.02, "high": value + 0.02}
+        return {"value": value, **around, "chance": 0.11, "constant": 0.24}
+
+    return {
+        "labels": {
+            "names": [*FINDINGS],
+            "origin": "labels.csv",
+            "uncertain": "positive",
+            "prevalence": {name: 0.3 - number / 20 for number, name in enumerate(FINDINGS)},
+            "missing": 3,
+            "notes": ["Hernia: few positives."],
+        },
+        "rankings": [
+            {
+                **place,
+                "recall_1": one["recall"] / 4,
+                "recall_5": one["recall"],
+                "recall_10": one["recall"] * 1.2,
+                "mean_rank": 210.4 * (1 + place["ratio"]),
+                "median_rank": one["median_rank"],
+                "mrr": one["mrr"],
+                "rsum": 245 * one["recall"],
+                "ways": 1,
+            }
+            for place, one in own
+        ],
+        "relevance": [
+            {
+                **place,
+                "k": k,
+                "measures": {
+                    name: score(0.3 + one["recall"] / (2 + number))
+                    for number, name in enumerate(schema.MEASURES)
+                },
+            }
+            for place, one in own
+            for k in (5, 10)
+        ],
+        "agreement": [
+            {
+                **place,
+                "scores": {
+                    "micro": score(0.3 + one["recall"] / 2),
+                    "macro": score(0.2 + one["recall"] / 2),
+                    "micro_5": None,
+                    "macro_5": None,
+                },
+                "classes": [
+                    {
+                        "label": name,
+                        "positives": 300 - number,
+                        "precision": one["recall"],
+                        "recall": one["recall"] / 2,
+                        "f1": None if name == "Hernia" else 0.66 * one["recall"],
+                    }
+                    for number, name in enumerate(FINDINGS)
+                ],
+            }
+            for place, one in own
+        ],
+        "selective": [
+            {
+                **place,
+                "k": 10,
+                "confidence": 0.04 * recalled,
+                "area": 0.8 - recalled,
+                "low": 0.78 - recalled,
+                "high": 0.82 - recalled,
+                "random": 1 - recalled,
+                "best": 0.5 - recalled / 2,
+                "gain": 0.31,
+                "risks": [0.4 + 0.06 * n - recalled / 2 for n in range(10)],
+            }
+            for place, recalled in (
+                *((place, one["recall"]) for place, one in own),
+                *((place, whole[place["model"]] / 2) for place in pooled),
+            )
+        ],
+        "groups": groups,
+        "group_notes": ["age/20: 2 groups of fewer than 5 patients are not named."],
+        "members": {
+            attribute: {
+                group: base64.b64encode(bytes([number + 1] * 222)).decode()
+                for number, group in enumerate(sizes)
+            }
+            for attribute, sizes in groups_of(findings).items()
+        },
+        "vanished": [
+            {"model": model, "attribute": "sex", "group": "O", "queries": 12}
+            for model in models[:1]
+        ],
+        "corruptions": [
+            {
+                "model": model,
+                "direction": "image-to-text",
+                "k": 10,
+                "reference": models[0],
+                "mmi": 0.31,
+                "mce": None if model == models[0] else 0.91,
+                "relative_mce": None,
+                "parts": [
+                    {"corruption": name, "mmi": 0.3, "ce": 0.9, "relative_ce": 1.1}
+                    for name in corrupted
+                ],
+            }
+            for model in models
+            if corrupted
+        ],
+    }
+
+
+def group_rows(one: dict[str, Any], groups: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
+    """A cell's groups; the first of an attribute is lower, and falls further under blocking."""
+    found = []
+    for attribute, sizes in groups.items():
+        for number, (group, queries) in enumerate(sizes.items()):
+            lower = (0.04 if number == 0 else -0.02) * (1 + one["ratio"])
+            hits = round(queries * max(0.01, one["recall"] - lower))
+            gated = attribute in ("sex", "view") and one["baseline_hits"] is not None
+            moved = 30 * (gated and group == "lateral" and one["model"] == NAMES[1])
+            blocked = one["ratio"] > 0
+            found.append(
+                {
+                    **{name: one[name] for name in ("model", "direction", "occluder", "ratio")},
+                    "k": one["k"],
+                    "attribute": attribute,
+                    "group": group,
+                    "queries": queries,
+                    "patients": queries // 2,
+                    "hits": hits,
+                    "recall": hits / queries,
+                    "ci_low": max(0.0, hits / queries - 0.03),
+                    "ci_high": hits / queries + 0.03,
+                    "retention": 1 - one["ratio"],
+                    "gap": -lower,
+                    "gap_low": -lower - 0.01,
+                    "gap_high": -lower + 0.01,
+                    "widening": -lower * one["ratio"] if blocked else None,
+                    "widening_low": -lower * one["ratio"] - 0.01 if blocked else None,
+                    "widening_high": -lower * one["ratio"] + 0.01 if blocked else None,
+                    "widening_p": 0.001 + number / 9 if blocked else None,
+                    "widening_p_adjusted": min(1.0, 0.004 + number / 3) if blocked else None,
+                    "judged": queries >= 30,
+                    "verdict": ("regressed" if moved else "same") if gated else "",
+                    "tolerance": 9 if gated else None,
+                    "baseline_hits": hits + moved if gated else None,
+                    "lost": moved + 2 if gated else None,
+                    "gained": 2 if gated else None,
+                    "p_value": (1e-7 if moved else 1.0) if gated else None,
+                    "p_adjusted": (1e-6 if moved else 1.0) if gated else None,
+                }
+            )
+    return found
 
 
 def map_record(number: int, name: str, grid: int = 4) -> dict[str, Any]:

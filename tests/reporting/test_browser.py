@@ -125,6 +125,26 @@ def test_filtering(page: Browser) -> None:
     assert page.evaluate(COUNT) == "1 of 480 cells"
 
 
+def test_one_group_at_a_time(browser: Browser, tmp_path: Path) -> None:
+    document = results(2, occluders=("block",), ratios=(0.0, 0.25), ks=(5, 10), findings=3)
+    for page in opened(browser, document, tmp_path):
+        seen = (
+            "[...document.querySelectorAll('#groups [data-group]')]"
+            ".filter((part) => part.getClientRects().length).map((part) => part.dataset.group)"
+        )
+        tables = (
+            "[...document.querySelectorAll('#groups table')]"
+            ".filter((part) => part.getClientRects().length).length"
+        )
+        assert len(set(page.evaluate(seen))) == 7
+        assert page.evaluate(tables) == 3
+        choose(page, "#group", "sex=F")
+        assert set(page.evaluate(seen)) == {"sex=F"}
+        assert page.evaluate(tables) == 1, "a table without rows is not there"
+        choose(page, "#group", "")
+        assert len(set(page.evaluate(seen))) == 7
+
+
 def test_more_rows(page: Browser) -> None:
     page.evaluate("document.getElementById('cell-more').click()")
     assert page.evaluate(COUNT) == "480 of 480 cells"

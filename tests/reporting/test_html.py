@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_occlusion.__main__ import main
-from pytest_occlusion.reporting import html, views
+from pytest_occlusion.reporting import beside, html, views
 from pytest_occlusion.reporting.files import as_html
 from pytest_occlusion.reporting.page import HEAT
 from tests.plugin.conftest import Project, project, workers  # noqa: F401 - a fixture
@@ -71,8 +71,11 @@ class Page(HTMLParser):
     def document(self) -> dict[str, Any]:
         """What the download gives."""
         packed = json.loads(self.parts["results"])
-        cells = [dict(zip(packed["columns"], row, strict=True)) for row in packed["rows"]]
-        return {**packed["document"], "cells": cells}
+        tables = {
+            name: [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+            for name, table in packed["tables"].items()
+        }
+        return {**packed["document"], **tables}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def page(document: dict[str, Any]) -> Page:
 
 def test_every_section_is_there(page: Page, document: dict[str, Any]) -> None:
     sections = [attributes["id"] for attributes in page.every("section")]
-    assert sections == [name for name in html.SECTIONS if name != "maps"]
+    assert sections == [name for name in html.SECTIONS if name not in html.OPTIONAL]
     targets = [attributes["href"] for attributes in page.every("a")]
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
@@ -270,8 +273,55 @@ def test_twenty_models_stay_small() -> None:
     Page(text)
 
 
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    """With all that is measured beside recall."""
+    return results(4, occluders=("block", "blur"), ratios=(0.0, 0.2, 0.4), ks=(5, 10), findings=5)
+
+
+def test_a_section_for_all_that_is_measured_beside_recall(whole: dict[str, Any]) -> None:
+    page = Page(as_html(whole))
+    shown = [attributes["id"] for attributes in page.every("section")]
+    assert shown == [name for name in html.SECTIONS if name != "maps"]
+    for name in beside.SECTIONS:
+        for table in beside.tables(whole, name, brief=False):
+            assert table.title in page.words
+            numbers = {entry.text.strip() for row in table.rows for entry in row.entries}
+            assert numbers <= {text.strip() for text in page.text}
+    labels = [str(one["aria-label"]) for one in page.every("svg") if "role" in one]
+    for start, count in (
+        ("nDCG of the first 10 by the", 2),
+        ("Risk by coverage, all levels", 2),
+        ("Recall at 10 of medclip by sex", 2),
+    ):
+        assert sum(label.startswith(start) for label in labels) == count
+    assert "clip: the group sex=O of the baseline (12 queries) is gone" in page.words
+    assert page.document() == whole
+
+
+def test_a_regression_in_a_group_is_in_headline_and_verdicts(whole: dict[str, Any]) -> None:
+    document = copy.deepcopy(whole)
+    for cell in document["cells"]:
+        cell["verdict"] = "same"
+    page = Page(as_html(document))
+    assert "all 48 cells hold; 1 group regressed." in page.words
+    assert {"class": "headline regressed"} in page.every("p")
+    assert "regressed : 12 of 192 numbers of groups" in page.words
+    assert "cxr-repair-block-r00-k005 view=lateral 570" in page.words
+    del document["groups"][:]
+    assert {"class": "headline same"} in Page(as_html(document)).every("p")
+
+
+def test_groups_are_filtered_by_name(whole: dict[str, Any]) -> None:
+    page = Page(as_html(whole))
+    named = {f"{row['attribute']}={row['group']}" for row in whole["groups"]}
+    assert {row["data-group"] for row in page.every("tr") if "data-group" in row} == named
+    assert {line["data-group"] for line in page.every("g") if "data-group" in line} == named
+    assert named < set(page.text)
+
+
 def evil_document() -> dict[str, Any]:
-    text = json.dumps(results(3, occluders=("block", "center"), ks=(5, 10), maps=2))
+    text = json.dumps(results(3, occluders=("block", "center"), ks=(5, 10), maps=2, findings=3))
     document: dict[str, Any] = json.loads(text.replace("cxr-repair", json.dumps(EVIL)[1:-1]))
     document["suite"] = EVIL
     document["corpus"]["notes"] = [EVIL]
@@ -286,6 +336,12 @@ def evil_document() -> dict[str, Any]:
     document["curves"][0]["flags"] = [EVIL]
     document["maps"][0].update(fill=EVIL)
     document["maps"][0]["views"][0]["view"] = EVIL
+    document["labels"].update(origin=EVIL, uncertain=EVIL, notes=[EVIL], prevalence={EVIL: 0.1})
+    document["group_notes"], document["vanished"][0]["group"] = [EVIL], EVIL
+    for row in document["groups"]:
+        row.update(attribute=EVIL, group=EVIL, verdict="regressed")
+    for row in document["agreement"]:
+        row["classes"][0]["label"] = EVIL
     for cell in document["cells"]:
         if cell["occluder"] == "center":
             cell.update(occluder=EVIL, direction=EVIL, verdict=EVIL)
@@ -381,7 +437,8 @@ def mapped() -> dict[str, Any]:
 def test_maps_over_the_mean_radiograph(mapped: dict[str, Any]) -> None:
     text = as_html(mapped)
     page = Page(text)
-    assert [a["id"] for a in page.every("section")] == list(html.SECTIONS)
+    shown = [a["id"] for a in page.every("section")]
+    assert shown == [name for name in html.SECTIONS if name not in beside.SECTIONS]
     charts = [a for a in page.every("svg") if a.get("class") == "map"]
     assert len(charts) == 2 * 2 * 3, "two models, two views, three quantities"
     images = [str(a["href"]) for a in page.every("image")]

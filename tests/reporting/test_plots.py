@@ -58,6 +58,23 @@ def test_every_figure_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixt
         assert one.suffix != ".png" or content.startswith(PNG)
 
 
+def test_figures_of_what_is_measured_beside_recall(tmp_path: Path) -> None:
+    names = drawn(tmp_path, small(3, findings=47))
+    assert names == {
+        *("recall-block.svg", "retention-block.svg", "accuracy.svg"),
+        *("groups-block-finding.svg", "groups-block-sex.svg", "groups-block-view.svg"),
+        *("relevance-block.svg", "risk-coverage-block.svg"),
+    }
+    said = {
+        name: set(re.findall(r"<!-- (.*?) -->", (tmp_path / f"{name}.svg").read_text()))
+        for name in ("groups-block-sex", "groups-block-finding", "relevance-block")
+    }
+    assert {"F", "M", "clip", "medclip", "chance", "R@10, %"} <= said["groups-block-sex"]
+    assert "finding 7" in said["groups-block-finding"]
+    assert "finding 8" not in said["groups-block-finding"], "eight lines can be told apart"
+    assert {"P same", "nDCG", "chance", "constant", "clip"} <= said["relevance-block"]
+
+
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:
     path = saved(tmp_path, "r.json", small(occluders=("block", "center"), maps=2))
     content = []

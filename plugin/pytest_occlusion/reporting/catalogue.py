@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from pytest_occlusion.reporting.beside import SECTIONS
+from pytest_occlusion.reporting.beside_charts import group_panels, relevance_panels, risk_panels
 from pytest_occlusion.reporting.charts import Panel, recall_panels, retention_panels
 from pytest_occlusion.reporting.views import Condition, Results
 
@@ -52,6 +54,26 @@ CHARTS: dict[str, Chart] = {
         partial(retention_panels, per_model=True),
         partial(retention_panels, per_model=False),
         small=True,
+    ),
+    "relevance": Chart(
+        SECTIONS["relevance"].heading,
+        "Shaded: 95 % intervals. A panel per measure, in percent.",
+        "relevance",
+        relevance_panels,
+    ),
+    "selective": Chart(
+        SECTIONS["selective"].heading,
+        "Misses among the queries that are answered, the most confident first. A model that knows "
+        "when it is blind rises from the left; one that does not is flat.",
+        "risk-coverage",
+        risk_panels,
+    ),
+    "groups": Chart(
+        SECTIONS["groups"].heading,
+        "A panel per model with a line per group; of many groups, those whose gap blocking widens "
+        "for certain and then the largest. Shaded: 95 % intervals; thin dotted: the baseline.",
+        "groups",
+        group_panels,
     ),
 }
 """Id of the section -> chart, in the order of the page."""

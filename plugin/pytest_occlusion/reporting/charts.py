@@ -46,6 +46,7 @@ class Panel:
     x_end: float = 100.0  # the largest level, the same for all panels of a kind
     models: bool = True  # whether a line is a model, to be shown and hidden with it
     across: str = ""  # what is on the horizontal axis, if not the levels
+    part: str = ""  # panels of one part stand together, and have a file of their own
 
     @property
     def x_label(self) -> str:
@@ -109,7 +110,7 @@ def recall_panels(results: Results, condition: Condition) -> list[Panel]:
             "are in the tables below"
         )
         floors = _floors_of(next(iter(own.values())))
-        found.append(Panel(f"R@{k}", "recall, %", name, lines, floors, told, _x_end(cells)))
+        found.append(Panel(f"R@{k}", "recall, %", name, lines, floors, told, x_end(cells)))
     return found
 
 
@@ -136,13 +137,14 @@ def retention_panels(results: Results, condition: Condition, *, per_model: bool)
             lines,
             told=f"Retention of {title}, {condition.title}, "
             + " to ".join(dict.fromkeys(line.name for line in (*lines[:1], *lines[-1:]))),
-            x_end=_x_end(cells),
+            x_end=x_end(cells),
         )
         for title, lines in kept.items()
     ]
 
 
-def _x_end(cells: Sequence[Cell]) -> float:
+def x_end(cells: Sequence[Cell]) -> float:
+    """The largest level of cells of one occluder, as its axis has it."""
     return axis_value(cells[0]["occluder"], max(cell["ratio"] for cell in cells) or 1.0)
 
 

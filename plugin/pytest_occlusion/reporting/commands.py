@@ -189,7 +189,7 @@ def compare(options: argparse.Namespace) -> int:
     first = completed(read_results(options.files[0]))
     if options.against is not None:
         old, new = comparison.against_baselines(first, options.against), first["cells"]
-        same = True
+        second, same = first, True
     else:
         second = completed(read_results(options.files[1]))
         old, new = first["cells"], second["cells"]
@@ -198,13 +198,21 @@ def compare(options: argparse.Namespace) -> int:
         before, _, after = options.models.partition("=")
         old = comparison.renamed(old, before, after)
     found = comparison.compare(old, new, tolerance=options.tolerance, same_queries=same)
-    sys.stdout.write(comparison.FORMATS[options.format](found))
+    groups = comparison.compare_groups(
+        old if same else [],
+        new,
+        (first["members"], second["members"]),
+        tolerance=options.tolerance,
+        gated=comparison.gated_groups(first, second),
+    )
+    sys.stdout.write(comparison.FORMATS[options.format](found, groups))
     if not found:
         raise OcclusionError(
             "the two runs have no cell in common",
             remedy="give runs of the same suite, or name the models with --models OLD=NEW",
         )
-    return 1 if comparison.is_red(found, options.fail_on) else 0
+    judged = [*found, *(one for one in groups if one["gated"])]
+    return 1 if comparison.is_red(judged, options.fail_on) else 0
 
 
 def html(options: argparse.Namespace) -> int:

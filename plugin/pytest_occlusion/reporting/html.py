@@ -19,17 +19,24 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.reporting import charts, page, svg, views
+from pytest_occlusion.reporting import beside, charts, page, svg, views
 from pytest_occlusion.reporting.catalogue import CHARTS
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.views import Results
+
+OWN = [name for name in CHARTS if name not in ("curves", *beside.SECTIONS)]
+"""Charts that are a section; the others stand in one with tables."""
+
+OPTIONAL = ("maps", *beside.SECTIONS)
+"""Sections only of documents that have them."""
 
 SECTIONS = {
     "summary": "Summary",
     "curves": CHARTS["curves"].heading,
     "tables": "Recall per model",
-    **{name: chart.heading for name, chart in CHARTS.items() if name != "curves"},
+    **{name: chart.heading for name, chart in CHARTS.items() if name in OWN},
     "robustness": "Accuracy and robustness",
+    **{name: section.heading for name, section in beside.SECTIONS.items()},
     "maps": "Where the models look",
     "verdicts": "Verdicts",
     "cells": "All cells",
@@ -38,7 +45,7 @@ SECTIONS = {
     "provenance": "Provenance",
     "data": "Data",
 }
-"""Id -> heading, in the order of the page; ``maps`` only where the run measured some."""
+"""Id -> heading, in the order of the page."""
 
 BITS_SHOWN = 200_000
 """Characters of ``hit_queries`` up to which the page keeps them; beyond, they would fill it."""
@@ -53,7 +60,9 @@ def as_html(results: Results, sheet: bytes | None = None) -> str:
     """
     document = completed(results)
     style, script = _asset("page.css").replace("/*DARK*/", _asset("dark.css")), _asset("page.js")
-    headings = {name: text for name, text in SECTIONS.items() if name != "maps" or document["maps"]}
+    headings = {
+        name: text for name, text in SECTIONS.items() if name not in OPTIONAL or document[name]
+    }
     if sheet is not None:
         headings["gallery"] = "What the encoder was shown"
     bits = sum(len(str(cell.get("hit_queries") or "")) for cell in document["cells"])
@@ -94,11 +103,11 @@ def read_sheet(path: Path) -> bytes:
 @cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    for module in (charts, page, svg, views):
+    for module in (beside, charts, page, svg, views):
         environment.globals[module.__name__.rpartition(".")[2]] = module
     for filter_ in (page.percent, page.plain, page.signed, page.thousands):
         environment.filters[filter_.__name__] = filter_
-    environment.globals["CHARTS"] = CHARTS
+    environment.globals |= {"CHARTS": CHARTS, "OWN": OWN}
     environment.filters |= {"px": svg.number, "base64": _in_base64}
     # Indentation and blank lines are for who reads the templates.
     text = _asset("charts.html") + _asset("page.html")
@@ -116,14 +125,17 @@ def _asset(name: str) -> str:
 
 
 def _packed(results: Results, without: str) -> Markup:
-    """The document as JSON, cells as rows under one list of names, safe inside a script element."""
-    cells = results["cells"]
-    columns = [n for n in dict.fromkeys(name for cell in cells for name in cell) if n != without]
-    parts = {
-        "document": {**results, "cells": None},
-        "columns": columns,
-        "rows": [[cell.get(name) for name in columns] for cell in cells],
-    }
+    """The document as JSON, its long tables as rows under one list of names each.
+
+    It is safe inside a script element.
+    """
+    tables: dict[str, Any] = {}
+    for name in ("cells", "groups"):
+        table = results.get(name, ())
+        columns = [n for n in dict.fromkeys(n for row in table for n in row) if n != without]
+        rows = [[row.get(column) for column in columns] for row in table]
+        tables |= {name: {"columns": columns, "rows": rows}} if name in results else {}
+    parts = {"document": {**results, **dict.fromkeys(tables)}, "tables": tables}
     text = json.dumps(parts, separators=(",", ":"), allow_nan=False)
     for character in "&<>":
         text = text.replace(character, f"\\u{ord(character):04x}")

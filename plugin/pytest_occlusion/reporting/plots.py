@@ -138,9 +138,12 @@ def _curves(results: Results) -> Iterator[tuple[str, Figure]]:
         own = views.of_condition(results["cells"], condition)
         if len(views.every(own, "ratio")) > 1:
             for chart in CHARTS.values():
-                panels = (chart.figure or chart.panels)(results, condition)
-                if any(panel.lines for panel in panels):
-                    yield f"{chart.file}-{name}", draw(panels)
+                parts: dict[str, list[Panel]] = {}
+                for panel in (chart.figure or chart.panels)(results, condition):
+                    parts.setdefault(panel.part and f"-{_safe(panel.part)}", []).append(panel)
+                for part, panels in parts.items():
+                    if any(panel.lines for panel in panels):
+                        yield f"{chart.file}-{name}{part}", draw(panels)
     for number, (direction, cells) in enumerate(sorted(ways.items())):
         way = f"-{direction[0]}" if number else ""
         every = [one.occluder for one in views.conditions(cells)]

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from pytest_occlusion.gate.verdicts import CHANGED, NEW, REGRESSED, SAME, WITHIN
 from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import axis_name, level_text
-from pytest_occlusion.reporting import views
+from pytest_occlusion.reporting import beside, views
+from pytest_occlusion.reporting.beside import Table
 from pytest_occlusion.reporting.timings import per_second, speed_lines
-from pytest_occlusion.reporting.views import Cell, Results
+from pytest_occlusion.reporting.views import Cell, Condition, Results
 
 LABEL = 7
 """Columns of the first one: the six ks of the default suite fit into 80 beside it."""
@@ -63,6 +64,9 @@ def summary(
     for group in views.grouped(results["cells"], "model", "direction", "occluder").values():
         lines += [Line(), *_table(results, group, width=width, unicode=unicode)]
     lines += _overview(results["cells"], width)
+    for name in beside.SECTIONS:
+        for table in beside.tables(results, name, brief=True):
+            lines += [Line(), *_beside(table, width)]
     if results.get("claims"):
         lines += [Line(), *_claims(results["claims"])]
     if results.get("maps"):
@@ -72,8 +76,10 @@ def summary(
         lines += [Line(text, BOLD if head else {}) for text, head in summary_lines(results["maps"])]
     if speeds := list(speed_lines(results["timings"])):
         lines += [Line(), Line("speed of what was measured in this run", BOLD), *map(Line, speeds)]
-    lines += [Line(note, YELLOW) for note in notes]
-    lines += [Line(), *_verdicts(results["cells"])]
+    lines += [Line(note, YELLOW) for note in (*beside.notes(results), *notes)]
+    lines += [Line(), *_accepted(results["cells"]), *_verdicts(results["cells"], "cells")]
+    if gated := [row for row in results.get("groups", ()) if row["verdict"]]:
+        lines += _verdicts(gated, "numbers of groups")
     if unwritten:
         text = (
             f"{len(unwritten)} baselines were NOT stored, {unwritten[0]} among them: the process "
@@ -104,8 +110,7 @@ def _head(results: Results) -> Iterator[Line]:
 
 
 def _titled(cell: Cell) -> str:
-    arrow = "" if cell["direction"] == "image-to-text" else ", report to image"
-    return f"{cell['occluder']}{arrow}"
+    return Condition(cell["direction"], cell["occluder"]).short
 
 
 def _label(occluder: str) -> int:
@@ -197,6 +202,30 @@ def _overview(cells: Sequence[Cell], width: int) -> Iterator[Line]:
                 yield Line(f"{level_text(occluder, level):>{label}}{entries}")
 
 
+def _beside(table: Table, width: int) -> Iterator[Line]:
+    """A table of what is measured beside recall, in blocks of columns that fit."""
+    yield Line(table.title, BOLD)
+    texts = [table.heads] + [[*row.keys, *(one.text for one in row.entries)] for row in table.rows]
+    widths = [max(map(len, column)) + 2 for column in zip(*texts, strict=True)]
+    blocks: list[list[int]] = [[]]
+    for at in table.numeric:
+        if sum(widths[: table.keys]) + sum(widths[one] for one in (*blocks[-1], at)) > width:
+            blocks.append([])
+        blocks[-1].append(at)
+    for block in blocks:
+        before: Sequence[str] = ()
+        for number, text in enumerate(texts):
+            keys = text[: table.keys]
+            same = 0 if number == 0 or keys[:1] != before[:1] else len(keys) - 1
+            shown = [f"{key:<{room}}" for key, room in zip(keys, widths, strict=False)]
+            shown[:same] = [" " * room for room in widths[:same]]
+            entries = "".join(f"{text[at]:>{widths[at]}}" for at in block)
+            faint = number == 0 or text[0] in views.FLOORS
+            yield Line(f"{''.join(shown)}{entries}".rstrip(), FAINT if faint else {})
+            before = keys
+    yield from map(Line, table.notes)
+
+
 def _curve_lines(results: Results, cells: Sequence[Cell], *, unicode: bool) -> Iterator[Line]:
     focus, names = views.focus_k(cells), ("model", "direction", "occluder")
     for curve in results["curves"]:
@@ -246,32 +275,40 @@ def _under(parts: Sequence[str]) -> list[str]:
     return lines
 
 
-def _verdicts(cells: Sequence[Cell]) -> Iterator[Line]:
-    """What moved far, what was stored, how many cells of each verdict, and which changed."""
+def _accepted(cells: Sequence[Cell]) -> Iterator[Line]:
+    """What moved far since it was first accepted, and what was stored."""
     yield from (Line(text, YELLOW) for text in views.drift_texts(cells))
     if written := [cell["id"] for cell in cells if cell["written"]]:
         shown = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
         yield Line(f"{len(written)} baselines written: {shown}", YELLOW)
+
+
+def _verdicts(cells: Sequence[Cell], what: str) -> Iterator[Line]:
+    """How many cells, or numbers of groups, have each verdict, and which changed."""
     counts = Counter(cell["verdict"] for cell in cells)
     order = [SAME, WITHIN, NEW, *CHANGED[::-1]]
     text = ", ".join(f"{counts[kind]} {kind}" for kind in order if kind in counts)
     markup = RED if counts[REGRESSED] else YELLOW if counts.keys() & {NEW, *CHANGED} else GREEN
-    yield Line(f"{len(cells)} cells: {text}", markup)
+    yield Line(f"{len(cells)} {what}: {text}", markup)
     for kind in CHANGED[::-1]:
         if found := views.largest_changes(cells, kind):
             yield Line(f"{kind}:", RED if kind == REGRESSED else YELLOW)
         for cell in found[:SHOWN_CHANGES]:
-            yield Line(f"  {_change_line(cell)}", RED if kind == REGRESSED else {})
+            for text in _change_lines(cell):
+                yield Line(f"  {text}", RED if kind == REGRESSED else {})
         if len(found) > SHOWN_CHANGES:
             yield Line(f"  ... and {len(found) - SHOWN_CHANGES} more")
 
 
-def _change_line(cell: Cell) -> str:
-    before = views.baseline_recall(cell) or 0.0
+def _change_lines(cell: Cell) -> list[str]:
+    """What moved and how far, below each other where both do not fit."""
+    name, before = views.name_of(cell), views.baseline_recall(cell) or 0.0
     text = (
-        f"{cell['id']}  {100 * before:.1f} -> {100 * cell['recall']:.1f} %  "
+        f"{100 * before:.1f} -> {100 * cell['recall']:.1f} %  "
         f"{cell['hits'] - cell['baseline_hits']:+} hits"
     )
+    if "group" in cell:
+        text += f" of {cell['queries']:,}"
     if cell["p_value"] is not None:
         text += f"  p {cell['p_value']:.0e}"
-    return text
+    return [f"{name}  {text}"] if len(name) + len(text) < NARROW - 4 else [name, f"  {text}"]

@@ -48,6 +48,11 @@ class Condition(NamedTuple):
         """For people."""
         return f"{self.occluder}, {DIRECTIONS.get(self.direction, self.direction)}"
 
+    @property
+    def short(self) -> str:
+        """For people, who know that reports are asked for unless told."""
+        return self.occluder if self.direction == "image-to-text" else self.title
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -107,7 +112,22 @@ def headline(results: Results) -> str:
     ):
         if count := verdicts.count(kind):
             state = f"{count} of {len(verdicts)} cells {text}"
+    if count := len(grouped(changed_groups(results, REGRESSED), "model", "attribute", "group")):
+        state += f"; {count} group{'s' * (count > 1)} regressed"
     return f"Occlusion suite {results['suite']}: {state}"
+
+
+def changed_groups(results: Results, kind: str) -> list[Cell]:
+    """What was measured of groups and has this verdict, what moved furthest first."""
+    return largest_changes(results.get("groups", ()), kind)
+
+
+def name_of(cell: Cell) -> str:
+    """The id of a cell; of what was measured of a group ``clip-block-r25-k010 sex=F``."""
+    if "id" in cell:
+        return str(cell["id"])
+    own = grid.Cell(*(cell[name] for name in ("model", "direction", "occluder", "ratio", "k")))
+    return f"{own.id} {cell['attribute']}={cell['group']}"
 
 
 def corpus_text(results: Results) -> str:
@@ -229,7 +249,8 @@ def baseline_recall(cell: Cell) -> float | None:
     """The accepted recall of a cell, where there is one."""
     if cell["baseline_hits"] is None:
         return None
-    return float(cell["baseline_hits"] / (cell["baseline_queries"] or cell["queries"]))
+    # A group that is compared has as many queries as it had.
+    return float(cell["baseline_hits"] / (cell.get("baseline_queries") or cell["queries"]))
 
 
 def moved(cell: Cell) -> float:

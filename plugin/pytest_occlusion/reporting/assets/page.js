@@ -1,9 +1,9 @@
 "use strict";
 (() => {
   const packed = JSON.parse(document.getElementById("results").textContent);
-  const cells = packed.rows.map((row) =>
-    Object.fromEntries(packed.columns.map((name, i) => [name, row[i]])),
-  );
+  const unpacked = ({ columns, rows }) =>
+    rows.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i]])));
+  const cells = unpacked(packed.tables.cells);
   const all = (selector) => [...document.querySelectorAll(selector)];
   const at = (id) => document.getElementById(id);
   all(".needs-script").forEach((part) => (part.hidden = false));
@@ -45,6 +45,17 @@
     }),
   );
   showModels(); // a browser that goes back restores the boxes
+
+  // Groups: the rows and lines of one, or of all.
+  const group = at("group");
+  const showGroup = () =>
+    all("[data-group]").forEach((part) =>
+      part.toggleAttribute("hidden", group.value !== "" && part.dataset.group !== group.value),
+    );
+  if (group) {
+    group.addEventListener("change", showGroup);
+    showGroup();
+  }
 
   // The table of cells.
   const percent = (value) => (value == null ? "" : (100 * value).toFixed(1));
@@ -165,7 +176,9 @@
 
   // The document, as it was written.
   at("download").addEventListener("click", () => {
-    const text = JSON.stringify({ ...packed.document, cells }, null, 1) + "\n";
+    const tables = Object.entries(packed.tables).map(([name, table]) => [name, unpacked(table)]);
+    const whole = { ...packed.document, ...Object.fromEntries(tables) };
+    const text = JSON.stringify(whole, null, 1) + "\n";
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     link.download = "results.json";
