@@ -32,13 +32,17 @@ def picture(number: int) -> Image.Image:
 
 
 def write_checkpoint(path: Path, *, noise: float = 0.0, **changes: float) -> Path:
-    """Write a toy checkpoint; ``noise`` spoils the image side, other names fill a tensor."""
+    """Write a toy checkpoint; ``noise`` spoils the image side, other names fill a tensor.
+
+    ``marked`` is added to what images come to whose first pixel is white: they look alike.
+    """
     from safetensors.numpy import save_file
 
     draw = np.random.default_rng(0)
     matrix = draw.normal(size=(SIZE * SIZE, 32)).astype(np.float32)
     spoilt = matrix + noise * draw.normal(size=matrix.shape).astype(np.float32)
-    tensors = {"image": spoilt, "text": matrix, "bias": np.zeros(32, dtype=np.float32)}
+    nothing = np.zeros(32, dtype=np.float32)
+    tensors = {"image": spoilt, "text": matrix, "bias": nothing, "marked": nothing}
     for name, value in changes.items():
         tensors[name] = np.full_like(tensors[name], value)
     save_file(tensors, path)
@@ -62,7 +66,10 @@ def load(checkpoint: Any, tokenizer: Any, device: Any, precision: str, options: 
         print("toy encoder opened")  # noqa: T201
 
     def project(values: torch.Tensor, name: str) -> torch.Tensor:
-        out = (values.to(torch.float32).flatten(1) / 255 - 0.5) @ weights[name] + weights["bias"]
+        flat = values.to(torch.float32).flatten(1) / 255
+        out = (flat - 0.5) @ weights[name] + weights["bias"]
+        if name == "image":
+            out = out + (flat[:, :1] == 1) * weights["marked"]
         if precision == "bf16":
             out = out.bfloat16().float()
         unit: torch.Tensor = out / out.norm(dim=1, keepdim=True).clamp_min(1e-30)

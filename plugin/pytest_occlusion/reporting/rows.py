@@ -181,7 +181,10 @@ def group_record(
         ],
         "notes": list(grouping.notes),
         "members": {
-            asked.attribute: {name: pack_bits(own) for name, own in grouping.members.items()}
+            asked.attribute: {
+                name: pack_bits(np.tile(own, len(session.settings.seeds)))
+                for name, own in grouping.members.items()
+            }
         },
     }
 
