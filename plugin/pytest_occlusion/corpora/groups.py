@@ -141,7 +141,8 @@ def _band(attribute: str, width: int, text: str) -> str:
             f"group-by {attribute}: some values are not numbers",
             remedy=f"group by {attribute.partition('/')[0]} itself, or write numbers",
         ) from None
-    return f"{low}-{low + width - 1}"
+    high = low + width - 1
+    return f"{low}-{high}" if low >= 0 else f"{low} to {high}"
 
 
 def _by_size(group: str) -> tuple[float, str]:
