@@ -13,10 +13,10 @@ TURN = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio: multiples of it, modulo 2**64, are spread evenly (Knuth, The Art of
 Computer Programming 3, 6.4)."""
 
-SLABS = 16
+SLABS = 8
 """Of a table of scores, one over another: more make fewer maxima and more to look at below them."""
 
-ROWS = 128
+ROWS = 256
 """Queries looked at together on a CPU: what is gathered for them stays small beside the scores."""
 
 
