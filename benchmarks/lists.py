@@ -2,8 +2,8 @@
 
     python benchmarks/lists.py [QUERIES CANDIDATES [K]]
 
-Both are measured in one process, in turns, in seconds of the processor; the ratio is of the medians.
-Memory is the most that a process of its own has held, above what it held before ranking.
+Both are measured in one process, in turns, in seconds of the processor; the ratio is of the
+medians. Memory is the most that a process of its own has held, above what it held before ranking.
 """
 
 from __future__ import annotations
