@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pytest_occlusion.corpora import Corpus, Radiograph, Study, load_corpus
-from pytest_occlusion.corpora.groups import SMALLEST, group_queries, known_attributes
-from pytest_occlusion.corpora.labels import Labels, read_labels
+from pytest_occlusion.corpora.groups import group_queries, known_attributes
+from pytest_occlusion.corpora.labels import SMALLEST, Labels, read_labels
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.errors import MissingError, OcclusionError
 
@@ -75,10 +75,12 @@ def test_values_of_chexpert() -> None:
 
 
 def test_lists_with_a_mark_between_or_as_json() -> None:
-    made = corpus(
-        [{"finding": "mass | nodule"}, {"finding": '["nodule", "scar"]'}, {"finding": ""}]
-    )
-    assert found(read_labels(made, ("auto",))) == [["mass", "nodule"], ["nodule", "scar"], []]
+    cells = ["mass | nodule", '["nodule", "scar"]', "[]", ""]
+    made = corpus([{"finding": cell} for cell in cells] * SMALLEST)
+    labels = read_labels(made, ("auto",))
+    assert found(labels) == [["mass", "nodule"], ["nodule", "scar"], [], []] * SMALLEST
+    assert labels is not None
+    assert labels.known.tolist() == [True, True, True, False] * SMALLEST
 
 
 def test_the_strongest_of_the_radiographs_of_a_study_counts() -> None:
