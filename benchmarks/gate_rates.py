@@ -190,7 +190,12 @@ def group_tests(
             place = Cell(*(cell[n] for n in ("model", "direction", "occluder", "ratio", "k")))
             bits = unpack_bits(cell["hit_queries"], queries)
             curves.setdefault((place.model, place.occluder), []).append((place, bits, flips))
-    return [GroupTest(*zip(*own, strict=True), groups, seeds) for own in curves.values()]
+    return [
+        GroupTest(
+            [c for c, _, _ in own], [b for _, b, _ in own], [f for *_, f in own], groups, seeds
+        )
+        for own in curves.values()
+    ]
 
 
 def red_reruns(
@@ -204,7 +209,7 @@ def red_reruns(
     """Bool ``[reruns]``: in which simulated re-runs any of the tests turned red."""
     draw = np.random.Generator(np.random.PCG64(seed))
     return np.array(
-        [any([test.red(test.rerun(draw, group, loss)) for test in tests]) for _ in range(reruns)]
+        [any(test.red(test.rerun(draw, group, loss)) for test in tests) for _ in range(reruns)]
     )
 
 
