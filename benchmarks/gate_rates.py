@@ -134,15 +134,14 @@ class GroupTest:
             for name, own in self.groups.items()
         ]
 
-    def red(self, now: Sequence[Bits], tolerance: float = TOLERANCE) -> bool:
-        """Whether bits of a re-run turn the test red.
+    def red(self, runs: Sequence[tuple[Bits, Bits]], tolerance: float = TOLERANCE) -> bool:
+        """Whether the bits of a baseline and of a re-run, cell by cell, turn the test red.
 
         Files do not say whose queries are whose, so that each flips by itself in the curves' test.
         """
-        queries = len(now[0])
+        queries = len(runs[0][0])
         allowed = allowed_flips(tolerance, queries)
-        pairs = zip(self.before, now, strict=True)
-        both = [Flips(old, new, allowed, self.seeds) for old, new in pairs]
+        both = [Flips(before, now, allowed, self.seeds) for before, now in runs]
         judgement = judge_groups(
             [result for _, result in self._asked],
             [both[at] for at, _ in self._asked],
@@ -152,24 +151,38 @@ class GroupTest:
         )
         return judgement.red("any")
 
-    def rerun(self, draw: np.random.Generator, group: str = "", loss: float = 0.0) -> list[Bits]:
-        """Bits of a re-run in which a group truly loses recall on top, if one is named."""
+    def runs(
+        self, draw: np.random.Generator, group: str = "", loss: float = 0.0
+    ) -> list[tuple[Bits, Bits]]:
+        """Bits of a baseline and of a re-run, in which a group loses recall if one is named.
+
+        Both differ from the file, each by half of the flips: a baseline is a run as any other. Were
+        it the file itself, of a group that hits more often than others more queries would be lost
+        than gained; its recall would truly fall, which no re-run of the same model makes it do.
+        """
         own = self.groups[group] if group else np.zeros(len(self.before[0]), np.bool_)
         return [
-            _rerun(bits, flips, own, loss, draw)
+            (
+                _flipped(bits, flips / 2, draw),
+                _lost(_flipped(bits, flips / 2, draw), own, loss, draw),
+            )
             for bits, flips in zip(self.before, self.flips, strict=True)
         ]
 
 
-def _rerun(before: Bits, flips: int, own: Bits, loss: float, draw: np.random.Generator) -> Bits:
-    """Half of the flips are lost and half gained; of a group that loses, some of its hits."""
-    chances = draw.random((2, len(before)))
-    hits = int(before.sum())
-    change = np.where(before, flips / 2 / max(1, hits), flips / 2 / max(1, len(before) - hits))
-    now = before ^ (chances[0] < change)
-    share = loss * own.sum() / max(1, (before & own).sum())
-    lasting: Bits = now & ~(own & (chances[1] < share))
-    return lasting
+def _flipped(bits: Bits, flips: float, draw: np.random.Generator) -> Bits:
+    """Bits of which so many flip on average, half of them lost and half gained."""
+    hits = int(bits.sum())
+    chances = np.where(bits, flips / 2 / max(1, hits), flips / 2 / max(1, len(bits) - hits))
+    flipped: Bits = bits ^ (draw.random(len(bits)) < chances)
+    return flipped
+
+
+def _lost(bits: Bits, own: Bits, loss: float, draw: np.random.Generator) -> Bits:
+    """Bits of which a group loses some hits: on average this share of all its queries."""
+    share = loss * own.sum() / max(1, (bits & own).sum())
+    left: Bits = bits & ~(own & (draw.random(len(bits)) < share))
+    return left
 
 
 def group_tests(
@@ -209,7 +222,7 @@ def red_reruns(
     """Bool ``[reruns]``: in which simulated re-runs any of the tests turned red."""
     draw = np.random.Generator(np.random.PCG64(seed))
     return np.array(
-        [any(test.red(test.rerun(draw, group, loss)) for test in tests) for _ in range(reruns)]
+        [any(test.red(test.runs(draw, group, loss)) for test in tests) for _ in range(reruns)]
     )
 
 
