@@ -247,10 +247,7 @@ def test_resamples_without_anybody_whose_labels_are_known() -> None:
 
 
 def test_resamples_without_a_group_or_without_a_rest() -> None:
-    """A group of one patient less is nobody in every third resample: those are left out.
-
-    Sums of thirds, as several mask seeds have, round to what is not 0 where nobody is left.
-    """
+    """Of one patient every third resample holds nobody: those are left out."""
     made = session(seeds=(0, 1, 2))
     inside = np.arange(QUERIES) >= 3
     for members in ({"most": inside, "few": ~inside}, {"few": ~inside, "most": inside}):
@@ -264,20 +261,26 @@ def test_resamples_without_a_group_or_without_a_rest() -> None:
             assert one.gap.low <= one.gap.value <= one.gap.high
 
 
-def test_no_widening_is_not_significant_because_of_rounding() -> None:
-    """Every level shows the same: the gap is what it was."""
+def test_rounding_is_no_widening() -> None:
+    """A part of a hit under each of 19 mask seeds is one hit under one of them."""
+    parts = 19
 
-    class Same(Measurements):
+    class Parts(Measurements):
         def measured(self, cell: Cell) -> list[Measured]:
-            own = super().measured(replace(cell, ratio=0.25))
-            ranks = [replace(m.ranks, tied=m.ranks.tied * (1 + (cell.ratio == 0.49))) for m in own]
-            return [replace(m, ranks=r) for m, r in zip(own, ranks, strict=True)]
+            found, split = [], self.grouping("sex")
+            for seed, one in enumerate(super().measured(cell)):
+                above = np.where(split.members["F"], parts * (cell.ratio > 0 < seed), parts)
+                tied = np.full(QUERIES, 0 if cell.ratio else parts - 1)
+                ranks = replace(one.ranks, above=above, tied=tied)
+                found.append(replace(one, ranks=ranks))
+            return found
 
-    made = Same(session(seeds=(0, 1, 2)).settings)
+    made = Parts(session(seeds=tuple(range(parts))).settings)
     made.__dict__["corpus"] = session().corpus
-    found = group_results(made, CURVE, grouping(made))
-    still = [one for one in found if one.cell.ratio == 0.25]
-    assert {one.widening_p for one in still} == {one.widening_p_adjusted for one in still} == {1.0}
+    found = [one for one in group_results(made, CURVE, grouping(made)) if one.cell.k == 1]
+    assert {round(one.recall.value, 9) for one in found} == {0.0, round(1 / parts, 9)}
+    assert {one.widening_p for one in found} == {None, 1.0}
+    assert {one.widening_p_adjusted for one in found} == {None, 1.0}
 
 
 def test_holm_is_over_the_groups_of_each_cell() -> None:
