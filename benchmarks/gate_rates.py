@@ -5,6 +5,9 @@
 Both files are written by ``--occlusion-json`` (the second with ``--occlusion-precision bf16``). The
 share of queries that flip between them is taken as what an innocent re-run does; re-runs with that
 rate, and re-runs that truly lose recall on top, are then judged as the gate judges.
+
+Files of a run with ``--occlusion-group-by`` say which queries are in which group: then the groups
+are judged as well, and groups that alone lose recall.
 """
 
 from __future__ import annotations
@@ -13,17 +16,29 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pytest_occlusion.gate.groups import Bits, Flips, judge_groups
 from pytest_occlusion.gate.snapshots import unpack_bits
 from pytest_occlusion.gate.verdicts import allowed_flips
+from pytest_occlusion.insight.groups import GroupResult, Spread
 from pytest_occlusion.retrieval.significance import mcnemar
-from pytest_occlusion.suite.table import TOLERANCE
+from pytest_occlusion.suite.grid import REVERSE, Cell
+from pytest_occlusion.suite.table import SMALLEST_GROUP, TOLERANCE
 
 RERUNS = 200
+
+LOSSES = (0.05, 0.1, 0.2)
+"""True losses of one group, at every level."""
+
+TWELVE = 12
+"""Groups of a suite that asks for a few: all by other attributes, and the largest findings."""
+
+FINDING = "finding"
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,164 @@ def simulate(
     return Rates(reruns, int(red.any(axis=1).sum()), int(red.sum()), red.size)
 
 
+@dataclass(frozen=True)
+class GroupTest:
+    """One test of groups: those by one attribute, of one curve.
+
+    Attributes:
+        cells: Of the curve.
+        before: Which queries hit in the baseline, for each cell.
+        flips: Queries of each cell that flip in an innocent re-run, on average.
+        groups: Group -> bool ``[queries]``.
+        seeds: Mask seeds, under each of which the same queries are asked.
+    """
+
+    cells: Sequence[Cell]
+    before: Sequence[Bits]
+    flips: Sequence[int]
+    groups: Mapping[str, Bits]
+    seeds: int = 1
+
+    @cached_property
+    def _asked(self) -> list[tuple[int, GroupResult]]:
+        """Place of the cell and what is judged; the gate looks at names and sizes alone."""
+        nothing, unknown = Spread(0.0, 0.0, 0.0), (None,) * 5
+        return [
+            (at, GroupResult(cell, "", name, int(own.sum()), 0, 0, nothing, *unknown))
+            for at, cell in enumerate(self.cells)
+            for name, own in self.groups.items()
+        ]
+
+    def red(self, runs: Sequence[tuple[Bits, Bits]], tolerance: float = TOLERANCE) -> bool:
+        """Whether the bits of a baseline and of a re-run, cell by cell, turn the test red.
+
+        Files do not say whose queries are whose, so that each flips by itself in the curves' test.
+        """
+        queries = len(runs[0][0])
+        allowed = allowed_flips(tolerance, queries)
+        both = [Flips(before, now, allowed, self.seeds) for before, now in runs]
+        judgement = judge_groups(
+            [result for _, result in self._asked],
+            [both[at] for at, _ in self._asked],
+            self.groups,
+            np.tile(np.arange(queries // self.seeds), self.seeds),
+            smallest=SMALLEST_GROUP * self.seeds,
+        )
+        return judgement.red("any")
+
+    def runs(
+        self, draw: np.random.Generator, group: str = "", loss: float = 0.0
+    ) -> list[tuple[Bits, Bits]]:
+        """Bits of a baseline and of a re-run, in which a group loses recall if one is named.
+
+        Both differ from the file, each by half of the flips: a baseline is a run as any other. Were
+        it the file itself, of a group that hits more often than others more queries would be lost
+        than gained; its recall would truly fall, which no re-run of the same model makes it do.
+        """
+        own = self.groups[group] if group else np.zeros(len(self.before[0]), np.bool_)
+        return [
+            (
+                _flipped(bits, flips / 2, draw),
+                _lost(_flipped(bits, flips / 2, draw), own, loss, draw),
+            )
+            for bits, flips in zip(self.before, self.flips, strict=True)
+        ]
+
+
+def _flipped(bits: Bits, flips: float, draw: np.random.Generator) -> Bits:
+    """Bits of which so many flip on average, half of them lost and half gained."""
+    hits = int(bits.sum())
+    chances = np.where(bits, flips / 2 / max(1, hits), flips / 2 / max(1, len(bits) - hits))
+    flipped: Bits = bits ^ (draw.random(len(bits)) < chances)
+    return flipped
+
+
+def _lost(bits: Bits, own: Bits, loss: float, draw: np.random.Generator) -> Bits:
+    """Bits of which a group loses some hits: on average this share of all its queries."""
+    share = loss * own.sum() / max(1, (bits & own).sum())
+    left: Bits = bits & ~(own & (draw.random(len(bits)) < share))
+    return left
+
+
+def group_tests(
+    before: Mapping[str, Any], after: Mapping[str, Any], attribute: str, most: int | None = None
+) -> list[GroupTest]:
+    """The tests of an attribute's groups, or of its largest, one for each curve of a document."""
+    seeds = len(before["protocol"]["seeds"])
+    queries = before["cells"][0]["queries"]
+    members = {n: unpack_bits(t, queries) for n, t in before["members"][attribute].items()}
+    judged = [name for name, own in members.items() if own.sum() >= SMALLEST_GROUP * seeds]
+    largest = sorted(judged, key=lambda name: -members[name].sum())[:most]
+    groups = {name: members[name] for name in judged if name in largest}
+    curves: dict[tuple[str, str], list[tuple[Cell, Bits, int]]] = {}
+    for cell, flips in zip(
+        before["cells"], flip_counts(before["cells"], after["cells"]), strict=True
+    ):
+        if cell["direction"] != REVERSE:
+            place = Cell(*(cell[n] for n in ("model", "direction", "occluder", "ratio", "k")))
+            bits = unpack_bits(cell["hit_queries"], queries)
+            curves.setdefault((place.model, place.occluder), []).append((place, bits, flips))
+    return [
+        GroupTest(
+            [c for c, _, _ in own], [b for _, b, _ in own], [f for *_, f in own], groups, seeds
+        )
+        for own in curves.values()
+    ]
+
+
+def red_reruns(
+    tests: Sequence[GroupTest],
+    *,
+    group: str = "",
+    loss: float = 0.0,
+    reruns: int = RERUNS,
+    seed: int = 0,
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Bool ``[reruns]``: in which simulated re-runs any of the tests turned red."""
+    draw = np.random.Generator(np.random.PCG64(seed))
+    return np.array(
+        [any(test.red(test.runs(draw, group, loss)) for test in tests) for _ in range(reruns)]
+    )
+
+
+def print_groups(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Print how often groups turn red."""
+    attributes = list(before["members"])
+    tests = {name: group_tests(before, after, name) for name in attributes}
+    red = {name: red_reruns(own) for name, own in tests.items()}
+    sizes = {name: len(own[0].groups) for name, own in tests.items()}
+    print()
+    print("| groups | of at least 30 queries | innocent runs red (any model) |")
+    print("|---|---:|---:|")
+    for name in attributes:
+        print(f"| {name} | {sizes[name]} | {red[name].sum()} of {RERUNS} |")
+    every = np.any([*red.values()], axis=0)
+    print(f"| all of them | {sum(sizes.values())} | {every.sum()} of {RERUNS} |")
+    if FINDING in attributes:
+        others = [name for name in attributes if name != FINDING]
+        left = TWELVE - sum(sizes[name] for name in others)
+        few = red_reruns(group_tests(before, after, FINDING, left)) if left > 0 else every
+        few = np.any([few, *(red[name] for name in others)], axis=0)
+        print(f"| {TWELVE} of them | {TWELVE} | {few.sum()} of {RERUNS} |")
+    print()
+    print("| one group of one model that loses at every level | queries | R@10 |", end="")
+    print("".join(f" {100 * loss:g} points |" for loss in LOSSES))
+    print("|---|---:|---:|" + "---:|" * len(LOSSES))
+    for name, own in tests.items():
+        best = max(own, key=lambda test: sum(int(bits.sum()) for bits in test.before))
+        by_size = sorted(best.groups, key=lambda group: int(best.groups[group].sum()))
+        for group in dict.fromkeys((by_size[-1], by_size[0])):
+            inside = best.groups[group]
+            at = next(i for i, cell in enumerate(best.cells) if cell.k == 10)
+            counts = [red_reruns([best], group=group, loss=loss).sum() for loss in LOSSES]
+            print(
+                f"| {name} = {group} | {inside.sum()} | "
+                f"{100 * best.before[at][inside].mean():.0f} % | "
+                + " | ".join(f"{count} of {RERUNS}" for count in counts)
+                + " |"
+            )
+
+
 def significance_of(loss: float, queries: int, flips: int) -> float:
     """McNemar p of a true loss with innocent flips around it (expected counts)."""
     return mcnemar(round(loss * queries + flips / 2), round(flips / 2))
@@ -102,8 +275,8 @@ def main() -> None:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     options = parser.parse_args()
-    before = json.loads(options.before.read_text())["cells"]
-    after = json.loads(options.after.read_text())["cells"]
+    documents = [json.loads(path.read_text()) for path in (options.before, options.after)]
+    before, after = (document["cells"] for document in documents)
     flips = flip_counts(before, after)
     hits, queries = [cell["hits"] for cell in before], before[0]["queries"]
     default = TOLERANCE
@@ -127,6 +300,8 @@ def main() -> None:
             f"| {tolerance:g}{mark} | {allowed_flips(tolerance, queries)} | "
             f"{quiet.red_runs} of {RERUNS} | {power[0]} of {RERUNS} | {power[1]} of {RERUNS} |"
         )
+    if documents[0].get("members"):
+        print_groups(*documents)
 
 
 if __name__ == "__main__":

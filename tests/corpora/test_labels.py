@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
 from pytest_occlusion.corpora import Corpus, Radiograph, Study, load_corpus
-from pytest_occlusion.corpora.groups import SMALLEST, group_queries, known_attributes
-from pytest_occlusion.corpora.labels import Labels, read_labels
+from pytest_occlusion.corpora.groups import group_queries, known_attributes
+from pytest_occlusion.corpora.labels import SMALLEST, Labels, read_labels
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.errors import MissingError, OcclusionError
 
@@ -75,10 +76,12 @@ def test_values_of_chexpert() -> None:
 
 
 def test_lists_with_a_mark_between_or_as_json() -> None:
-    made = corpus(
-        [{"finding": "mass | nodule"}, {"finding": '["nodule", "scar"]'}, {"finding": ""}]
-    )
-    assert found(read_labels(made, ("auto",))) == [["mass", "nodule"], ["nodule", "scar"], []]
+    cells = ["mass | nodule", '["nodule", "scar"]', "[]", ""]
+    made = corpus([{"finding": cell} for cell in cells] * SMALLEST)
+    labels = read_labels(made, ("auto",))
+    assert found(labels) == [["mass", "nodule"], ["nodule", "scar"], [], []] * SMALLEST
+    assert labels is not None
+    assert labels.known.tolist() == [True, True, True, False] * SMALLEST
 
 
 def test_the_strongest_of_the_radiographs_of_a_study_counts() -> None:
@@ -157,6 +160,104 @@ def test_what_is_wrong_with_labels(tmp_path: Path, case: str, problem: str, reme
     assert isinstance(fault.value, MissingError) == (case == "missing")
 
 
+def test_a_column_of_zeros_and_blanks_is_no_list(tmp_path: Path) -> None:
+    made = corpus([{"Edema": "0.0", "Fracture": ""}, {"Edema": "-1.0", "Fracture": ""}])
+    labels = read_labels(made, ("auto",))
+    assert labels is not None
+    assert labels.names == ("Edema", "Fracture")
+    assert labels.values.tolist() == [[0, 0], [-1, 0]]
+    rows = "study,Edema,own\ns0,0.0,\ns1,NaN,\n"
+    beside = read_labels(corpus([{}, {}]), table(tmp_path, rows))
+    assert beside is not None
+    assert (beside.names, beside.values.tolist()) == (("Edema",), [[0], [0]])
+    assert beside.known.tolist() == [True, False], "NaN is no value"
+    assert beside.notes[0] == "labels.csv: no labels in own"
+
+
+def test_labels_of_which_nothing_is_known() -> None:
+    made = corpus([{"Edema": "", "finding": "[]", "note": " "}] * 3)
+    assert read_labels(made, ("auto",)) is None
+    assert read_labels(corpus([{"finding": "[]"}]), ("auto",)) is None
+    for name in ("Edema", "finding", "note"):
+        with pytest.raises(OcclusionError, match=f"{name} names no label of any study") as fault:
+            read_labels(made, (name,))
+        assert "say none" in fault.value.remedy
+
+
+def test_a_table_that_lists_findings(tmp_path: Path) -> None:
+    rows = "".join(f'p{at},"[""mass"", ""scar""]"\n' if at % 2 else f"p{at},\n" for at in range(12))
+    labels = read_labels(corpus([{}] * 12), table(tmp_path, f"patient,finding\n{rows}"))
+    assert found(labels) == [["mass", "scar"] if at % 2 else [] for at in range(12)]
+
+
+def test_a_table_by_study_is_of_all_its_radiographs(tmp_path: Path) -> None:
+    made = corpus([{}, {}], views=3)
+    labels = read_labels(made, table(tmp_path, "study\tEdema\ns1\t1\ns1\t0\n", "l.tsv"))
+    assert found(labels) == [[], ["Edema"]]
+    assert labels is not None
+    assert labels.known.tolist() == [False, True]
+    by_picture = table(tmp_path, "radiograph,Edema\ns0/0,0\ns0/1,-1\ns1/2,1\n")
+    labels = read_labels(made, by_picture)
+    assert labels is not None
+    assert labels.values.tolist() == [[-1], [1]], "the strongest of each study"
+
+
+def test_a_folder_in_place_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(MissingError, match=r"folder.csv: no such file[\s\S]*has to be set"):
+        read_labels(corpus([{}]), (str(tmp_path / "folder.csv"),))
+
+
+def test_a_label_of_few_patients_has_no_name() -> None:
+    """Names of columns are nobody's values, and stay; values of a table do not."""
+    rows = [{"finding": "secret words", "Edema": "1", "patient": f"p{at % 4}"} for at in range(40)]
+    rows += [{"finding": "scar|other secret", "Edema": "0", "patient": "p9"}]
+    rows += [{"finding": "scar", "Edema": "", "patient": f"q{at}"} for at in range(4)]
+    made = corpus(rows)
+    labels = read_labels(made, ("finding", "Edema"))
+    assert labels is not None
+    assert labels.names == ("rare label 1", "scar", "rare label 2", "Edema")
+    assert "secret" not in str((labels.names, labels.notes, labels.origin))
+    assert labels.values.sum(0).tolist() == [1, 5, 40, 40], "they count as any other"
+    assert "secret" not in str(group_queries(made, task_of(made), "finding", labels, "positive"))
+
+
+cells = st.sampled_from(["1", "1.0", "0", "0.0", "-1", "-1.0", "", " 1 "])
+
+
+@given(st.lists(st.lists(cells, min_size=2, max_size=2), min_size=1, max_size=8), st.integers(1, 3))
+def test_values_are_those_of_a_loop(rows: list[list[str]], views: int) -> None:
+    """Every radiograph of a study says something else; the strongest counts."""
+    made = corpus([{}] * len(rows), views=views)
+    shown = tuple(
+        replace(
+            one,
+            attributes=(
+                ("Edema", rows[(at * 7) % len(rows)][0]),
+                ("Mass", rows[at % len(rows)][1]),
+            ),
+        )
+        for at, one in enumerate(made.radiographs)
+    )
+    assume(any(value.strip() for one in shown for _, value in one.attributes))
+    labels = read_labels(replace(made, radiographs=shown), ("Edema", "Mass"))
+    expected, known = [], []
+    for study in range(len(rows)):
+        own = [dict(one.attributes) for one in shown if one.study == study]
+        row = []
+        for name in ("Edema", "Mass"):
+            said = {one[name].strip().removesuffix(".0") for one in own}
+            row.append(1 if "1" in said else -1 if "-1" in said else 0)
+        expected.append(row)
+        known.append(any(value.strip() for one in own for value in one.values()))
+    assert labels is not None
+    assert labels.values.tolist() == expected
+    assert labels.known.tolist() == known
+    for rule, values in (("positive", (1, -1)), ("negative", (1,))):
+        positive = [[value in values for value in row] for row in expected]
+        assert labels.positives(rule).tolist() == positive
+
+
 # Groups ------------------------------------------------------------------------------------------
 
 
@@ -214,6 +315,66 @@ def test_a_group_of_few_patients_has_no_name() -> None:
     assert found.known.all()
     assert found.notes == ("1 groups by ward of fewer than 5 patients, not shown",)
     assert "secret" not in str((found.notes, list(found.members), dict(found.patients)))
+
+
+def test_names_of_groups_are_one_line_that_no_terminal_obeys() -> None:
+    rows = [{"ward": "north \n  wing\x1b[31m"}] * 3 + [{"ward": "  north wing\x1b[31m\t"}] * 2
+    assert groups(corpus(rows), "ward") == {"north wing\\x1b[31m": [*range(5)]}
+
+
+@pytest.mark.parametrize(
+    ("age", "band"),
+    [
+        ("063Y", "60-79"),
+        (" 080y ", "80-99"),
+        ("-1", "-20 to -1"),
+        ("-20", "-20 to -1"),
+        ("0", "0-19"),
+        ("19.99", "0-19"),
+        ("1e2", "100-119"),
+    ],
+)
+def test_bands(age: str, band: str) -> None:
+    assert groups(corpus([{"age": age}] * 5), "age/20") == {band: [*range(5)]}
+
+
+@pytest.mark.parametrize("age", ["inf", "1e999", "Y", "06M", "6 Y", "40-59", "٣Y5", "forty"])
+def test_no_numbers(age: str) -> None:
+    with pytest.raises(OcclusionError, match="group-by age/20: some values are not num") as fault:
+        groups(corpus([{"age": "40"}] * 5 + [{"age": age}]), "age/20")
+    assert age not in str(fault.value)
+
+
+def test_views_have_no_bands() -> None:
+    with pytest.raises(OcclusionError, match="group-by view/20: some values are not numbers"):
+        groups(corpus([{"view": "PA"}] * 5), "view/20")
+
+
+def test_findings_where_nothing_is_known() -> None:
+    """Of such a study nobody can say that nothing is found."""
+    made = corpus([{"finding": "mass"}] * 5 + [{"finding": ""}] * 5 + [{"finding": "[]"}] * 5)
+    assert groups(made, "finding") == {"mass": [*range(5)], "none": [*range(10, 15)]}
+    labels = read_labels(made, ("auto",))
+    found = group_queries(made, task_of(made), "finding", labels, "positive")
+    assert found.known.tolist() == [True] * 5 + [False] * 5 + [True] * 5
+    assert found.notes == ("finding is not known of 5 of 15 radiographs",)
+
+
+@pytest.mark.parametrize(("rule", "rows"), [("positive", 10), ("negative", 5)])
+def test_uncertain_findings(rule: str, rows: int) -> None:
+    made = corpus([{"Edema": "1"}] * 5 + [{"Edema": "-1"}] * 5 + [{"Edema": "0"}] * 5)
+    labels = read_labels(made, ("auto",))
+    found = group_queries(made, task_of(made), "finding", labels, rule)
+    assert found.members["Edema"].sum() == rows
+    assert found.members["none"].sum() == 15 - rows
+
+
+def test_only_radiographs_of_the_task_are_grouped() -> None:
+    """Those without a text ask nothing: their patients do not make a group large enough."""
+    made = corpus([{"ward": "secret"}] * 5 + [{"ward": "open"}] * 6)
+    studies = (replace(made.studies[0], report=""), *made.studies[1:])
+    made = replace(made, studies=studies)
+    assert groups(made, "ward") == {"open": [*range(4, 10)]}
 
 
 @pytest.mark.parametrize(

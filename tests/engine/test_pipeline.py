@@ -351,3 +351,53 @@ def test_canvases_of_a_job_come_in_order(encoder: Encoder, monkeypatch: pytest.M
     assert np.concatenate(rows).tolist() == list(range(len(work.corpus.radiographs)))
     drawn = [encoder.canvas.draw(one.open()) for one in work.corpus.radiographs]
     np.testing.assert_array_equal(np.concatenate(canvases), np.stack(drawn))
+
+
+def with_lists(encoder: Encoder, root: Path, length: int) -> Job:
+    return replace(job(encoder, root=root), first=length)
+
+
+def test_lists_are_kept_beside_ranks(encoder: Encoder, tmp_path: Path) -> None:
+    work = with_lists(encoder, tmp_path, 5)
+    first, again = measure(work), measure(work)
+    assert all(one.fresh for one in first.values())
+    assert not any(one.fresh for one in again.values())
+    for want, one in first.items():
+        assert one.key == again[want].key != ""
+        assert (one.ranks.first is None) == (one.ranks.gap is None) == (want[1] == WAYS[1])
+        if one.ranks.first is not None:
+            assert one.ranks.first.shape == (37, 5)
+            np.testing.assert_array_equal(again[want].ranks.first, one.ranks.first)
+            np.testing.assert_array_equal(again[want].ranks.gap, one.ranks.gap)
+    assert len({one.key for one in first.values()}) == len(first) - len(WAYS), "one clean picture"
+
+
+@pytest.mark.parametrize(("kept", "asked", "fresh"), [(0, 2, True), (2, 5, True), (5, 2, False)])
+def test_an_entry_without_long_enough_lists_is_not_taken(
+    encoder: Encoder, tmp_path: Path, kept: int, asked: int, fresh: bool
+) -> None:
+    measure(with_lists(encoder, tmp_path, kept))
+    for (_, way), one in measure(with_lists(encoder, tmp_path, asked)).items():
+        assert one.fresh == (fresh and way == WAYS[0]), "the reverse direction has no lists"
+        if way == WAYS[0]:
+            assert one.ranks.first is not None
+            assert one.ranks.first.shape[1] >= asked
+
+
+def test_longer_lists_than_candidates_are_all_of_them(encoder: Encoder, tmp_path: Path) -> None:
+    work = with_lists(encoder, tmp_path, 1000)
+    count = len(work.task.candidate_text)
+    for (condition, way), one in measure(work).items():
+        if way == WAYS[0]:
+            assert one.ranks.first is not None
+            assert one.ranks.first.shape == (37, count)
+            assert (np.sort(one.ranks.first, axis=1) == np.arange(count)).all(), condition
+    assert not any(one.fresh for one in measure(work).values())
+
+
+def test_lists_do_not_cost_the_similarities_that_a_map_asked_for(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    measure(tile_job(encoder, tmp_path))
+    measure(replace(tile_job(encoder, tmp_path), similarity=False, first=3))
+    assert not any(one.fresh for one in measure(tile_job(encoder, tmp_path)).values())

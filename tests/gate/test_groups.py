@@ -17,6 +17,7 @@ from pytest_occlusion.gate.groups import (
     judge_groups,
 )
 from pytest_occlusion.insight.groups import GroupResult, Spread
+from pytest_occlusion.retrieval.significance import mcnemar
 from pytest_occlusion.suite.grid import Cell, Curve
 
 CURVE = Curve("clip", "image-to-text", "block")
@@ -215,3 +216,98 @@ def test_what_a_failure_says(before: list[Bits]) -> None:
     assert "  view = AP: 31 queries when accepted, none in the data" in told
     assert told[-3:] == ["  weights changed", "", "  accept: pytest ACCEPT"]
     assert max(map(len, told)) <= 80
+
+
+def asked(group: str, cells: Sequence[Cell], queries: int) -> list[GroupResult]:
+    nothing = Spread(0, 0, 0)
+    return [
+        GroupResult(cell, "view", group, queries, 9, 0, nothing, None, None, None, None, None)
+        for cell in cells
+    ]
+
+
+def test_a_query_of_several_mask_seeds_counts_once() -> None:
+    """With nothing blocked every seed shows the same picture: six flips are not eighteen."""
+    before = np.ones(100, np.bool_)
+    now = before.copy()
+    now[:6] = False
+    own, seeds = np.ones(300, np.bool_), 3
+    flips = Flips(np.tile(before, seeds), np.tile(now, seeds), 3, seeds)
+    judgement = judge_groups(
+        asked("all", CELLS[:1], 300), [flips], {"all": own}, np.arange(300), smallest=30
+    )
+    (one,) = judgement.cells
+    assert one is not None
+    assert (one.lost, one.gained, one.kind) == (18, 0, "within-tolerance")
+    assert one.p_value == 2 * 0.5**6
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_p_is_that_of_a_count_over_queries(seed: int, seeds: int) -> None:
+    draw = np.random.default_rng(seed)
+    before, now = draw.random((2, 40 * seeds)) < 0.5
+    member = draw.random(40) < 0.7
+    judgement = judge_groups(
+        asked("some", CELLS[:1], 1),
+        [Flips(before, now, 5, seeds)],
+        {"some": np.tile(member, seeds)},
+        np.tile(np.arange(40), seeds),
+        smallest=0,
+    )
+    worse = better = 0
+    for query in np.flatnonzero(member):
+        own = [query + 40 * at for at in range(seeds)]
+        balance = sum(int(now[at]) - int(before[at]) for at in own)
+        worse, better = worse + (balance < 0), better + (balance > 0)
+    (one,) = judgement.cells
+    assert one is not None
+    assert one.p_value == mcnemar(worse, better)
+
+
+def test_curves_are_a_family_of_their_own_in_which_patients_flip_together() -> None:
+    """Nine losses at every level: of nine patients that is a proof, of two it is none."""
+    before = np.ones(N, np.bool_)
+    now = before.copy()
+    now[:9] = False
+    cells = [cell for cell in CELLS if cell.k == 5]
+    for patients, proof in ((np.arange(N), True), (np.arange(N) // 5, False)):
+        judgement = judge_groups(
+            asked("all", cells, N),
+            [Flips(before, now, 10)] * len(cells),
+            {"all": np.ones(N, np.bool_)},
+            patients,
+            smallest=30,
+        )
+        assert {one.kind for one in judgement.cells if one is not None} == {"within-tolerance"}
+        assert [one.kind for one in judgement.curves] == ["regressed"] * proof
+        for one in judgement.curves:
+            assert (one.difference, one.tolerance) == (-9.0, 5.0)
+            assert one.p_value == one.p_adjusted == pytest.approx(2 / 2**9, rel=0.5)
+
+
+def test_one_level_is_no_curve() -> None:
+    before, now = np.ones(N, np.bool_), np.zeros(N, np.bool_)
+    flips, own = [Flips(before, now, 10)], {"all": np.ones(N, np.bool_)}
+    judgement = judge_groups(asked("all", CELLS[:1], N), flips, own, np.arange(N), smallest=30)
+    assert judgement.curves == []
+    assert judgement.red("regression")
+
+
+def test_a_curve_of_which_one_cell_has_no_baseline_is_not_judged() -> None:
+    before, now = np.ones(N, np.bool_), np.arange(N) >= 9
+    cells = [cell for cell in CELLS if cell.k == 5]
+    flips = [Flips(before, now, 10), None, Flips(before, now, 10)]
+    own = {"all": np.ones(N, np.bool_)}
+    judgement = judge_groups(asked("all", cells, N), flips, own, np.arange(N), smallest=30)
+    assert [one is None for one in judgement.cells] == [False, True, False]
+    assert judgement.curves == []
+
+
+def test_the_smallest_group_that_is_judged() -> None:
+    before, now = np.ones(N, np.bool_), np.zeros(N, np.bool_)
+    for size, judged_too in ((30, True), (29, False)):
+        own = {"some": np.arange(N) < size}
+        flips = [Flips(before, now, 10)]
+        found = asked("some", CELLS[:1], size)
+        judgement = judge_groups(found, flips, own, np.arange(N), smallest=30)
+        assert judgement.red("any") == judged_too

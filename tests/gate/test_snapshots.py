@@ -21,12 +21,17 @@ from pytest_occlusion.engine.results import CellResult
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.gate.provenance import Provenance
 from pytest_occlusion.gate.snapshots import (
+    DamagedError,
     RecallSnapshot,
+    groups_data,
+    groups_index,
     pack_bits,
     read_baseline,
     snapshot_data,
     snapshot_file,
     snapshot_index,
+    stored_groups,
+    stored_lines,
     unpack_bits,
 )
 
@@ -334,8 +339,8 @@ def test_matches_never_raises(one: str, other: str) -> None:
 @example(1.5, 10**400, "hits")
 @given(json_values, json_values, st.sampled_from(["hits", "queries", "tolerance", "spread"]))
 def test_one_strange_value_never_matches_by_raising(new: Any, old: Any, name: str) -> None:
-    flags = {"accepted": False, "anew": False, "spread": None}
-    good = {"hits": 3, "queries": 9, "tolerance": 1, **flags}
+    good: dict[str, Any] = {"hits": 3, "queries": 9, "tolerance": 1, "spread": None}
+    good |= {"accepted": False, "anew": False}
     assert RecallSnapshot().matches(
         serialized_data=json.dumps(good), snapshot_data=json.dumps(good)
     )
@@ -417,3 +422,78 @@ def test_concurrent_merges_lose_nothing(file: Path) -> None:
             assert found.provenance is not None
             assert found.provenance.device == f"device {worker}"
     assert [path.name for path in file.parent.iterdir()] == ["clip.json"]
+
+
+# Groups ------------------------------------------------------------------------------------------
+
+
+def write_groups(file: Path, attribute: str, sizes: dict[str, int]) -> None:
+    index = groups_index(file.parent.name, file.stem, attribute)
+    data = json.dumps(groups_data(attribute, sizes), sort_keys=True)
+    collection = SnapshotCollection(location=str(file))
+    collection.add(Snapshot(name=f"test_group[{index}]", data=data))
+    RecallSnapshot.write_snapshot_collection(snapshot_collection=collection)
+
+
+def test_groups_lie_beside_the_cells(file: Path) -> None:
+    one = result(3, 10)
+    write(file, [one])
+    before = file.read_text().splitlines()
+    assert stored_groups(file, "age/20") == {}
+    write_groups(file, "age/20", {"60-79": 12, "80-99": 7})
+    write_groups(file, "sex", {"F": 40})
+    after = file.read_text().splitlines()
+    new = [line for line in after if line not in before]
+    assert [line.strip().rstrip(",") for line in new] == [
+        '"groups": {',
+        '"age/20": {"60-79": 12, "80-99": 7}',
+        '"sex": {"F": 40}',
+    ]
+    assert stored_groups(file, "age/20") == {"60-79": 12, "80-99": 7}
+    assert stored_groups(file, "view") == {}
+    assert read_baseline(file, one.cell.id) is not None
+    write(file, [result(4, 10)])
+    assert stored_groups(file, "sex") == {"F": 40}, "an update of cells leaves groups alone"
+    assert set(stored_lines(file)) == {one.cell.id, "_by-age-20", "_by-sex"}
+    write_groups(file, "sex", {"M": 40})
+    assert stored_groups(file, "sex") == {"M": 40}, "names that are accepted replace the old ones"
+
+
+def test_groups_without_a_file(file: Path) -> None:
+    assert stored_groups(file, "sex") == {}
+    write_groups(file, "sex", {})
+    assert stored_groups(file, "sex") == {}
+    assert read_baseline(file, "clip-block-r00-k005") is None
+
+
+@pytest.mark.parametrize("attribute", ["age/20", "Pleural Effusion", "a.b[c]"])
+def test_groups_are_found_again_by_the_name_that_syrupy_knows(file: Path, attribute: str) -> None:
+    write_groups(file, attribute, {"1": 2})
+    index = groups_index("team", "clip", attribute)
+    extension = RecallSnapshot()
+    data = extension.read_snapshot_data_from_location(
+        snapshot_location=str(file), snapshot_name=f"test_group[{index}]", session_id="s"
+    )
+    same, other = (json.dumps(groups_data(attribute, {"1": size})) for size in (2, 3))
+    assert isinstance(data, str)
+    assert extension.matches(serialized_data=same, snapshot_data=data)
+    assert not extension.matches(serialized_data=other, snapshot_data=data)
+    assert not extension.matches(serialized_data=same, snapshot_data="damaged")
+    found = extension.read_snapshot_collection(snapshot_location=str(file))
+    assert {one.name for one in found} == {index.rpartition("/")[2]}
+
+
+@pytest.mark.parametrize(
+    "groups", [[], 3, "sex", {"sex": []}, {"sex": 3}, {"sex": {"F": "40"}}, {"sex": {"F": None}}]
+)
+def test_damaged_groups(file: Path, groups: Any) -> None:
+    one = result(3, 10)
+    write(file, [one])
+    write_groups(file, "sex", {"F": 40})
+    file.write_text(json.dumps({**json.loads(file.read_text()), "groups": groups}))
+    with pytest.raises(DamagedError, match=r"clip.json: the snapshot file is damaged[\s\S]*delete"):
+        stored_groups(file, "sex")
+    write(file, [one])
+    write_groups(file, "sex", {"F": 41})
+    assert stored_groups(file, "sex") == {"F": 41}
+    assert read_baseline(file, one.cell.id) is not None

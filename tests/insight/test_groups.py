@@ -14,7 +14,13 @@ from pytest_occlusion.corpora.groups import Grouping, group_queries
 from pytest_occlusion.engine.job import Measured
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.insight.groups import GroupResult, group_results
-from pytest_occlusion.insight.retrieved import Labelled, retrieved_of
+from pytest_occlusion.insight.retrieved import (
+    Labelled,
+    labelled_of,
+    ranking_of,
+    retrieved_of,
+    selective_of,
+)
 from pytest_occlusion.retrieval.ranks import Ranks
 from pytest_occlusion.retrieval.recall import hit_probability
 from pytest_occlusion.suite.grid import Cell, Curve
@@ -214,3 +220,88 @@ def test_no_labels_no_relevance() -> None:
     found = retrieved_of(made, Cell("m", "image-to-text", "block", 0.25, 5))
     assert (found.relevance, found.agreement) == (None, None)
     assert found.selective is not None
+
+
+def test_nobody_whose_labels_are_known_asks() -> None:
+    """Those of whom something is known have no text, and so no query."""
+    made = session()
+    corpus_of = corpus([{"finding": "mass" if at < 3 else ""} for at in range(QUERIES + 3)])
+    blank = (replace(one, report="") for one in corpus_of.studies[:3])
+    made.__dict__["corpus"] = replace(corpus_of, studies=(*blank, *corpus_of.studies[3:]))
+    assert made.labels is not None
+    assert labelled_of(made) is None
+    found = retrieved_of(made, Cell("m", "image-to-text", "block", 0.25, 5))
+    assert (found.relevance, found.agreement) == (None, None)
+
+
+def test_resamples_without_anybody_whose_labels_are_known() -> None:
+    """Of one patient's labels every third resample knows nothing, and says nothing."""
+    made = session()
+    made.__dict__["corpus"] = corpus([{"finding": "mass" if at == 7 else ""} for at in range(60)])
+    found = retrieved_of(made, Cell("m", "image-to-text", "block", 0.25, 5))
+    assert found.relevance is not None
+    assert found.agreement is not None
+    for score in (found.relevance[5]["map"], found.agreement.scores["micro"]):
+        assert score is not None
+        assert score.low == score.high == score.value, "one query has no spread"
+
+
+def test_resamples_without_a_group_or_without_a_rest() -> None:
+    """Of one patient every third resample holds nobody: those are left out."""
+    made = session(seeds=(0, 1, 2))
+    inside = np.arange(QUERIES) >= 3
+    for members in ({"most": inside, "few": ~inside}, {"few": ~inside, "most": inside}):
+        sizes = dict.fromkeys(members, 1)
+        split = Grouping("ward", members, np.ones(QUERIES, np.bool_), sizes)
+        for one in group_results(made, CURVE, split):
+            for spread in (one.recall, one.gap, one.widening):
+                assert spread is None or np.isfinite([spread.value, spread.low, spread.high]).all()
+            assert one.widening_p is None or 0 <= one.widening_p <= 1
+            assert one.gap is not None
+            assert one.gap.low <= one.gap.value <= one.gap.high
+
+
+def test_rounding_is_no_widening() -> None:
+    """A part of a hit under each of 19 mask seeds is one hit under one of them."""
+    parts = 19
+
+    class Parts(Measurements):
+        def measured(self, cell: Cell) -> list[Measured]:
+            found, split = [], self.grouping("sex")
+            for seed, one in enumerate(super().measured(cell)):
+                above = np.where(split.members["F"], parts * (cell.ratio > 0 < seed), parts)
+                tied = np.full(QUERIES, 0 if cell.ratio else parts - 1)
+                ranks = replace(one.ranks, above=above, tied=tied)
+                found.append(replace(one, ranks=ranks))
+            return found
+
+    made = Parts(session(seeds=tuple(range(parts))).settings)
+    made.__dict__["corpus"] = session().corpus
+    found = [one for one in group_results(made, CURVE, grouping(made)) if one.cell.k == 1]
+    assert {round(one.recall.value, 9) for one in found} == {0.0, round(1 / parts, 9)}
+    assert {one.widening_p for one in found} == {None, 1.0}
+    assert {one.widening_p_adjusted for one in found} == {None, 1.0}
+
+
+def test_holm_is_over_the_groups_of_each_cell() -> None:
+    found = group_results(session(), CURVE, grouping(session()))
+    for at in range(0, len(found), 2):
+        one, other = found[at : at + 2]
+        if one.widening_p is not None and other.widening_p is not None:
+            low, high = sorted([one.widening_p, other.widening_p])
+            adjusted = sorted([one.widening_p_adjusted or 0.0, other.widening_p_adjusted or 0.0])
+            assert adjusted == pytest.approx([min(1, 2 * low), max(min(1, 2 * low), high)])
+
+
+def test_one_candidate_and_the_reverse_direction() -> None:
+    made = session()
+    cell = Cell("m", "image-to-text", "block", 0.25, 1)
+    (one,) = made.measured(cell)
+    nothing = np.zeros(QUERIES, dtype=np.int64)
+    alone = replace(one.ranks, above=nothing, tied=nothing, candidates=1)
+    single = [replace(one, ranks=replace(alone, first=np.zeros((QUERIES, 1), np.int32)))]
+    assert selective_of(made, single, 1) is None
+    ranking = ranking_of(single)
+    assert (ranking.recall_1, ranking.recall_5, ranking.recall_10) == (1.0, None, None)
+    found = retrieved_of(made, replace(cell, direction="text-to-image"))
+    assert (found.relevance, found.agreement, found.selective) == (None, None, None)

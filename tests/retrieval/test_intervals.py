@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_occlusion.retrieval.intervals import draw_resamples, interval, resampled_means
+from pytest_occlusion.retrieval.intervals import (
+    draw_resamples,
+    interval,
+    intervals,
+    repeated,
+    resampled_means,
+    resampled_sums,
+)
 
 
 @given(
@@ -97,3 +104,46 @@ def test_coverage_is_near_the_level() -> None:
         low, high = interval(resampled_means(drawn, hits))
         covered += low <= truth <= high
     assert 0.90 <= covered / 300 <= 0.985
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), min_size=1, max_size=10).filter(
+        lambda queries: any(asked for _, asked in queries)
+    ),
+    st.integers(1, 3),
+    st.integers(0, 9),
+)
+def test_some_of_the_queries_asked_several_times(
+    queries: list[tuple[str, bool]], times: int, seed: int
+) -> None:
+    """Each resample as one would write it down; those that hold no such query are left out."""
+    drawn = draw_resamples([patient for patient, _ in queries], resamples=15, seed=seed)
+    rows = np.array([asked for _, asked in queries])
+    values = np.random.default_rng(seed).random(times * int(rows.sum()))
+    sums = []
+    for weights in drawn.weights:
+        again = [
+            value * int(weights[drawn.cluster[at]])
+            for value, at in zip(values, [*np.flatnonzero(rows)] * times, strict=True)
+        ]
+        count = times * sum(int(weights[drawn.cluster[at]]) for at in np.flatnonzero(rows))
+        sums += [(sum(again), count)] if count else []
+    own = repeated(drawn, rows, times)
+    assert own.sizes.tolist() == [count for _, count in sums]
+    np.testing.assert_allclose(resampled_sums(own, values), [total for total, _ in sums])
+    np.testing.assert_allclose(resampled_means(own, values), [a / n for a, n in sums])
+
+
+def test_sums_keep_the_shape_of_what_is_summed() -> None:
+    drawn = draw_resamples(np.arange(30) // 2, resamples=50)
+    values = np.random.default_rng(1).random((30, 2, 3))
+    sums = resampled_sums(drawn, values)
+    assert sums.shape == (50, 2, 3)
+    np.testing.assert_allclose(sums[:, 1, 2], resampled_sums(drawn, values[:, 1, 2]))
+
+
+def test_intervals_are_those_of_each_column() -> None:
+    samples = np.random.default_rng(2).random((200, 3, 2))
+    low, high = intervals(samples)
+    assert low.shape == high.shape == (3, 2)
+    assert (low[2, 1], high[2, 1]) == interval(samples[:, 2, 1])

@@ -15,11 +15,13 @@ from pytest_occlusion.suite.grid import (
     Curve,
     Grid,
     cells,
+    cells_of_curve,
     curves,
+    grouped_curves,
     scope_of,
     takes_whole_models,
 )
-from pytest_occlusion.suite.table import DIRECTIONS, KS, RATIOS, SETTINGS
+from pytest_occlusion.suite.table import DIRECTIONS, KS, RATIOS, SETTINGS, attribute_tag
 
 FORWARD, REVERSE = DIRECTIONS["both"]
 
@@ -128,6 +130,36 @@ def test_every_combination_once_with_models_together(grid: Grid) -> None:
     seen = [cell.model for cell in everything]
     assert seen == sorted(seen, key=grid.models.index)
     assert list(dict.fromkeys(cell.curve for cell in everything)) == curves(grid)
+
+
+@given(grids())
+def test_a_curve_holds_its_own_cells(grid: Grid) -> None:
+    found = [cells_of_curve(grid, curve) for curve in curves(grid)]
+    assert [cell for own in found for cell in own] == cells(grid)
+    assert all({cell.curve for cell in own} == {own[0].curve} for own in found)
+
+
+@given(grids())
+def test_groups_are_asked_of_every_curve_from_image_to_report(grid: Grid) -> None:
+    asked = grouped_curves(grid, ["view", "age/20"])
+    forward = [curve for curve in curves(grid) if curve.direction == FORWARD]
+    assert [one.curve for one in asked] == [curve for curve in forward for _ in range(2)]
+    assert [one.id for one in asked[:2]] == [
+        f"{forward[0].id}-by-{tag}" for tag in ("view", "age-20")
+    ]
+    assert len({one.id for one in asked}) == len(asked)
+    assert grouped_curves(grid, []) == []
+    for one in asked:
+        assert one.model == one.curve.model
+        assert scope_of(f"t.py::test_group[{one.id}]", grid, 1) == f"occlusion {one.model}"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "tag"),
+    [("age/20", "age-20"), ("Pleural Effusion", "pleural-effusion"), (" sex_", "sex"), ("é1", "1")],
+)
+def test_tags_of_attributes(attribute: str, tag: str) -> None:
+    assert attribute_tag(attribute) == tag
 
 
 @pytest.mark.parametrize(("workers", "whole"), [(1, True), (4, True), (5, False)])

@@ -565,6 +565,9 @@ suites = st.fixed_dictionaries(
         **dict.fromkeys(SETTINGS, values),
         "suite": values,
         "text_rule": values,
+        "groups": st.one_of(
+            values, st.dictionaries(st.sampled_from(["gate", "minimum"]), values, max_size=2)
+        ),
         "tolerances": st.one_of(values, st.dictionaries(st.text(max_size=3), values, max_size=2)),
         "models": st.one_of(
             values,
@@ -640,3 +643,112 @@ def test_every_fault_of_a_model_of_the_register_is_told() -> None:
         "models.e: tolerance is",
     ):
         assert line in said
+
+
+# Groups, labels, the reference -------------------------------------------------------------------
+
+
+def test_groups_that_are_shown_and_groups_that_are_judged() -> None:
+    found = build()
+    assert (found.group_by, found.gated_by, found.smallest_group) == ((), (), 30)
+    groups = {"gate": ["sex", "view"], "minimum": 10}
+    found = build({**SUITE, "group-by": ["age/20", "view"], "groups": groups})
+    assert found.group_by == ("age/20", "view", "sex")
+    assert found.gated_by == ("sex", "view")
+    assert found.smallest_group == 10
+    narrowed = build({**SUITE, "groups": groups}, group_by=["finding"])
+    assert narrowed.group_by == ("finding", "sex", "view"), "what is gated comes along"
+    assert not narrowed.ad_hoc
+    other = build({**SUITE, "groups": groups}, corpus="open-i", group_by=["view"])
+    assert (other.group_by, other.gated_by) == (("view",), ()), "which may not know the others"
+    assert build({**SUITE, "groups": groups}, fill="mean").gated_by == ("sex", "view")
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (3, "groups is not a table: 3"),
+        ({"gates": []}, "groups holds unknown gates; known: gate, minimum; did you mean gate?"),
+        ({"gate": "sex"}, "groups gate is not a list of names: 'sex'"),
+        ({"gate": ["sex", 3]}, "groups gate holds 3; an attribute is NAME, or NAME/20 for bands"),
+        ({"gate": ["age/0"]}, "groups gate holds 'age/0'"),
+        ({"gate": ["age/-5"]}, "groups gate holds 'age/-5'"),
+        ({"gate": ["a/b/20"]}, "groups gate holds 'a/b/20'"),
+        ({"gate": ["--"]}, "groups gate holds '--'"),
+        ({"gate": [["sex"]]}, "groups gate holds ['sex']"),
+        ({"gate": ["sex", "Sex"]}, "groups gate names an attribute twice"),
+        ({"minimum": 0}, "groups minimum is 0: a positive whole number"),
+        ({"minimum": True}, "groups minimum is True: a positive whole number"),
+    ],
+)
+def test_faults_of_groups(groups: Any, words: str) -> None:
+    assert f"team.toml: {words}" in fault({**SUITE, "groups": groups})
+
+
+def test_attributes_that_ids_of_tests_cannot_tell_apart() -> None:
+    suite = {**SUITE, "group-by": ["age/20"], "groups": {"gate": ["age-20"]}}
+    said = "team.toml: group-by with gate of groups names an attribute twice"
+    assert said in fault(suite)
+    assert said in fault({**suite, "group-by": []}, group_by=["Age 20"])
+    assert build({**suite, "group-by": ["age-20"]}).group_by == ("age-20",)
+
+
+@pytest.mark.parametrize("value", ["sex", ["sex", ""], [3.0], ["age/1.5"], ["sex", "sex"]])
+def test_faults_of_what_is_grouped_by(value: Any) -> None:
+    assert "team.toml: group-by " in fault({**SUITE, "group-by": value})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("view,sex", ["view", "sex"]), (" age/20 ", ["age/20"]), ("", [""]), ("7", [7.0])],
+)
+def test_the_command_lines_groups(text: str, expected: list[Any]) -> None:
+    assert SETTINGS["group-by"].parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("auto", ("auto",)),
+        ("none", ("none",)),
+        ("Edema, Pneumonia", ("Edema", "Pneumonia")),
+        (["Edema", "a,b"], ("Edema", "a,b")),
+        ("chexpert.csv.gz", ("/suites/chexpert.csv.gz",)),
+        (["a,b.CSV"], ("/suites/a,b.CSV",)),
+        ("/elsewhere/l.tsv", ("/elsewhere/l.tsv",)),
+        ("$LABELS/l.csv", ("/labels/l.csv",)),
+        ("$NOT_SET/l.csv", ("/suites/$NOT_SET/l.csv",)),
+        ("l.parquet", ("l.parquet",)),
+    ],
+)
+def test_places_and_names_of_labels(
+    labels: Any, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELS", "/labels")
+    monkeypatch.delenv("NOT_SET", raising=False)
+    assert build({**SUITE, "labels": labels}).labels == expected
+
+
+def test_labels_of_the_command_line_lie_where_it_is_typed() -> None:
+    assert build(labels="l.csv").labels == (str(Path.cwd() / "l.csv"),)
+    assert not build(labels="l.csv", uncertain="negative", reference="first").ad_hoc
+
+
+@pytest.mark.parametrize("labels", ["", " ", [], ["a", ""], 3, [3], True])
+def test_faults_of_labels(labels: Any) -> None:
+    said = "a table's path or names of attributes are needed"
+    assert said in fault({**SUITE, "labels": labels})
+
+
+def test_the_uncertain_rule_and_the_reference() -> None:
+    found = build({**SUITE, "uncertain": "negative", "reference": "second"})
+    assert (found.uncertain, found.reference) == ("negative", "second")
+    assert build({**SUITE, "reference": "second"}, selected=["first"]).reference == "second"
+    assert (build().uncertain, build().reference) == ("positive", "")
+    said = fault({**SUITE, "uncertain": "maybe", "reference": "frist"})
+    assert "uncertain is 'maybe'; known: positive, negative" in said
+    assert (
+        "team.toml: reference is 'frist', no model of the suite; known: first, second; did" in said
+    )
+    assert "--occlusion-reference is 'third', no model of the suite" in fault(reference="third")
+    assert "reference is ['first']: a text is needed" in fault({**SUITE, "reference": ["first"]})

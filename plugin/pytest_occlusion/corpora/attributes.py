@@ -35,6 +35,7 @@ LABELS = frozenset(
 """Names of CheXpert's labels and of the radiologists' of MIMIC-CXR-JPG 2.1.0, left as they are."""
 
 SHAPE = f"a CSV table has one of the columns {', '.join(KEYS)}, and others with what is known"
+PLACES = "attributes= and labels name CSV tables; a variable in a path has to be set"
 AGAIN = "fetch or write the table again"
 
 Row = tuple[str, ...]
@@ -95,7 +96,7 @@ def _attribute(column: str) -> str:
 def _columns(path: Path) -> tuple[str, list[str]]:
     """The key of a table, and the columns with attributes: all that are no identifiers."""
     if not is_file(path):
-        raise MissingError(f"{path}: no such file", remedy="attributes= names CSV tables")
+        raise MissingError(f"{path}: no such file", remedy=PLACES)
     if not path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
         raise OcclusionError(f"{path}: attributes are read from CSV tables only", remedy=SHAPE)
     header = Table(path, [*KEYS], remedy=AGAIN).header()

@@ -13,16 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_occlusion.corpora.base import Corpus
-from pytest_occlusion.corpora.labels import OWN, Labels
+from pytest_occlusion.corpora.labels import OWN, SMALLEST, Labels
 from pytest_occlusion.corpora.task import Task
+from pytest_occlusion.corpora.words import one_line
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-SMALLEST = 5
-"""Patients of a group that has a name: the value of fewer could tell who they are."""
 
 MOST = 100
 """Groups of one attribute; more are values that are each their own."""
@@ -108,8 +106,6 @@ def _values(
 ) -> Sequence[Sequence[str]]:
     """The groups of each radiograph."""
     chosen = corpus.chosen(task.radiographs.tolist())
-    if attribute == VIEW:
-        return [[one.view] if one.view else [] for one in chosen]
     if attribute == OWN and labels is not None:
         found = labels.positives(uncertain)
         own = [
@@ -118,7 +114,7 @@ def _values(
         ]
         return [own[one.study] if labels.known[one.study] else [] for one in chosen]
     name, _, width = attribute.partition("/")
-    texts = [dict(one.attributes).get(name) for one in chosen]
+    texts = [one.view if name == VIEW else dict(one.attributes).get(name) for one in chosen]
     if all(text is None for text in texts):
         there = known_attributes(corpus)
         also = f", {OWN}" if labels is not None and OWN not in there else ""
@@ -127,7 +123,7 @@ def _values(
             remedy=f"it knows: {', '.join(there) or 'none'}{also}; a table's columns are kept with "
             "keep=",
         )
-    band = partial(_band, attribute, int(width)) if width else str.strip
+    band = partial(_band, attribute, int(width)) if width else one_line
     return [[band(text)] if text and text.strip() else [] for text in texts]
 
 

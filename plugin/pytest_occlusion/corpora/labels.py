@@ -17,6 +17,7 @@ from pytest_occlusion.corpora.base import Attributes, Corpus
 from pytest_occlusion.corpora.columns import several
 from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.radiographs import Wanted
+from pytest_occlusion.corpora.words import one_line
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ OWN = "finding"
 """Attribute in which a corpus of ours lists what is to see."""
 
 SEPARATOR = "|"
+
+SMALLEST = 5
+"""Patients behind a value that is shown: that of fewer could tell who they are."""
 
 MOST = 200
 """Labels of one corpus; a column with more holds something else."""
@@ -105,10 +109,12 @@ def read_labels(corpus: Corpus, asked: Sequence[str]) -> Labels | None:
             for name in names
             if _are_values(column := _column(rows, name)) and (name in LABELS or any(column))
         ]
+        chosen = chosen or [name for name in names if name == OWN]
         if not chosen:
             raise OcclusionError(
                 f"{path}: no column has labels",
-                remedy="a column of labels holds 1, 0, -1 or nothing",
+                remedy=f"a column of labels holds 1, 0, -1 or nothing; one that is called {OWN} "
+                f"lists them, with {SEPARATOR} between",
             )
         if ignored := [name for name in names if name not in chosen]:
             notes += (f"{path.name}: no labels in {', '.join(ignored)}",)
@@ -120,7 +126,15 @@ def read_labels(corpus: Corpus, asked: Sequence[str]) -> Labels | None:
                 remedy=f"it has: {', '.join(names) or 'none'}; keep= names columns to keep, and a "
                 "table is named by a path that ends in .csv",
             )
-    return _labels(corpus, rows, chosen, origin, notes) if chosen else None
+    labels = _labels(corpus, rows, chosen, origin, notes)
+    if labels.names and labels.known.any():
+        return labels
+    if list(asked) == [AUTO]:
+        return None
+    raise OcclusionError(
+        f"labels: {origin} names no label of any study",
+        remedy="name what holds labels, or say none",
+    )
 
 
 def _beside(corpus: Corpus, path: Path) -> tuple[list[Attributes], tuple[str, ...]]:
@@ -153,6 +167,7 @@ def _labels(
     import numpy as np
 
     places: dict[str, int] = {}
+    listed: set[str] = set()  # labels that are values of a table
     found: dict[tuple[int, int], int] = {}  # study and label -> the strongest value
     known = np.zeros(len(corpus.studies), np.bool_)
     for name in chosen:
@@ -161,6 +176,7 @@ def _labels(
         read = {text: {name: _VALUES[text]} if single else _listed(text) for text in set(column)}
         for label in sorted(set().union(*read.values())):
             places.setdefault(label, len(places))
+        listed |= set() if single else places.keys() - chosen
         for one, text in zip(corpus.radiographs, column, strict=True):
             known[one.study] |= text != ""
             for label, value in read[text].items():
@@ -177,13 +193,25 @@ def _labels(
     values = np.asarray([0, 0, -1, 1], np.int8)[strength]
     if lacking := int((~known).sum()):
         notes += (f"labels: nothing is known of {lacking:,} of {len(known):,} studies",)
-    return Labels(tuple(places), values, known, origin, notes)
+    return Labels(_named(corpus, [*places], values, listed), values, known, origin, notes)
+
+
+def _named(
+    corpus: Corpus, labels: Sequence[str], values: NDArray[np.int8], listed: set[str]
+) -> tuple[str, ...]:
+    """Names of labels: no value of a table that only a few patients have is one."""
+    names, hidden = [], 0
+    for label, column in zip(labels, values.T, strict=True):
+        few = len({corpus.studies[at].patient for at in column.nonzero()[0].tolist()}) < SMALLEST
+        hidden += few and label in listed
+        names.append(f"rare label {hidden}" if few and label in listed else label)
+    return tuple(names)
 
 
 def _listed(cell: str) -> dict[str, int | None]:
     """The labels that a cell lists."""
     try:
-        texts = [text.strip() for text in several(cell, SEPARATOR)]
+        texts = [one_line(text) for text in several(cell, SEPARATOR)]
     except ValueError as fault:
         raise OcclusionError(
             f"labels: a cell {fault}", remedy="write the table again, with lists as JSON"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from pytest_occlusion.errors import printable
+
 FRONTAL = ("PA", "AP", "frontal")
 """What ``views=frontal`` keeps: CXR-CLIP's Open-i evaluation takes all frontal radiographs."""
 
@@ -50,6 +52,11 @@ def view_of(word: str) -> str:
 def split_of(word: str) -> str:
     """``train``, ``validate``, ``test``, or another name without case and blanks around it."""
     return _SPLIT.get(spelling(word), word.strip().casefold())
+
+
+def one_line(text: str) -> str:
+    """A value as messages and tables may show it: no line breaks, nothing a terminal would obey."""
+    return " ".join(printable(text).split())
 
 
 def text_of(cell: object) -> str:

@@ -118,7 +118,7 @@ class Session:
             Models that are to be skipped -> why; empty unless the settings allow what is missing.
 
         Raises:
-            OcclusionError: Faults of the corpus, or of models and ks, listed.
+            OcclusionError: Faults of the corpus, its labels or groups, or of models and ks, listed.
         """
         allowed = self.settings.allow_missing
         absent: dict[str, str] = {}
@@ -138,11 +138,11 @@ class Session:
             )
         try:
             self._check_ks()
+            _ = self.labels
         except MissingError as missing:
             if not allowed:
                 raise
             return dict.fromkeys(models, f"{missing.problem} ({missing.remedy})")
-        _ = self.labels
         for attribute in self.settings.group_by:
             self.grouping(attribute)
         return absent

@@ -43,6 +43,7 @@ class Flips:
     before: Bits  # ``[queries]``
     now: Bits
     tolerance: int  # queries of the whole cell that may change
+    seeds: int = 1  # mask seeds, under each of which the same queries are asked
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class GroupVerdict:
     baseline_hits: int
     lost: int
     gained: int
-    p_value: float  # exact McNemar
+    p_value: float  # exact McNemar; a query asked under several mask seeds counts once
     p_adjusted: float  # Holm's, over the groups and cells of a test
 
 
@@ -124,7 +125,17 @@ def _judged(both: Flips, own: Bits) -> GroupVerdict:
     kind = SAME if not (lost or gained) else WITHIN
     if abs(gained - lost) > limit:
         kind = REGRESSED if lost > gained else IMPROVED
-    return GroupVerdict(kind, limit, int(before.sum()), lost, gained, mcnemar(lost, gained), 1.0)
+    return GroupVerdict(kind, limit, int(before.sum()), lost, gained, _p_value(both, own), 1.0)
+
+
+def _p_value(both: Flips, own: Bits) -> float:
+    """Exact McNemar of queries by what each lost or gained on balance over the mask seeds.
+
+    With nothing blocked all seeds show the same picture: one flip would count as many.
+    """
+    change = (both.now.astype(np.int64) - both.before) * own
+    balance = change.reshape(both.seeds, -1).sum(axis=0)
+    return mcnemar(int((balance < 0).sum()), int((balance > 0).sum()))
 
 
 def _significant(one: GroupVerdict | None, p_adjusted: float | None) -> GroupVerdict | None:

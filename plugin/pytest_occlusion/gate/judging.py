@@ -64,8 +64,8 @@ class Gate:
         verdict = self.verdict(cell, baseline)
         if baseline is None or baseline.hit_queries is None or verdict.lost is None:
             return None
-        now = self.session.result(cell).hit_queries
-        return Flips(baseline.hit_queries, now, verdict.tolerance)
+        now, seeds = self.session.result(cell).hit_queries, len(self.session.settings.seeds)
+        return Flips(baseline.hit_queries, now, verdict.tolerance, seeds)
 
     def spread(self, cell: Cell) -> float:
         """Standard deviation of a cell's hits over the calibration runs and the run itself."""

@@ -19,6 +19,9 @@ from pytest_occlusion.retrieval.recall import FloatArray, hit_probability
 from pytest_occlusion.retrieval.significance import holm
 from pytest_occlusion.suite.grid import Cell, Curve
 
+ROUNDING = 1e-9
+"""What is less is no difference of recalls: one query of a million is a thousand times as much."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -70,10 +73,9 @@ def group_results(session: Session, curve: Curve, grouping: Grouping) -> list[Gr
         hits = inside[:, :, None] * by_query[:, None, :]
         sums = _with_resamples(hits.sum(0), resampled_sums(resamples, hits))
         own, rest = sums[:, :-1], sums[:, -1:] - sums[:, :-1]
-        with np.errstate(invalid="ignore", divide="ignore"):  # a resample without a group
-            recall = own / sizes[:, :-1, None]
-            gap = recall - rest / (sizes[:, -1:] - sizes[:, :-1])[:, :, None]
-            wider = np.full_like(gap, np.nan) if before is None else gap - before[1]
+        recall = _means(own, sizes[:, :-1])
+        gap = recall - _means(rest, sizes[:, -1:] - sizes[:, :-1])
+        wider = np.full_like(gap, np.nan) if before is None else gap - before[1]
         if level == 0:  # the levels ascend
             before = np.stack([recall, gap])
         spreads = [_spreads(samples) for samples in (recall, gap, wider)]
@@ -105,6 +107,15 @@ def group_results(session: Session, curve: Curve, grouping: Grouping) -> list[Gr
 def _with_resamples(whole: FloatArray, resampled: FloatArray) -> FloatArray:
     """Of the sample itself first, then of every resample: ``[1 + B, ...]``."""
     return np.concatenate([whole[None], resampled])
+
+
+def _means(sums: FloatArray, sizes: FloatArray) -> FloatArray:
+    """Sums ``[1 + B, G, K]`` over so many queries ``[1 + B, G]``: not a number where none are.
+
+    A difference of sums may be rounding there instead of 0, of which division would make infinity.
+    """
+    there = np.broadcast_to(sizes[:, :, None], sums.shape)
+    return np.divide(sums, there, out=np.full_like(sums, np.nan), where=there > 0)
 
 
 def _spreads(samples: FloatArray) -> list[list[Spread | None]]:
@@ -139,6 +150,6 @@ def _p_values(samples: FloatArray) -> list[list[float | None]]:
 def _p_value(value: float, error: float) -> float | None:
     if math.isnan(value) or math.isnan(error):
         return None
-    if error == 0:
-        return float(value == 0)
+    if error < ROUNDING:
+        return float(abs(value) < ROUNDING)
     return math.erfc(abs(value) / error / math.sqrt(2))

@@ -120,10 +120,11 @@ class Retrieved:
 
 
 def labelled_of(session: Session) -> Labelled | None:
-    """The labels of a session's task, made once; ``None`` where there are none."""
+    """The labels of a session's task, made once; ``None`` where no query's are known."""
     if session.labels is None:
         return None
-    return session.once("labelled", lambda: Labelled(session))
+    labelled = session.once("labelled", lambda: Labelled(session))
+    return labelled if labelled.queries.any() else None
 
 
 def retrieved_of(session: Session, cell: Cell) -> Retrieved:

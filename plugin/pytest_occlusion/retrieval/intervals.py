@@ -61,11 +61,15 @@ def draw_resamples(
 def repeated(resamples: Resamples, rows: NDArray[np.bool_], times: int) -> Resamples:
     """The same resamples of some of the queries ``[N]``, each of which occurs several times.
 
-    A patient's queries stay together, however often they are asked.
+    A patient's queries stay together, however often they are asked. Resamples that hold none of
+    these queries say nothing of them and are left out.
     """
     cluster = np.tile(resamples.cluster[rows], times)
     drawn = replace(resamples, cluster=cluster)
-    return replace(drawn, sizes=resampled_sums(drawn, np.ones(len(cluster))))
+    sizes = resampled_sums(drawn, np.ones(len(cluster)))
+    if sizes.all():
+        return replace(drawn, sizes=sizes)
+    return Resamples(cluster, resamples.weights[sizes > 0], sizes[sizes > 0])
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:

@@ -110,12 +110,17 @@ def build_settings(
     reference = command_line.get("reference", given.get("reference", ""))
     if isinstance(reference, str) and reference and reference not in there:
         said = table.known(there, reference)
-        faults.append(f"{origin}: reference is {table.shown(reference)}, no model of it; {said}")
+        label = "--occlusion-" if "reference" in command_line else f"{origin}: "
+        faults.append(
+            f"{label}reference is {table.shown(reference)}, no model of the suite; {said}"
+        )
     if unknown := [one for one in selected or () if one not in there]:
         faults.append(
             f"--occlusion-models: unknown model {', '.join(unknown)}; the suite {given['suite']!r} "
             f"has {', '.join(there) or 'none'}"
         )
+    if not faults and (wrong := table.check_attributes(_grouped_by(given, command_line))):
+        faults.append(f"{origin}: group-by with gate of groups {wrong}")
     if faults:
         raise OcclusionError(
             f"the suite cannot be run as given:\n{listed(faults)}",
@@ -219,7 +224,8 @@ def _merge(
         corpus = _with_columns(corpus, given["columns"])
     plain = {attribute(name): merged[name] for name in SETTINGS if name not in IN_GRID}
     groups, base = given["groups"], Path.cwd() if "labels" in command_line else suite.base
-    gated = tuple(groups.get("gate", ()))
+    # Another corpus need not know the attributes, and has no baseline.
+    gated = tuple(groups.get("gate", ())) if merged["corpus"] == of_suite["corpus"] else ()
     plain |= {
         "corpus": corpus,
         "group_by": tuple(dict.fromkeys([*merged["group-by"], *gated])),
@@ -246,17 +252,17 @@ def _merge(
     )
 
 
+def _grouped_by(given: Mapping[str, Any], command_line: Mapping[str, Any]) -> list[str]:
+    """Attributes that are asked for or gated, each once."""
+    asked = command_line.get("group-by", given.get("group-by", ()))
+    return list(dict.fromkeys([*asked, *given["groups"].get("gate", ())]))
+
+
 def _labels(asked: str | list[str], base: Path) -> tuple[str, ...]:
-    """Names of attributes, or the path of a table."""
+    """Names of attributes, or the path of a table; variables that are not set stay in it."""
     names = asked if isinstance(asked, list) else table.parse_list(asked, str)
     if len(names) == 1 and names[0].lower().endswith(TABLES):
-        text, missing = _expand(names[0])
-        if missing:
-            raise OcclusionError(
-                f"labels: the environment variable ${', $'.join(missing)} is not set",
-                remedy="export it, or name another table with --occlusion-labels",
-            )
-        return (str(base / expanded(text)),)
+        return (str(base / expanded(_expand(names[0])[0])),)
     return tuple(names)
 
 

@@ -159,7 +159,8 @@ def _check_occluders(value: Any) -> str | None:
     return "names an occluder twice" if len(set(value)) != len(value) else None
 
 
-def _check_attributes(value: Any) -> str | None:
+def check_attributes(value: Any) -> str | None:
+    """Of ``group-by``: attributes whose groups can be told apart in ids of tests."""
     if not isinstance(value, list):
         return f"is not a list of names: {shown(value)}"
     if odd := [name for name in value if not (isinstance(name, str) and ATTRIBUTE.fullmatch(name))]:
@@ -186,7 +187,7 @@ def check_groups(value: Any) -> str | None:
         return wrong
     if unknown := sorted(value.keys() - {"gate", "minimum"}):
         return f"holds unknown {', '.join(unknown)}; {known(('gate', 'minimum'), *unknown)}"
-    if wrong := _check_attributes(value.get("gate", [])):
+    if wrong := check_attributes(value.get("gate", [])):
         return f"gate {wrong}"
     wrong = _check_size(value.get("minimum", SMALLEST_GROUP))
     return f"minimum {wrong}" if wrong else None
@@ -301,7 +302,7 @@ SETTINGS: dict[str, Setting] = {
     "fail-on": Setting("any", one_of(lambda: FAIL_ON), "any, regression or significant-regression"),
     "group-by": Setting(
         [],
-        _check_attributes,
+        check_attributes,
         "whom a model fails: split the queries, e.g. view,sex,age/20,finding",
     ),
     "labels": Setting(
