@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.retrieval import ranks as module
+from pytest_occlusion.retrieval.lists import _largest
 from pytest_occlusion.retrieval.ranks import (
     Ranks,
     _counter,
@@ -432,6 +433,18 @@ def test_the_best_candidates_are_those_of_a_full_sort(
         assert scores[found].tolist() == sorted(scores.tolist(), reverse=True)[:length]
         if length > 1:
             assert gap == scores[found[0]] - scores[found[1]]
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 33])
+@pytest.mark.parametrize("different", [1, 5, 1000, 10**9])
+def test_long_rows_are_searched_in_stacks(length: int, different: int) -> None:
+    """Columns that no stacks divide, few values and many, and rows of one value among them."""
+    scores = np.random.default_rng(length).integers(0, different, (150, 1031)).astype(np.float32)
+    scores[::7] = scores[0, 0]
+    values, columns = _largest(scores, length)
+    assert (values == -np.sort(-scores, axis=1)[:, :length]).all()
+    assert (np.take_along_axis(scores, columns, axis=1) == values).all()
+    assert all(len(set(row)) == length for row in columns.tolist())
 
 
 def test_candidates_with_one_embedding_take_turns() -> None:

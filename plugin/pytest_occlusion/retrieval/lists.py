@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
 TURN = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio: multiples of it, modulo 2**64, are spread evenly (Knuth, The Art of
 Computer Programming 3, 6.4)."""
+
+ROWS = 64
+"""Rows of scores looked through at once on a CPU, so that they stay in its cache. In numpy, which
+has one thread: where other processes hold the cores, threads that wait for one another cost more."""
+
+IntArray = NDArray[np.int64]
 
 
 class BestLists:
@@ -37,9 +45,7 @@ class BestLists:
     def take(self, part: slice, scores: torch.Tensor) -> None:
         """Note the best candidates of some queries from their scores ``[t, U]`` of rows."""
         length = self.first.shape[1]
-        values, rows = (
-            one.cpu().numpy() for one in scores.topk(min(length, scores.shape[1]), dim=1)
-        )
+        values, rows = _best_rows(scores, min(length, scores.shape[1]))
         if values.shape[1] > 1:  # two copies of the best row leave no gap
             alone = self.copies[rows[:, 0]] == 1
             self.gap[part] = np.where(alone, values[:, 0] - values[:, 1], 0.0)
@@ -56,3 +62,52 @@ class BestLists:
         turn = np.arange(part.start, part.start + len(rows), dtype=np.uint64)[:, None] * TURN
         at = (place + (turn >> np.uint64(32)).astype(np.int64)) % self.copies[taken]
         self.first[part] = self.members[self.start[taken] + at]
+
+
+def _best_rows(scores: torch.Tensor, length: int) -> tuple[NDArray[np.floating], IntArray]:
+    """The largest scores of every query, descending, and which rows have them."""
+    if scores.device.type == "cpu":
+        return _largest(scores.numpy(), length)
+    values, rows = scores.topk(length, dim=1)
+    return values.cpu().numpy(), rows.cpu().numpy()
+
+
+def _largest(scores: NDArray[np.floating], length: int) -> tuple[NDArray[np.floating], IntArray]:
+    """The largest scores of every row, descending, and their columns: ``[t, length]`` each."""
+    found = [
+        _largest_of(scores[start : start + ROWS], length) for start in range(0, len(scores), ROWS)
+    ]
+    values, columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return values, columns
+
+
+def _largest_of(scores: NDArray[np.floating], length: int) -> tuple[NDArray[np.floating], IntArray]:
+    """The same of a few rows.
+
+    A selection among all columns takes half as long as their product. So the columns are laid on
+    stacks, and only the stacks with the largest maxima are looked into, as many as scores are
+    wanted: a score in any other stack is no larger than the maximum of each of these.
+    """
+    rows, count = scores.shape
+    high = max(1, isqrt(count // length))  # then as many maxima are compared as scores
+    wide = count // high
+    stacks = _selected(scores[:, : high * wide].reshape(rows, high, wide).max(axis=1), length)
+    stacked = (stacks[:, None, :] + np.arange(0, high * wide, wide)[:, None]).reshape(rows, -1)
+    over = np.arange(high * wide, count)  # on no stack
+    columns = np.concatenate([stacked, np.broadcast_to(over, (rows, len(over)))], axis=1)
+    among = np.take_along_axis(scores, columns, axis=1)
+    places = _selected(among, length)
+    values = np.take_along_axis(among, places, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    columns = np.take_along_axis(columns, np.take_along_axis(places, order, axis=1), axis=1)
+    return np.take_along_axis(values, order, axis=1), columns
+
+
+def _selected(values: NDArray[np.floating], length: int) -> IntArray:
+    """Places of the largest values of every row, ascending: ``[t, length]``."""
+    below = values.shape[1] - length
+    least = np.partition(values, below, axis=1)[:, below, None]
+    places = np.flatnonzero(values >= least) % values.shape[1]  # nonzero is slower by much
+    if len(places) != len(values) * length:  # some row has more of its least
+        places = np.sort(np.argpartition(values, below, axis=1)[:, below:], axis=1)
+    return places.reshape(len(values), length)
