@@ -17,7 +17,7 @@ Computer Programming 3, 6.4)."""
 
 ROWS = 64
 """Rows of scores looked through at once on a CPU, so that they stay in its cache. In numpy, which
-has one thread: where other processes hold the cores, threads that wait for one another cost more."""
+has one thread: where other processes hold the cores, threads that wait for each other cost more."""
 
 IntArray = NDArray[np.int64]
 
@@ -107,7 +107,8 @@ def _selected(values: NDArray[np.floating], length: int) -> IntArray:
     """Places of the largest values of every row, ascending: ``[t, length]``."""
     below = values.shape[1] - length
     least = np.partition(values, below, axis=1)[:, below, None]
-    places = np.flatnonzero(values >= least) % values.shape[1]  # nonzero is slower by much
+    # One number a place and a remainder: pairs out of np.nonzero take four times as long.
+    places: IntArray = np.flatnonzero(values >= least) % values.shape[1]
     if len(places) != len(values) * length:  # some row has more of its least
         places = np.sort(np.argpartition(values, below, axis=1)[:, below:], axis=1)
     return places.reshape(len(values), length)
