@@ -1,92 +1,75 @@
-"""What it costs to keep the k best candidates of every query while ranking.
+"""What the lists of the best candidates cost, beside ranking alone.
 
-    python benchmarks/lists.py [--queries 10000] [--candidates 10000] [--first 100] [--threads N]
+    python benchmarks/lists.py [QUERIES CANDIDATES [K]]
 
-Ranks random embeddings without and with lists, in turns in one process, and prints the medians of
-time and of processor time, and of their quotients within a turn (with quartiles: the noise). Then
-the peak memory of each above its embeddings, in processes of their own. Figures: ``RESULTS.md``.
+Both are measured in one process, in turns, in seconds of the processor; the ratio is of the
+medians. Memory is the most that a process of its own has held, above what it held before ranking.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
-import torch
 
-from peers.ranking import reset_peak, status_bytes
-from pytest_occlusion.retrieval.ranks import rank_groups
+WIDTH, TURNS = 512, 5
 
 
-def embeddings(rows: int, dimensions: int, seed: int) -> torch.Tensor:
-    """Random ones ``[rows, dimensions]`` of length 1, made in place: no peak of their own."""
-    drawn = torch.randn(rows, dimensions, generator=torch.Generator().manual_seed(seed))
-    return drawn.div_(torch.linalg.vector_norm(drawn, dim=1, keepdim=True))
+def held_at_most(*, anew: bool = False) -> int:
+    """The most bytes that this process has held (Linux); ``anew`` starts again from now."""
+    if anew:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
-def parsed() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def rank(queries: int, candidates: int, first: int, turns: int) -> tuple[list[float], int]:
+    """Processor seconds of every turn, and bytes held at most above the embeddings."""
+    import torch
+
+    from pytest_occlusion.retrieval.ranks import rank_groups
+
+    draw = torch.Generator().manual_seed(0)
+    asked, there = (
+        torch.nn.functional.normalize(torch.randn(rows, WIDTH, generator=draw), dim=1)
+        for rows in (queries, candidates)
     )
-    parser.add_argument("--queries", type=int, default=10_000)
-    parser.add_argument("--candidates", type=int, default=10_000)
-    parser.add_argument("--dimensions", type=int, default=512)
-    parser.add_argument("--first", type=int, default=100, help="length of a list")
-    parser.add_argument("--pairs", type=int, default=9, help="how often both are timed")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-def peak(options: argparse.Namespace, first: int) -> float:
-    """Peak in MiB of ranking once with lists of this length, in a process of its own."""
-    named = ("queries", "candidates", "dimensions", "threads")
-    sizes = [f"--{name}={getattr(options, name)}" for name in named]
-    call = [sys.executable, str(Path(__file__)), *sizes, f"--peak-of={first}"]
-    return float(subprocess.run(call, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+    own = np.arange(queries) % candidates
+    rank_groups(asked[:64], there, own[:64], np.arange(candidates), first=first)
+    before = held_at_most(anew=True)
+    seconds = []
+    for _ in range(turns):
+        start = time.process_time()
+        rank_groups(asked, there, own, np.arange(candidates), first=first)
+        seconds.append(time.process_time() - start)
+    return seconds, held_at_most() - before
 
 
 def main() -> None:
-    """Print the figures."""
-    options = parsed()
-    torch.set_num_threads(options.threads)
-    queries = embeddings(options.queries, options.dimensions, 0)
-    candidates = embeddings(options.candidates, options.dimensions, 1)
-    places = np.arange(options.candidates)
-    asked = np.random.default_rng(0).integers(0, options.candidates, options.queries)
-
-    def ranking(first: int) -> tuple[float, float]:
-        before = time.perf_counter(), time.process_time()
-        rank_groups(queries, candidates, asked, places, first=first)
-        return time.perf_counter() - before[0], time.process_time() - before[1]
-
-    if options.peak_of is not None:
-        few = min(200, *map(len, (queries, candidates)))  # loads what is loaded once
-        rank_groups(queries[:few], candidates[:few], places[:few], places[:few], first=2)
-        before = reset_peak()
-        ranking(options.peak_of)
-        print((status_bytes("VmHWM") - before) / 2**20)
+    """Print the ratio and the memory."""
+    given = [*map(int, sys.argv[1:]), *(10_000, 10_000, 100)[len(sys.argv) - 1 :]]
+    if len(given) == 4:  # one of the processes whose memory is asked for
+        print(rank(given[0], given[1], given[2], 1)[1])
         return
-    ranking(0), ranking(options.first)
-    turns = np.array([(ranking(0), ranking(options.first)) for _ in range(options.pairs)])
-    print(
-        f"{options.queries:,} x {options.candidates:,}, {options.dimensions} dimensions, "
-        f"{options.first} best, {options.threads} threads, {options.pairs} turns"
-    )
-    for name, times in zip(("elapsed", "processor"), turns.transpose(2, 1, 0), strict=True):
-        without, with_lists = map(statistics.median, times.tolist())
-        low, middle, high = statistics.quantiles((times[1] / times[0]).tolist(), n=4)
-        print(
-            f"{name}: without {without:.2f} s, with {with_lists:.2f} s, "
-            f"times {middle:.2f} ({low:.2f} to {high:.2f})"
-        )
-    print(f"peak: without {peak(options, 0):.0f} MiB, with {peak(options, options.first):.0f} MiB")
+    queries, candidates, k = given
+    alone: list[float] = []
+    listed: list[float] = []
+    for _ in range(TURNS):
+        alone += rank(queries, candidates, 0, 1)[0]
+        listed += rank(queries, candidates, k, 1)[0]
+    held = [
+        int(subprocess.check_output([sys.executable, __file__, *map(str, (*given[:2], first, 1))]))  # noqa: S603
+        for first in (0, k)
+    ]
+    print(f"{queries:,} queries, {candidates:,} candidates, the first {k}")
+    print(f"ranking alone {median(alone):.2f} s, with lists {median(listed):.2f} s", end="; ")
+    print(f"ratio {median(listed) / median(alone):.2f}")
+    print(f"memory {held[0] / 2**20:.0f} and {held[1] / 2**20:.0f} MiB", end="; ")
+    print(f"the lists themselves {4 * queries * k / 2**20:.0f}")
 
 
 if __name__ == "__main__":

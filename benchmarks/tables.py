@@ -1,12 +1,11 @@
 """The tables of the docs, as Markdown, from a run's results.
 
-    python benchmarks/tables.py RESULTS.json [-k 10] [--models NAME,NAME,...] [--least 30]
+    python benchmarks/tables.py RESULTS.json [-k 10] [--models NAME,NAME,...]
 
 The file is written by ``--occlusion-json``. Curves under blocks, areas under retention where there
-are several occluders or corruptions, the recall of the best model under each corruption, groups of
-at least ``--least`` queries, relevance by label, claims: each where the run has it.
-``docs/embedded.md`` and ``docs/corruptions.md`` hold what this printed;
-``tests/test_docs.py`` compares them with the baselines.
+are several occluders or corruptions, the recall of the best model under each corruption, claims,
+groups: each where the run has it. ``docs/embedded.md`` and ``docs/corruptions.md`` hold what this
+printed; ``tests/test_docs.py`` compares them with the baselines.
 """
 
 from __future__ import annotations
@@ -17,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.gate.verdicts import ALPHA
 from pytest_occlusion.insight.claims import told_of
 from pytest_occlusion.occlusion.levels import level_text
 from pytest_occlusion.occlusion.names import CORRUPTIONS
 from pytest_occlusion.occlusion.registry import OCCLUDERS
 from pytest_occlusion.reporting.reading import read_results
-from pytest_occlusion.retrieval.relevance import MEASURES
 
 Results = dict[str, Any]
 
@@ -108,73 +105,35 @@ def claims(results: Results) -> str:
     return "\n".join(lines)
 
 
-def groups(results: Results, models: Sequence[str], attribute: str, k: int, least: int) -> str:
-    """Recall in percent under ``block``, a group of a model a row; those of few queries left out.
-
-    ``wider`` is by how much the gap to all others grew at the level that summaries show, starred
-    where it did for certain (Holm).
-    """
-    found: dict[tuple[str, str], dict[float, Results]] = {}
-    for row in results["groups"]:
-        about = row["attribute"], row["occluder"], row["k"], row["direction"]
-        if about == (attribute, "block", k, "image-to-text") and row["queries"] >= least:
-            found.setdefault((row["model"], row["group"]), {})[row["ratio"]] = row
-    levels = sorted({level for one in found.values() for level in one})
-    strong = strong_level(levels)
-    rows = []
-    for model in models:
-        own = {group: one for (name, group), one in found.items() if name == model}
-        for group, one in sorted(own.items(), key=lambda item: -item[1][levels[0]]["queries"]):
-            first, last = one[levels[0]], one[strong]
-            sure = (last["widening_p_adjusted"] or 1.0) < ALPHA
-            wider = "" if last["widening"] is None else f"{100 * last['widening']:+.1f}"
-            rows.append(
-                [
-                    f"`{model}` {group}",
-                    f"{first['queries']:,}",
-                    *(f"{100 * one[level]['recall']:.1f}" for level in levels),
-                    f"{100 * first['ci_low']:.0f} to {100 * first['ci_high']:.0f}",
-                    wider + (" *" if sure else ""),
-                ]
-            )
-    shown = [level_text("block", level) for level in levels]
-    strongest = level_text("block", strong)
-    ends = [f"95 % at {shown[0]}", f"wider at {strongest}"]
-    return table(["", "queries", *shown, *ends], rows)
+BLOCKED = (0.0, 0.25, 0.49)
+"""Levels of ``block`` at which groups are shown."""
 
 
-def relevance(results: Results, models: Sequence[str], k: int) -> str:
-    """Relevance by label in percent with nothing blocked and at the level that summaries show."""
-    found = {
-        (row["model"], row["ratio"]): row["measures"]
-        for row in results["relevance"]
-        if (row["occluder"], row["k"], row["direction"]) == ("block", k, "image-to-text")
-    }
-    levels = sorted({level for _, level in found})
-    rows = [
-        [
-            f"`{model}` {level_text('block', level)}",
-            *(f"{100 * found[model, level][name]['value']:.1f}" for name in MEASURES),
-        ]
-        for model in models
-        for level in (levels[0], strong_level(levels))
-    ]
-    floors = found[models[0], levels[0]]
-    rows += [
-        [floor, *(f"{100 * floors[name][floor]:.1f}" for name in MEASURES)]
-        for floor in ("chance", "constant")
-    ]
-    return table(["", "P same", "P shared", "Hit same", "Hit shared", "mAP", "nDCG"], rows)
+def groups(results: Results, model: str, k: int) -> str:
+    """Recall in percent of every group with enough queries, and what blocking a quarter leaves."""
+    rows: dict[tuple[str, str], dict[float, Results]] = {}
+    for one in results["groups"]:
+        found = (one["model"], one["occluder"], one["k"], one["direction"])
+        if found == (model, "block", k, "image-to-text") and one["judged"]:
+            rows.setdefault((one["attribute"], one["group"]), {})[one["ratio"]] = one
+    there = {level for levels in rows.values() for level in levels}
+    shown = [level for level in BLOCKED if level in there]
+    head = [f"{model}, R@{k} in percent", "n", *(level_text("block", level) for level in shown)]
+    lines = []
+    for (attribute, group), levels in rows.items():
+        kept = levels[0.25]["retention"] if 0.25 in levels else None
+        recall = [_interval(levels[level]) for level in shown]
+        left = "" if kept is None else f"{100 * kept:.0f} %"
+        lines.append([f"{attribute}: {group}", f"{levels[shown[0]]['queries']:,}", *recall, left])
+    return table([*head, "left at 25 %"], lines)
 
 
-def strong_level(levels: Sequence[float]) -> float:
-    """The strongest below a half, as in summaries."""
-    return max((level for level in levels if level < 0.5), default=levels[0])
+def _interval(one: Results) -> str:
+    value, low, high = (100 * one[name] for name in ("recall", "ci_low", "ci_high"))
+    return f"{value:.1f} [{low:.0f}, {high:.0f}]"
 
 
-def sections(
-    results: Results, models: Sequence[str], k: int, least: int
-) -> Iterator[tuple[str, str]]:
+def sections(results: Results, models: Sequence[str], k: int) -> Iterator[tuple[str, str]]:
     """Title and table of everything that the run has."""
     found = {cell["occluder"] for cell in results["cells"]}
     occluders = [name for name in (*OCCLUDERS, *CORRUPTIONS) if name in found]
@@ -199,12 +158,10 @@ def sections(
     if corrupted:
         best = best_of(results, models, corrupted[0], k)
         yield f"R@{k} in percent of {best}", severities(results, best, corrupted, k)
-    for name in dict.fromkeys(row["attribute"] for row in results["groups"]):
-        yield f"R@{k} in percent by {name}", groups(results, models, name, k, least)
-    if results["relevance"]:
-        yield f"relevance by label, the first {k}, in percent", relevance(results, models, k)
     if results.get("claims"):
         yield "claims", claims(results)
+    for model in models if results.get("groups") else ():
+        yield f"groups of {model}", groups(results, model, k)
 
 
 def highest(cells: dict[float, Results]) -> str:
@@ -221,7 +178,6 @@ def main() -> None:
     )
     parser.add_argument("results", type=Path, help="file of --occlusion-json")
     parser.add_argument("-k", type=int, default=10)
-    parser.add_argument("--least", type=int, default=30, help="queries of a group that is shown")
     parser.add_argument("--models", help="in this order (default: as in the file)")
     options = parser.parse_args()
     try:
@@ -234,7 +190,7 @@ def main() -> None:
         parser.error(f"not in the file: {', '.join(sorted(unknown))}; there: {', '.join(known)}")
     if all(cell["k"] != options.k for cell in results["cells"]):
         parser.error(f"the file has no cell at k = {options.k}")
-    for title, text in sections(results, models, options.k, options.least):
+    for title, text in sections(results, models, options.k):
         print(f"{title}\n\n{text}\n")
 
 

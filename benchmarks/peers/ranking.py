@@ -170,15 +170,15 @@ def report(name: str, count: int, ks: Sequence[int]) -> None:
     """Print one run as JSON; called in a process of its own."""
     images, texts = embeddings(count)
     WAYS[name](images[:WARM_UP], texts[:WARM_UP], ks)
-    before = reset_peak()
+    before = _reset_peak()
     start = time.perf_counter()
     recalls = WAYS[name](images, texts, ks)
     seconds = time.perf_counter() - start
-    used = status_bytes("VmHWM") - before
+    used = _status("VmHWM") - before
     print(json.dumps({"seconds": seconds, "bytes": used, "recalls": recalls}))
 
 
-def reset_peak() -> int:
+def _reset_peak() -> int:
     """Forget the peak so far and give the memory in use: the warm-up's peak is nobody's.
 
     What the allocator has kept of it goes back first, or a way could work in that unseen.
@@ -188,10 +188,10 @@ def reset_peak() -> int:
     forget = Path("/proc/self/clear_refs")
     if forget.exists():
         forget.write_text("5", encoding="ascii")
-    return status_bytes("VmHWM")
+    return _status("VmHWM")
 
 
-def status_bytes(name: str) -> int:
+def _status(name: str) -> int:
     """Bytes of a line of the process's status; 0 where the system keeps none."""
     path = Path("/proc/self/status")
     if not path.exists():

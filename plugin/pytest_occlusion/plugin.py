@@ -260,8 +260,8 @@ def occlusion_group(request: pytest.FixtureRequest, snapshot: Any) -> GroupCheck
 
     sent, compare = request.node.user_properties, _compare(snapshot)
 
-    def matches(data: dict[str, Any], name: str) -> bool:
-        sent.append((properties.STORES, check.stored()))
+    def matches(data: dict[str, Any], name: str, stored: dict[str, Any]) -> bool:
+        sent.append((properties.STORES, stored))
         return compare(data, name)
 
     check = GroupCheck(**_common(request), asked=request.param, matches=matches)

@@ -232,9 +232,9 @@ def test_faulty_tables_of_attributes(root: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no such file"):
         load(root, query)
     path.write_text("hush,sex\nhush,F\n")
-    assert "has none of the columns dicom_id, study_id, subject_id" in fault(root, query)
+    assert "has none of the columns dicom_id, radiograph_id" in fault(root, query)
     path.write_text("")
-    assert "has none of the columns dicom_id, study_id, subject_id" in fault(root, query)
+    assert "has none of the columns dicom_id, radiograph_id" in fault(root, query)
     path.write_text(f"subject_id,sex\n{mimic.STUDIES[0].subject},F,hush\n")
     assert "1 faulty rows:\n  - row 1: more cells than columns" in fault(root, query)
     path.write_text('subject_id,sex\n"hush')

@@ -160,14 +160,13 @@ def test_ranks_and_lists_are_those_of_a_full_sort(
 ) -> None:
     """Of whole radiographs, opened and embedded anew; scores that differ by rounding are equal."""
     document, session = run
-    encoder = load_encoder(
-        model, checkpoint=CHECKPOINTS / model, device="cpu", **{"canvas-size": 64}
-    )
+    options: dict[str, Any] = {"canvas-size": 64}
+    encoder = load_encoder(model, checkpoint=CHECKPOINTS / model, device="cpu", **options)
     corpus, task = session.corpus, session.task
     pictures = []
     for at in task.radiographs.tolist():
         with Image.open(COVID / corpus.radiographs[at].key) as picture:
-            pictures.append(picture.convert("L"))
+            pictures.append(picture.copy())
     images, texts = encoder.encode_images(pictures), encoder.encode_texts(list(task.texts))
     scores = (images.double() @ texts.double().T).numpy()[:, task.candidate_text]
     ranks = ranks_of(

@@ -18,7 +18,7 @@ NAMES = ("clip", "cxr-repair", "medclip", "cxr-clip")
 QUERIES, CANDIDATES = 1770, 858
 SECOND = (
     *("labels", "rankings", "relevance", "agreement", "selective", "groups", "group_notes"),
-    *("members", "vanished", "corruptions"),
+    *("members", "group_curves", "vanished", "corruptions"),
 )
 """What schema 1 did not have."""
 
@@ -209,6 +209,22 @@ def second(cells: Sequence[dict[str, Any]], findings: int) -> dict[str, Any]:
             }
             for attribute, sizes in groups_of(findings).items()
         },
+        "group_curves": [
+            {
+                "model": model,
+                "direction": "image-to-text",
+                "occluder": "block",
+                "k": 10,
+                "attribute": "sex",
+                "group": "F",
+                "verdict": "regressed",
+                "difference": -11.5,
+                "tolerance": 4.0,
+                "p_value": 1e-4,
+                "p_adjusted": 2e-3,
+            }
+            for model in models[:1]
+        ],
         "vanished": [
             {"model": model, "attribute": "sex", "group": "O", "queries": 12}
             for model in models[:1]

@@ -140,7 +140,9 @@ def test_what_regressed_in_a_group_comes_last_and_red(document: Document) -> Non
         Line("    17.2 -> 11.9 %  -30 hits of 570  p 1e-07", RED),
     ]
     assert len(lines) == at + 2 + 2 * 8
-    headline = "Occlusion suite fabricated: 6 of 16 cells regressed; 1 group regressed"
+    headline = (
+        "Occlusion suite fabricated: 6 of 16 cells regressed; 2 groups regressed; 1 group vanished"
+    )
     assert as_markdown(document).startswith(f"### {headline}\n")
 
 

@@ -304,11 +304,13 @@ def test_a_regression_in_a_group_is_in_headline_and_verdicts(whole: dict[str, An
     for cell in document["cells"]:
         cell["verdict"] = "same"
     page = Page(as_html(document))
-    assert "all 48 cells hold; 1 group regressed." in page.words
+    assert "all 48 cells hold; 2 groups regressed; 1 group vanished." in page.words
     assert {"class": "headline regressed"} in page.every("p")
     assert "regressed : 12 of 192 numbers of groups" in page.words
     assert "cxr-repair-block-r00-k005 view=lateral 570" in page.words
-    del document["groups"][:]
+    for section in ("groups", "group_curves", "vanished"):
+        assert {"class": "headline regressed"} in Page(as_html(document)).every("p")
+        del document[section][:]
     assert {"class": "headline same"} in Page(as_html(document)).every("p")
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.retrieval import ranks as module
-from pytest_occlusion.retrieval.lists import _largest
+from pytest_occlusion.retrieval.lists import highest
 from pytest_occlusion.retrieval.ranks import (
     Ranks,
     _counter,
@@ -435,18 +435,6 @@ def test_the_best_candidates_are_those_of_a_full_sort(
             assert gap == scores[found[0]] - scores[found[1]]
 
 
-@pytest.mark.parametrize("length", [1, 2, 7, 33])
-@pytest.mark.parametrize("different", [1, 5, 1000, 10**9])
-def test_long_rows_are_searched_in_stacks(length: int, different: int) -> None:
-    """Columns that no stacks divide, few values and many, and rows of one value among them."""
-    scores = np.random.default_rng(length).integers(0, different, (150, 1031)).astype(np.float32)
-    scores[::7] = scores[0, 0]
-    values, columns = _largest(scores, length)
-    assert (values == -np.sort(-scores, axis=1)[:, :length]).all()
-    assert (np.take_along_axis(scores, columns, axis=1) == values).all()
-    assert all(len(set(row)) == length for row in columns.tolist())
-
-
 def test_candidates_with_one_embedding_take_turns() -> None:
     """A collapsed encoder lists every candidate about as often, not always the same few."""
     same = torch.ones(500, 4)
@@ -464,3 +452,27 @@ def test_no_list_without_being_asked() -> None:
     longer = rank_groups(rows, rows, groups, groups, first=10).first
     assert longer is not None
     assert [sorted(row) for row in longer.tolist()] == [[0, 1, 2]] * 3
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 33])
+@pytest.mark.parametrize("different", [1, 5, 1000, 10**9])
+def test_long_rows_are_searched_in_stacks(length: int, different: int) -> None:
+    """Columns that no stacks divide, few values and many, rows of one value, blocks of rows."""
+    scores = np.random.default_rng(length).integers(0, different, (150, 1031)).astype(np.float32)
+    scores[::7] = scores[0, 0]
+    values, columns = highest(torch.from_numpy(scores), length)
+    assert (values == -np.sort(-scores, axis=1)[:, :length]).all()
+    assert (np.take_along_axis(scores, columns, axis=1) == values).all()
+    assert all(len(set(row)) == length for row in columns.tolist())
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 400))
+def test_the_highest_are_those_of_a_search(seed: int, k: int, columns: int) -> None:
+    """Slabs or not, and with many ties: the values are those of a sorted row, each from its own."""
+    scores = torch.from_numpy(np.random.default_rng(seed).integers(0, 30, (4, columns)))
+    k = min(k, columns)
+    values, places = highest(scores.float(), k)
+    for row, found, at in zip(scores.tolist(), values.tolist(), places.tolist(), strict=True):
+        assert found == sorted(row, reverse=True)[:k]
+        assert [row[place] for place in at] == found
+        assert len(set(at)) == k

@@ -96,6 +96,13 @@ def group_queries(
     return Grouping(attribute, members, known, {g: counts[g] for g in named}, tuple(notes))
 
 
+def known_attributes(corpus: Corpus) -> list[str]:
+    """What radiographs can be grouped by."""
+    rows = dict.fromkeys(one.attributes for one in corpus.radiographs)
+    names = dict.fromkeys(name for row in rows for name, _ in row)
+    return [VIEW] * any(one.view for one in corpus.radiographs) + list(names)
+
+
 def _values(
     corpus: Corpus, task: Task, attribute: str, labels: Labels | None, uncertain: str
 ) -> Sequence[Sequence[str]]:
@@ -113,11 +120,11 @@ def _values(
     name, _, width = attribute.partition("/")
     texts = [dict(one.attributes).get(name) for one in chosen]
     if all(text is None for text in texts):
-        there = dict.fromkeys(name for one in chosen for name, _ in one.attributes)
+        there = known_attributes(corpus)
         also = f", {OWN}" if labels is not None and OWN not in there else ""
         raise OcclusionError(
             f"group-by {attribute}: the corpus {corpus.name!r} does not know {name!r}",
-            remedy=f"it knows: {', '.join([VIEW, *there])}{also}; a table's columns are kept with "
+            remedy=f"it knows: {', '.join(there) or 'none'}{also}; a table's columns are kept with "
             "keep=",
         )
     band = partial(_band, attribute, int(width)) if width else str.strip
@@ -134,7 +141,8 @@ def _band(attribute: str, width: int, text: str) -> str:
             f"group-by {attribute}: some values are not numbers",
             remedy=f"group by {attribute.partition('/')[0]} itself, or write numbers",
         ) from None
-    return f"{low}-{low + width - 1}"
+    high = low + width - 1
+    return f"{low}-{high}" if low >= 0 else f"{low} to {high}"
 
 
 def _by_size(group: str) -> tuple[float, str]:

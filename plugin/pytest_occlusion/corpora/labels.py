@@ -100,11 +100,15 @@ def read_labels(corpus: Corpus, asked: Sequence[str]) -> Labels | None:
         origin = path.name
         rows, notes = _beside(corpus, path)
         names = [name for name, _ in rows[0]]
-        chosen = [name for name in names if _are_values(_column(rows, name))]
+        chosen = [
+            name
+            for name in names
+            if _are_values(column := _column(rows, name)) and (name in LABELS or any(column))
+        ]
         if not chosen:
             raise OcclusionError(
                 f"{path}: no column has labels",
-                remedy="a column of labels holds 1, 0, -1 or nothing, and at least one 1",
+                remedy="a column of labels holds 1, 0, -1 or nothing",
             )
         if ignored := [name for name in names if name not in chosen]:
             notes += (f"{path.name}: no labels in {', '.join(ignored)}",)
@@ -139,8 +143,7 @@ def _column(rows: Sequence[Attributes], name: str) -> list[str]:
 
 
 def _are_values(column: Iterable[str]) -> bool:
-    values = set(column)
-    return values <= _VALUES.keys() and any(_VALUES[value] == 1 for value in values)
+    return set(column) <= _VALUES.keys()
 
 
 def _labels(
@@ -154,7 +157,7 @@ def _labels(
     known = np.zeros(len(corpus.studies), np.bool_)
     for name in chosen:
         column = _column(rows, name)
-        single = _are_values(column) or not any(column)
+        single = _are_values(column)
         read = {text: {name: _VALUES[text]} if single else _listed(text) for text in set(column)}
         for label in sorted(set().union(*read.values())):
             places.setdefault(label, len(places))

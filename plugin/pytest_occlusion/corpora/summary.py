@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from pytest_occlusion.corpora.base import Corpus, Step
+from pytest_occlusion.corpora.groups import known_attributes
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.errors import OcclusionError
 
@@ -43,6 +44,8 @@ def summary_lines(corpus: Corpus, *, text_rule: str, candidates: str) -> Iterato
         ]
     yield ""
     yield from (f"{name:<32}{count:>10,}{more}" for name, count, more in counts)
+    if known := known_attributes(corpus):
+        yield from wrap(f"{'group-by knows':<32}{', '.join(known)}", WIDTH, subsequent_indent="  ")
     if task is None:
         yield f"no study has a text under the rule {text_rule!r}"
     yield from _published_lines(corpus)

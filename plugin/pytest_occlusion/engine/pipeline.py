@@ -151,5 +151,7 @@ def _keep(job: Job, key: str, measured: Measured) -> None:
         "gap": measured.ranks.gap,
     }
     arrays |= {name: array for name, array in beside.items() if array is not None}
+    if (before := job.store.read("ranks", key)) is not None:  # what others asked for stays
+        arrays |= {name: before.arrays[name] for name in before.arrays.keys() - arrays.keys()}
     fields = {**measured.fields, "candidates": measured.ranks.candidates}
     job.store.write("ranks", key, arrays, fields)

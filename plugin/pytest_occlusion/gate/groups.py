@@ -199,13 +199,13 @@ def explain_groups(
         own = [(result.cell, verdict) for result, verdict in changed if result.group == group]
         if own:
             lines.append(
-                f"  {'':<16}{'baseline':>10}{'this run':>10}{'lost':>7}{'gained':>8}"
+                f"  {'':<18}{'baseline':>10}{'this run':>10}{'lost':>7}{'gained':>8}"
                 f"{'p':>9}{'p (Holm)':>10}"
             )
         for cell, verdict in sorted(own, key=lambda one: one[1].p_value)[:TOLD]:
             now = verdict.baseline_hits + verdict.gained - verdict.lost
             lines.append(
-                f"  {f'R@{cell.k} {level_text(cell.occluder, cell.ratio)}':<16}"
+                f"  {f'R@{cell.k} {level_text(cell.occluder, cell.ratio)}':<18}"
                 f"{100 * verdict.baseline_hits / size:>8.1f} %{100 * now / size:>8.1f} %"
                 f"{verdict.lost:>7,}{verdict.gained:>8,}"
                 f"{verdict.p_value:>9.1g}{verdict.p_adjusted:>10.1g}"
@@ -213,7 +213,7 @@ def explain_groups(
         if len(own) > TOLD:
             lines.append(f"  ... and {len(own) - TOLD} more of its cells")
         lines += [
-            f"  {f'R@{one.k} all levels':<16}{one.difference:+.1f} hits on average (tolerance "
+            f"  {f'R@{one.k} all levels':<18}{one.difference:+.1f} hits on average (tolerance "
             f"{one.tolerance:g}); p {one.p_value:.1g}, Holm {one.p_adjusted:.1g}"
             for one in [curve for curve in judgement.curves if curve.group == group][:TOLD]
         ]

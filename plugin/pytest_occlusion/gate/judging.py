@@ -106,6 +106,7 @@ def _calibrated_hits(session: Session, cells: Sequence[Cell]) -> dict[Cell, list
                 task=_reordered(job.task, seed=number + 1),
                 batch_size=size,
                 store=Store(None),
+                first=0,
             )
         )
         for cell in cells:

@@ -68,15 +68,18 @@ def snapshot_data(
     *,
     tolerance: int,
     accepted: bool = False,
+    anew: bool = False,
     spread: float | None = None,
 ) -> dict[str, Any]:
     """What is handed to syrupy for one cell; plain data.
 
     What is ``accepted`` (a change that is not to turn red) passes whatever the baseline says. With
-    a ``spread``, that of the hits over calibration runs, the cell is always written by an update.
+    a ``spread``, that of the hits over calibration runs, or ``anew``, because a group changed
+    inside the tolerance of the whole, the cell is always written by an update.
     """
     return {
         "accepted": accepted,
+        "anew": anew,
         "spread": spread,
         "hits": result.hits,
         "queries": result.queries,
@@ -305,7 +308,7 @@ class RecallSnapshot(AbstractSyrupyExtension):
             new, old = json.loads(serialized_data), json.loads(snapshot_data)
             if "groups" in new:
                 return bool(new == old)
-            if new["spread"] is not None:
+            if new["anew"] or new["spread"] is not None:
                 return False
             return new["accepted"] or within(
                 new["hits"], new["queries"], old["hits"], old["queries"], new["tolerance"]

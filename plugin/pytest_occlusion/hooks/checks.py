@@ -215,7 +215,8 @@ class GroupCheck(_Check):
     """The groups by one attribute, of one curve, under test."""
 
     asked: GroupedCurve
-    matches: Callable[[dict[str, Any], str], bool]  # as of :class:`CellCheck`
+    matches: Callable[[dict[str, Any], str, dict[str, Any]], bool]
+    """As of :class:`CellCheck`; the last says where the data are stored."""
 
     @property
     def curve(self) -> Curve:
@@ -240,13 +241,13 @@ class GroupCheck(_Check):
     @property
     def cells(self) -> list[Cell]:
         """Of the curve, in the order of the grid."""
-        return list(dict.fromkeys(result.cell for result in self.results))
+        return cells_of_curve(self.settings.grid, self.curve)
 
     @property
     def gated(self) -> bool:
         """Whether the groups are judged; see ``Settings.gated``."""
-        gated = not self.settings.gated.isdisjoint(cells_of_curve(self.settings.grid, self.curve))
-        return gated and self.attribute in self.settings.gated_by
+        judged = self.attribute in self.settings.gated_by
+        return judged and not self.settings.gated.isdisjoint(self.cells)
 
     @cached_property
     def judgement(self) -> Judgement:
@@ -283,30 +284,20 @@ class GroupCheck(_Check):
         stored = {cell: self.gate.baseline(self.folder, cell) for cell in cells}
         return [c for c in cells if stored[c] and self.gate.flips(self.folder, c) is None]
 
-    def stored(self) -> dict[str, Any]:
-        """Where the names of the groups are stored; as :meth:`CellCheck.stored`."""
-        name = groups_index("", "", self.attribute).rpartition("/")[2]
-        return {
-            "file": str(self._file),
-            "cell": name,
-            "line": groups_data(self.attribute, self.sizes),
-        }
-
     def assert_accepted(self) -> None:
         """Fail when a gated group changed beyond its tolerance and significantly, or is gone.
 
         A cell without a baseline passes: its own test says so. During an update the names of the
-        groups are stored, and nothing is judged.
+        groups are stored, and the cells of groups that changed, which may be inside their own
+        tolerance; nothing is judged.
 
         Raises:
             UnacceptedError: Naming the groups, or cells whose baselines cannot tell.
         """
         if not self.gated:
             return
-        suite, model = self.settings.suite, self.curve.model
         if self.updating:
-            data = groups_data(self.attribute, self.sizes)
-            self.matches(data, groups_index(suite, model, self.attribute))
+            self._store()
             return
         if lacking := self.undecided:
             raise UnacceptedError(
@@ -317,14 +308,33 @@ class GroupCheck(_Check):
         if self.judgement.red(self.settings.fail_on):
             cell = self.cells[0]
             baseline = self.gate.baseline(self.folder, cell)
-            why = triage(
-                baseline.provenance if baseline else None, provenance(self.gate.session, cell)
-            )
+            accepted = baseline.provenance if baseline else None
             told = explain_groups(
-                self.curve, self.attribute, self.results, self.judgement,
-                triage=why, accept=self.accept,
-            )  # fmt: skip
+                self.curve,
+                self.attribute,
+                self.results,
+                self.judgement,
+                triage=triage(accepted, provenance(self.gate.session, cell)),
+                accept=self.accept,
+            )
             raise UnacceptedError("\n".join(told))
+
+    def _store(self) -> None:
+        suite, model = self.settings.suite, self.curve.model
+        data = groups_data(self.attribute, self.sizes)
+        index = groups_index(suite, model, self.attribute)
+        self.matches(data, index, self._stored(index.rpartition("/")[2], data))
+        if not self.judgement.red("any"):
+            return
+        for cell in self.cells:
+            result, origin = self.gate.session.result(cell), provenance(self.gate.session, cell)
+            data = snapshot_data(result, origin, tolerance=0, anew=True)
+            kept = self._stored(cell.id, expected_line(data))
+            self.matches(data, snapshot_index(suite, model, cell.id), kept)
+
+    def _stored(self, name: str, line: Mapping[str, Any]) -> dict[str, Any]:
+        """Where something is stored and what stands there afterwards; plain values."""
+        return {"file": str(self._file), "cell": name, "line": dict(line)}
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def measured_map(
         settings: With a ``map_grid``.
     """
     conditions = map_conditions(settings)
-    job = replace(job, conditions=conditions, directions=[FORWARD], similarity=True)
+    job = replace(job, conditions=conditions, directions=[FORWARD], similarity=True, first=0)
     measured = {condition: one for (condition, _), one in measure(job).items()}
     k = focus_k(settings.grid.ks)
     samples = {

@@ -102,6 +102,12 @@ def notes(results: Results) -> Iterator[str]:
         )
         yield from labels["notes"]
     yield from results.get("group_notes", ())
+    for row in results.get("group_curves", ()):
+        yield (
+            f"{row['model']}: the group {row['attribute']}={row['group']} has {row['verdict']} at "
+            f"R@{row['k']} over all levels of {row['occluder']} ({row['difference']:+.1f} hits on "
+            f"average, p {row['p_adjusted']:.1g} after Holm)"
+        )
     for gone in results.get("vanished", ()):
         yield (
             f"{gone['model']}: the group {gone['attribute']}={gone['group']} of the baseline "

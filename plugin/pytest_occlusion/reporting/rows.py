@@ -20,8 +20,18 @@ from pytest_occlusion.gate.snapshots import pack_bits
 from pytest_occlusion.insight.groups import GroupResult, Spread
 from pytest_occlusion.insight.retrieved import SHOWN, labelled_of, retrieved_of, selective_of
 from pytest_occlusion.occlusion.levels import is_corruption, severity_of
-from pytest_occlusion.reporting import schema
-from pytest_occlusion.reporting.schema import Record, plain
+from pytest_occlusion.reporting.schema import (
+    AGREEMENT,
+    CORRUPTIONS,
+    GROUP,
+    GROUP_CURVE,
+    LABELS,
+    RANKING,
+    RELEVANCE,
+    SELECTIVE,
+    Record,
+    plain,
+)
 from pytest_occlusion.reporting.views import grouped
 from pytest_occlusion.retrieval.corruption import Recalls, corruption_errors
 from pytest_occlusion.retrieval.selective import Selective
@@ -59,12 +69,12 @@ def _beside(session: Session, result: CellResult) -> dict[str, list[Record]]:
     def work_out() -> dict[str, list[Record]]:
         found = retrieved_of(session, result.cell)
         relevance = [
-            plain(schema.RELEVANCE, k=k, measures=measures, **place)
+            plain(RELEVANCE, k=k, measures=measures, **place)
             for k, measures in (found.relevance or {}).items()
         ]
-        agreement = [plain(schema.AGREEMENT, found.agreement, **place)] if found.agreement else []
+        agreement = [plain(AGREEMENT, found.agreement, **place)] if found.agreement else []
         return {
-            "rankings": [plain(schema.RANKING, found.ranking, result, **place)],
+            "rankings": [plain(RANKING, found.ranking, result, **place)],
             "relevance": relevance,
             "agreement": agreement,
             "selective": _selective(session, found.selective, place),
@@ -76,7 +86,7 @@ def _beside(session: Session, result: CellResult) -> dict[str, list[Record]]:
 
 def _selective(session: Session, found: Selective | None, place: Record) -> list[Record]:
     k = focus_k(session.settings.grid.ks)
-    return [plain(schema.SELECTIVE, found, **place, k=k)] if found else []
+    return [plain(SELECTIVE, found, **place, k=k)] if found else []
 
 
 def _remembered(
@@ -110,7 +120,7 @@ def labels_record(session: Session) -> Record:
     if labelled is None or labels is None:
         return {}
     return plain(
-        schema.LABELS,
+        LABELS,
         labels,
         uncertain=session.settings.uncertain,
         prevalence=labelled.prevalence,
@@ -159,7 +169,7 @@ def group_record(
         }
         rows.append(
             plain(
-                schema.GROUP,
+                GROUP,
                 verdict or (),
                 result,
                 **_place(result.cell),
@@ -172,7 +182,7 @@ def group_record(
     return {
         "groups": rows,
         "group_curves": [
-            plain(schema.GROUP_CURVE, one, **place, attribute=asked.attribute, verdict=one.kind)
+            plain(GROUP_CURVE, one, **place, attribute=asked.attribute, verdict=one.kind)
             for one in judgement.curves
         ],
         "vanished": [
@@ -248,7 +258,7 @@ def corruption_rows(cells: Sequence[Record], reference: str) -> list[Record]:
         told = {"model": model, "direction": direction, "k": k}
         rows.append(
             plain(
-                schema.CORRUPTIONS,
+                CORRUPTIONS,
                 **told,
                 reference=reference if alike else None,
                 mmi=mean.mmi,

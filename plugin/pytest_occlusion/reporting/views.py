@@ -112,14 +112,26 @@ def headline(results: Results) -> str:
     ):
         if count := verdicts.count(kind):
             state = f"{count} of {len(verdicts)} cells {text}"
-    if count := len(grouped(changed_groups(results, REGRESSED), "model", "attribute", "group")):
-        state += f"; {count} group{'s' * (count > 1)} regressed"
+    for kind, found in red_groups(results).items():
+        if found:
+            state += f"; {len(found)} group{'s' * (len(found) > 1)} {kind}"
     return f"Occlusion suite {results['suite']}: {state}"
 
 
 def changed_groups(results: Results, kind: str) -> list[Cell]:
     """What was measured of groups and has this verdict, what moved furthest first."""
     return largest_changes(results.get("groups", ()), kind)
+
+
+def red_groups(results: Results) -> dict[str, set[tuple[str, str, str]]]:
+    """``regressed`` and ``vanished`` -> model, attribute and group of those that are."""
+    rows = [*changed_groups(results, REGRESSED), *results.get("group_curves", ())]
+    lost = [row for row in rows if row["verdict"] == REGRESSED]
+    names = ("model", "attribute", "group")
+    return {
+        REGRESSED: {*grouped(lost, *names)},
+        "vanished": {*grouped(results.get("vanished", ()), *names)},
+    }
 
 
 def name_of(cell: Cell) -> str:

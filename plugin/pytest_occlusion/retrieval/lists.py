@@ -45,7 +45,7 @@ class BestLists:
     def take(self, part: slice, scores: torch.Tensor) -> None:
         """Note the best candidates of some queries from their scores ``[t, U]`` of rows."""
         length = self.first.shape[1]
-        values, rows = _best_rows(scores, min(length, scores.shape[1]))
+        values, rows = highest(scores, min(length, scores.shape[1]))
         if values.shape[1] > 1:  # two copies of the best row leave no gap
             alone = self.copies[rows[:, 0]] == 1
             self.gap[part] = np.where(alone, values[:, 0] - values[:, 1], 0.0)
@@ -64,16 +64,16 @@ class BestLists:
         self.first[part] = self.members[self.start[taken] + at]
 
 
-def _best_rows(scores: torch.Tensor, length: int) -> tuple[NDArray[np.floating], IntArray]:
-    """The largest scores of every query, descending, and which rows have them."""
+def highest(scores: torch.Tensor, length: int) -> tuple[NDArray[np.floating], IntArray]:
+    """The largest scores of each row ``[t, U]``, descending, and their columns: ``[t, length]``."""
     if scores.device.type == "cpu":
         return _largest(scores.numpy(), length)
-    values, rows = scores.topk(length, dim=1)
-    return values.cpu().numpy(), rows.cpu().numpy()
+    values, columns = scores.topk(length, dim=1)
+    return values.cpu().numpy(), columns.cpu().numpy()
 
 
 def _largest(scores: NDArray[np.floating], length: int) -> tuple[NDArray[np.floating], IntArray]:
-    """The largest scores of every row, descending, and their columns: ``[t, length]`` each."""
+    """The same on a CPU, a few rows after another."""
     found = [
         _largest_of(scores[start : start + ROWS], length) for start in range(0, len(scores), ROWS)
     ]
@@ -82,7 +82,7 @@ def _largest(scores: NDArray[np.floating], length: int) -> tuple[NDArray[np.floa
 
 
 def _largest_of(scores: NDArray[np.floating], length: int) -> tuple[NDArray[np.floating], IntArray]:
-    """The same of a few rows.
+    """The same of these few rows.
 
     A selection among all columns takes half as long as their product. So the columns are laid on
     stacks, and only the stacks with the largest maxima are looked into, as many as scores are
