@@ -454,6 +454,18 @@ def test_no_list_without_being_asked() -> None:
     assert [sorted(row) for row in longer.tolist()] == [[0, 1, 2]] * 3
 
 
+@pytest.mark.parametrize("length", [1, 2, 7, 33])
+@pytest.mark.parametrize("different", [1, 5, 1000, 10**9])
+def test_long_rows_are_searched_in_stacks(length: int, different: int) -> None:
+    """Columns that no stacks divide, few values and many, rows of one value, blocks of rows."""
+    scores = np.random.default_rng(length).integers(0, different, (150, 1031)).astype(np.float32)
+    scores[::7] = scores[0, 0]
+    values, columns = highest(torch.from_numpy(scores), length)
+    assert (values == -np.sort(-scores, axis=1)[:, :length]).all()
+    assert (np.take_along_axis(scores, columns, axis=1) == values).all()
+    assert all(len(set(row)) == length for row in columns.tolist())
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 400))
 def test_the_highest_are_those_of_a_search(seed: int, k: int, columns: int) -> None:
     """Slabs or not, and with many ties: the values are those of a sorted row, each from its own."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
@@ -13,11 +15,11 @@ TURN = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio: multiples of it, modulo 2**64, are spread evenly (Knuth, The Art of
 Computer Programming 3, 6.4)."""
 
-SLABS = 8
-"""Of a table of scores, one over another: more make fewer maxima and more to look at below them."""
+ROWS = 64
+"""Rows of scores looked through at once on a CPU, so that they stay in its cache. In numpy, which
+has one thread: where other processes hold the cores, threads that wait for each other cost more."""
 
-ROWS = 256
-"""Queries looked at together on a CPU: what is gathered for them stays small beside the scores."""
+IntArray = NDArray[np.int64]
 
 
 class BestLists:
@@ -42,16 +44,8 @@ class BestLists:
 
     def take(self, part: slice, scores: torch.Tensor) -> None:
         """Note the best candidates of some queries from their scores ``[t, U]`` of rows."""
-        step = ROWS if scores.device.type == "cpu" else len(scores)
-        for start in range(0, len(scores), step):
-            some = scores[start : start + step]
-            first = part.start + start
-            self._take(slice(first, first + len(some)), some)
-
-    def _take(self, part: slice, scores: torch.Tensor) -> None:
         length = self.first.shape[1]
-        best = highest(scores, min(length, scores.shape[1]))
-        values, rows = (one.cpu().numpy() for one in best)
+        values, rows = highest(scores, min(length, scores.shape[1]))
         if values.shape[1] > 1:  # two copies of the best row leave no gap
             alone = self.copies[rows[:, 0]] == 1
             self.gap[part] = np.where(alone, values[:, 0] - values[:, 1], 0.0)
@@ -70,24 +64,51 @@ class BestLists:
         self.first[part] = self.members[self.start[taken] + at]
 
 
-def highest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k highest of each row ``[t, U]``, descending: values and columns, ``[t, k]`` each.
+def highest(scores: torch.Tensor, length: int) -> tuple[NDArray[np.floating], IntArray]:
+    """The largest scores of each row ``[t, U]``, descending, and their columns: ``[t, length]``."""
+    if scores.device.type == "cpu":
+        return _largest(scores.numpy(), length)
+    values, columns = scores.topk(length, dim=1)
+    return values.cpu().numpy(), columns.cpu().numpy()
 
-    Columns are laid in slabs one over another. Those that hold the k highest have a maximum over
-    the slabs that is itself among the k highest maxima, and maxima cost a tenth of a search.
+
+def _largest(scores: NDArray[np.floating], length: int) -> tuple[NDArray[np.floating], IntArray]:
+    """The same on a CPU, a few rows after another."""
+    found = [
+        _largest_of(scores[start : start + ROWS], length) for start in range(0, len(scores), ROWS)
+    ]
+    values, columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return values, columns
+
+
+def _largest_of(scores: NDArray[np.floating], length: int) -> tuple[NDArray[np.floating], IntArray]:
+    """The same of these few rows.
+
+    A selection among all columns takes half as long as their product. So the columns are laid on
+    stacks, and only the stacks with the largest maxima are looked into, as many as scores are
+    wanted: a score in any other stack is no larger than the maximum of each of these.
     """
-    import torch
+    rows, count = scores.shape
+    high = max(1, isqrt(count // length))  # then as many maxima are compared as scores
+    wide = count // high
+    stacks = _selected(scores[:, : high * wide].reshape(rows, high, wide).max(axis=1), length)
+    stacked = (stacks[:, None, :] + np.arange(0, high * wide, wide)[:, None]).reshape(rows, -1)
+    over = np.arange(high * wide, count)  # on no stack
+    columns = np.concatenate([stacked, np.broadcast_to(over, (rows, len(over)))], axis=1)
+    among = np.take_along_axis(scores, columns, axis=1)
+    places = _selected(among, length)
+    values = np.take_along_axis(among, places, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    columns = np.take_along_axis(columns, np.take_along_axis(places, order, axis=1), axis=1)
+    return np.take_along_axis(values, order, axis=1), columns
 
-    wide = scores.shape[1] // SLABS
-    if wide < 2 * k:
-        found = scores.topk(k, dim=1)
-        return found.values, found.indices
-    laid = scores[:, : SLABS * wide].view(-1, SLABS, wide)
-    columns = laid.amax(dim=1).topk(k, dim=1, sorted=False).indices
-    steps = wide * torch.arange(SLABS, device=scores.device)
-    rest = torch.arange(SLABS * wide, scores.shape[1], device=scores.device)
-    held = torch.cat(
-        [(columns[:, None, :] + steps[:, None]).flatten(1), rest.expand(len(scores), -1)], dim=1
-    )
-    found = scores.gather(1, held).topk(k, dim=1)
-    return found.values, held.gather(1, found.indices)
+
+def _selected(values: NDArray[np.floating], length: int) -> IntArray:
+    """Places of the largest values of every row, ascending: ``[t, length]``."""
+    below = values.shape[1] - length
+    least = np.partition(values, below, axis=1)[:, below, None]
+    # One number a place and a remainder: pairs out of np.nonzero take four times as long.
+    places: IntArray = np.flatnonzero(values >= least) % values.shape[1]
+    if len(places) != len(values) * length:  # some row has more of its least
+        places = np.sort(np.argpartition(values, below, axis=1)[:, below:], axis=1)
+    return places.reshape(len(values), length)
