@@ -226,25 +226,27 @@ def red_reruns(
     )
 
 
-def print_groups(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+def print_groups(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, reruns: int = RERUNS
+) -> None:
     """Print how often groups turn red."""
     attributes = list(before["members"])
     tests = {name: group_tests(before, after, name) for name in attributes}
-    red = {name: red_reruns(own) for name, own in tests.items()}
+    red = {name: red_reruns(own, reruns=reruns) for name, own in tests.items()}
     sizes = {name: len(own[0].groups) for name, own in tests.items()}
     print()
     print("| groups | of at least 30 queries | innocent runs red (any model) |")
     print("|---|---:|---:|")
     for name in attributes:
-        print(f"| {name} | {sizes[name]} | {red[name].sum()} of {RERUNS} |")
+        print(f"| {name} | {sizes[name]} | {red[name].sum()} of {reruns} |")
     every = np.any([*red.values()], axis=0)
-    print(f"| all of them | {sum(sizes.values())} | {every.sum()} of {RERUNS} |")
-    if FINDING in attributes:
-        others = [name for name in attributes if name != FINDING]
-        left = TWELVE - sum(sizes[name] for name in others)
-        few = red_reruns(group_tests(before, after, FINDING, left)) if left > 0 else every
+    print(f"| all of them | {sum(sizes.values())} | {every.sum()} of {reruns} |")
+    others = [name for name in attributes if name != FINDING]
+    left = TWELVE - sum(sizes[name] for name in others)
+    if FINDING in attributes and left > 0:
+        few = red_reruns(group_tests(before, after, FINDING, left), reruns=reruns)
         few = np.any([few, *(red[name] for name in others)], axis=0)
-        print(f"| {TWELVE} of them | {TWELVE} | {few.sum()} of {RERUNS} |")
+        print(f"| {TWELVE} of them | {TWELVE} | {few.sum()} of {reruns} |")
     print()
     print("| one group of one model that loses at every level | queries | R@10 |", end="")
     print("".join(f" {100 * loss:g} points |" for loss in LOSSES))
@@ -255,11 +257,13 @@ def print_groups(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         for group in dict.fromkeys((by_size[-1], by_size[0])):
             inside = best.groups[group]
             at = next(i for i, cell in enumerate(best.cells) if cell.k == 10)
-            counts = [red_reruns([best], group=group, loss=loss).sum() for loss in LOSSES]
+            counts = [
+                red_reruns([best], group=group, loss=loss, reruns=reruns).sum() for loss in LOSSES
+            ]
             print(
                 f"| {name} = {group} | {inside.sum()} | "
                 f"{100 * best.before[at][inside].mean():.0f} % | "
-                + " | ".join(f"{count} of {RERUNS}" for count in counts)
+                + " | ".join(f"{count} of {reruns}" for count in counts)
                 + " |"
             )
 
