@@ -3,9 +3,9 @@
     python benchmarks/tables.py RESULTS.json [-k 10] [--models NAME,NAME,...]
 
 The file is written by ``--occlusion-json``. Curves under blocks, areas under retention where there
-are several occluders or corruptions, the recall of the best model under each corruption, claims:
-each where the run has it. ``docs/embedded.md`` and ``docs/corruptions.md`` hold what this printed;
-``tests/test_docs.py`` compares them with the baselines.
+are several occluders or corruptions, the recall of the best model under each corruption, claims,
+groups: each where the run has it. ``docs/embedded.md`` and ``docs/corruptions.md`` hold what this
+printed; ``tests/test_docs.py`` compares them with the baselines.
 """
 
 from __future__ import annotations
@@ -105,6 +105,34 @@ def claims(results: Results) -> str:
     return "\n".join(lines)
 
 
+BLOCKED = (0.0, 0.25, 0.49)
+"""Levels of ``block`` at which groups are shown."""
+
+
+def groups(results: Results, model: str, k: int) -> str:
+    """Recall in percent of every group with enough queries, and what blocking a quarter leaves."""
+    rows: dict[tuple[str, str], dict[float, Results]] = {}
+    for one in results["groups"]:
+        found = (one["model"], one["occluder"], one["k"], one["direction"])
+        if found == (model, "block", k, "image-to-text") and one["judged"]:
+            rows.setdefault((one["attribute"], one["group"]), {})[one["ratio"]] = one
+    there = {level for levels in rows.values() for level in levels}
+    shown = [level for level in BLOCKED if level in there]
+    head = [f"{model}, R@{k} in percent", "n", *(level_text("block", level) for level in shown)]
+    lines = []
+    for (attribute, group), levels in rows.items():
+        kept = levels[0.25]["retention"] if 0.25 in levels else None
+        recall = [_interval(levels[level]) for level in shown]
+        left = "" if kept is None else f"{100 * kept:.0f} %"
+        lines.append([f"{attribute}: {group}", f"{levels[shown[0]]['queries']:,}", *recall, left])
+    return table([*head, "left at 25 %"], lines)
+
+
+def _interval(one: Results) -> str:
+    value, low, high = (100 * one[name] for name in ("recall", "ci_low", "ci_high"))
+    return f"{value:.1f} [{low:.0f}, {high:.0f}]"
+
+
 def sections(results: Results, models: Sequence[str], k: int) -> Iterator[tuple[str, str]]:
     """Title and table of everything that the run has."""
     found = {cell["occluder"] for cell in results["cells"]}
@@ -132,6 +160,8 @@ def sections(results: Results, models: Sequence[str], k: int) -> Iterator[tuple[
         yield f"R@{k} in percent of {best}", severities(results, best, corrupted, k)
     if results.get("claims"):
         yield "claims", claims(results)
+    for model in models if results.get("groups") else ():
+        yield f"groups of {model}", groups(results, model, k)
 
 
 def highest(cells: dict[float, Results]) -> str:

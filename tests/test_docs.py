@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from pytest_occlusion.__main__ import _parser, main
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.gate.snapshots import unpack_bits
 from pytest_occlusion.hooks.options import OUTPUTS, add_options
 from pytest_occlusion.occlusion import CORRUPTIONS, OCCLUDERS
 from pytest_occlusion.retrieval.degradation import degradation
 from pytest_occlusion.suite.merge import build_settings
 from pytest_occlusion.suite.suites import Suite, find_suite
-from pytest_occlusion.suite.table import SETTINGS
+from pytest_occlusion.suite.table import SETTINGS, SMALLEST_GROUP
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -193,7 +195,7 @@ def test_settings_of_the_protocol_page_exist_with_their_defaults() -> None:
         default = SETTINGS[name].default
         if isinstance(default, str) and default:
             assert said.startswith(f"`{default}`"), name
-        if isinstance(default, list) and isinstance(default[0], str):
+        if isinstance(default, list) and default and isinstance(default[0], str):
             assert said.strip() == f"`{default[0]}`"
     ratios = ", ".join(
         f"{r:.2f}".lstrip("0").rstrip(".") or "0" for r in SETTINGS["ratios"].default
@@ -256,6 +258,29 @@ def test_curves_of_the_docs_are_those_of_the_baselines(
     assert [name for name, _ in rows] == models
     for name, shown in rows:
         assert shown.replace("|", " ").split() == stored_multiples(suite, name), name
+
+
+@pytest.mark.parametrize("model", ["cxr-clip", "cxr-repair"])
+def test_groups_of_the_docs_are_those_of_the_baselines(model: str) -> None:
+    """Numbers of queries, recalls and what is left, from the stored bits of the queries."""
+    text = (ROOT / "docs" / "embedded.md").read_text(encoding="utf-8")
+    rows = text.partition(f"\n| {model}, R@10 in percent |")[2].split("\n\n")[0].splitlines()[2:]
+    session = Session(build_settings(find_suite("embedded", ROOT), command_line={}))
+    file = ROOT / "benchmarks" / "baselines" / "embedded" / f"{model}.json"
+    stored = json.loads(file.read_text(encoding="utf-8"))["hit_queries"]
+    bits = [
+        unpack_bits(stored[f"{model}-block-r{level}-k010"], len(session.task.radiographs))
+        for level in ("00", "25", "49")
+    ]
+    expected = []
+    for attribute in ("age/20", "finding", "sex", "view"):
+        for group, own in session.grouping(attribute).members.items():
+            recalls = [hit[own].mean() for hit in bits]
+            shown = [f"{attribute}: {group}", f"{own.sum()}", *(f"{100 * r:.1f}" for r in recalls)]
+            if own.sum() >= SMALLEST_GROUP:
+                expected.append([*shown, f"{100 * recalls[1] / recalls[0]:.0f} %"])
+    cells = [[cell.split(" [")[0].strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert sorted(cells) == sorted(expected)
 
 
 def test_the_readme_shows_the_baselines() -> None:

@@ -119,6 +119,34 @@ def test_severities_without_an_untouched_picture(
     )
 
 
+def test_groups_with_enough_queries(
+    results: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One row per group that is judged, at this k and direction under blocks."""
+    row = {
+        "model": "better", "direction": "image-to-text", "occluder": "block", "ratio": 0.0, "k": 10,
+        "attribute": "view", "group": "PA", "queries": 1200, "patients": 40, "hits": 960,
+        "recall": 0.8, "ci_low": 0.751, "ci_high": 0.856, "retention": None,
+        "gap": None, "gap_low": None, "gap_high": None, "judged": True, "verdict": "",
+        **dict.fromkeys(("widening", "widening_low", "widening_high", "widening_p")),
+        **dict.fromkeys(("widening_p_adjusted", "tolerance", "baseline_hits", "lost", "gained")),
+        **dict.fromkeys(("p_value", "p_adjusted")),
+    }  # fmt: skip
+    half = {**row, "ratio": 0.25, "recall": 0.4, "ci_low": 0.35, "ci_high": 0.45, "retention": 0.5}
+    others = [
+        {**row, "k": 5},
+        {**row, "occluder": "patches"},
+        {**row, "group": "AP", "judged": False},
+    ]
+    results |= {"schema": 2, "groups": [row, half, {**half, "ratio": 0.81}, *others]}
+    text = printed(results, tmp_path, capsys)
+    assert (
+        "groups of better\n\n| better, R@10 in percent | n | 0 % | 25 % | left at 25 % |\n"
+        "|---|---:|---:|---:|---:|\n| view: PA | 1,200 | 80.0 [75, 86] | 40.0 [35, 45] | 50 % |\n"
+    ) in text
+    assert "view: AP" not in text
+
+
 def test_a_file_that_is_not_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
