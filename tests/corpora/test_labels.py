@@ -392,3 +392,16 @@ def test_what_cannot_be_grouped(attribute: str, problem: str, remedy: str) -> No
     assert problem in fault.value.problem
     assert remedy in fault.value.remedy
     assert "secret" not in str(fault.value)
+
+
+def test_a_table_by_study_reaches_every_report_of_a_study(tmp_path: Path) -> None:
+    """One study_id with two texts is two studies; a table of labels knows it by its id."""
+    for name in ("a.png", "b.png"):
+        black().save(tmp_path / name)
+    rows = "image,study_id,report\na.png,s,one text\nb.png,s,another\n"
+    (tmp_path / "reports.csv").write_text(rows)
+    made = load_corpus(f"manifest:{tmp_path / 'reports.csv'}")
+    assert len({study.key for study in made.studies}) == 2
+    assert {study.given_id for study in made.studies} == {"s"}
+    labels = read_labels(made, table(tmp_path, "study_id,Edema\ns,1\n"))
+    assert found(labels) == [["Edema"], ["Edema"]]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.retrieval import ranks as module
+from pytest_occlusion.retrieval.lists import highest
 from pytest_occlusion.retrieval.ranks import (
     Ranks,
     _counter,
@@ -451,3 +452,15 @@ def test_no_list_without_being_asked() -> None:
     longer = rank_groups(rows, rows, groups, groups, first=10).first
     assert longer is not None
     assert [sorted(row) for row in longer.tolist()] == [[0, 1, 2]] * 3
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 400))
+def test_the_highest_are_those_of_a_search(seed: int, k: int, columns: int) -> None:
+    """Slabs or not, and with many ties: the values are those of a sorted row, each from its own."""
+    scores = torch.from_numpy(np.random.default_rng(seed).integers(0, 30, (4, columns)))
+    k = min(k, columns)
+    values, places = highest(scores.float(), k)
+    for row, found, at in zip(scores.tolist(), values.tolist(), places.tolist(), strict=True):
+        assert found == sorted(row, reverse=True)[:k]
+        assert [row[place] for place in at] == found
+        assert len(set(at)) == k

@@ -84,7 +84,7 @@ def read_attributes(
 
 
 def _key_of(one: Wanted, column: str) -> str:
-    return (one.key, one.study.key, one.study.patient)[KEYS[column]]
+    return (one.key, one.study.given_id, one.study.patient)[KEYS[column]]
 
 
 def _attribute(column: str) -> str:

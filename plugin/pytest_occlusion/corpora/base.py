@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+APART = "\x1f"
+"""Stands between the id that a table gives and what keeps several studies of that id apart."""
+
 Attributes = tuple[tuple[str, str], ...]
 """Names and values; a missing value is empty."""
 
@@ -37,6 +40,11 @@ class Study:
     report: str = field(repr=False)
     findings: str = field(default="", repr=False)
     impression: str = field(default="", repr=False)
+
+    @property
+    def given_id(self) -> str:
+        """The id that its table gives it, which several reports may share."""
+        return self.key.partition(APART)[0]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pytest_occlusion.corpora.base import Attributes, Corpus, Request, Study
+from pytest_occlusion.corpora.base import APART, Attributes, Corpus, Request, Study
 from pytest_occlusion.corpora.columns import ROLES, TEXTS, check_kept, several
 from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.files import expanded
@@ -359,7 +359,7 @@ def _wanted(rows: Sequence[Row]) -> tuple[Selection, tuple[str, ...]]:
             key, report, findings, impression = identity
             if texts[key] > 1:
                 # By its text, not by its place: sorting the table must not make it another corpus.
-                key = f"{key}\x1f{settings_digest(list(identity))[:16]}"
+                key = f"{key}{APART}{settings_digest(list(identity))[:16]}"
             report = report or "\n".join(filter(None, (findings, impression)))
             patient = row.patient or row.study
             studies[identity] = Study(key, patient, report, findings, impression)
