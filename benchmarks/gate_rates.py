@@ -161,13 +161,13 @@ class GroupTest:
         than gained; its recall would truly fall, which no re-run of the same model makes it do.
         """
         own = self.groups[group] if group else np.zeros(len(self.before[0]), np.bool_)
-        return [
-            (
-                _flipped(bits, flips / 2, draw),
-                _lost(_flipped(bits, flips / 2, draw), own, loss, draw),
-            )
-            for bits, flips in zip(self.before, self.flips, strict=True)
-        ]
+        fate = draw.random(len(own))  # of a query in all cells: who is lost is lost at every level
+        pairs = []
+        for bits, flips in zip(self.before, self.flips, strict=True):
+            before, now = (_flipped(bits, flips / 2, draw) for _ in range(2))
+            share = loss * own.sum() / max(1, (now & own).sum())
+            pairs.append((before, now & ~(own & (fate < share))))
+        return pairs
 
 
 def _flipped(bits: Bits, flips: float, draw: np.random.Generator) -> Bits:
@@ -176,13 +176,6 @@ def _flipped(bits: Bits, flips: float, draw: np.random.Generator) -> Bits:
     chances = np.where(bits, flips / 2 / max(1, hits), flips / 2 / max(1, len(bits) - hits))
     flipped: Bits = bits ^ (draw.random(len(bits)) < chances)
     return flipped
-
-
-def _lost(bits: Bits, own: Bits, loss: float, draw: np.random.Generator) -> Bits:
-    """Bits of which a group loses some hits: on average this share of all its queries."""
-    share = loss * own.sum() / max(1, (bits & own).sum())
-    left: Bits = bits & ~(own & (draw.random(len(bits)) < share))
-    return left
 
 
 def group_tests(

@@ -47,7 +47,7 @@ LATERAL = np.arange(400) % 2 == 0
 
 
 def document(seed: int, flips: float = 0.0) -> dict[str, Any]:
-    """Of one curve: laterals hit in nine of ten, the others in one; forty of them are a third."""
+    """Of one curve: laterals hit in nine of ten, the others in one."""
     draw = np.random.default_rng(0)
     noise = np.random.default_rng(seed)
     cells = []
@@ -60,7 +60,12 @@ def document(seed: int, flips: float = 0.0) -> dict[str, Any]:
             numbers = {"ratio": ratio, "k": k, "queries": 400, "hits": int(bits.sum())}
             cells.append({"id": name, **place, **numbers, "hit_queries": pack_bits(bits)})
     reverse = {**cells[0], "id": "m-block-r00-k005-t2i", "direction": "text-to-image"}
-    groups = {"lateral": LATERAL, "PA": ~LATERAL, "AP": np.arange(400) < 40, "few": LATERAL & False}
+    groups = {
+        "lateral": LATERAL,
+        "PA": ~LATERAL,
+        "AP": np.arange(400) < 120,
+        "few": LATERAL & False,
+    }
     return {
         "protocol": {"seeds": [0]},
         "cells": [*cells, reverse],
@@ -113,5 +118,5 @@ def test_the_table_of_groups(rates: ModuleType, capsys: pytest.CaptureFixture[st
     assert "| all of them | 3 | 0 of 5 |" in lines
     rates.print_losses(document(1), document(1, flips=0.01), reruns=5)
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| view = ")]
-    assert row.startswith("| view = AP | 40 | ")
-    assert row.endswith(" | 5 of 5 |"), "eight of forty at every level"
+    assert row.startswith("| view = AP | 120 | ")
+    assert row.endswith(" | 5 of 5 |"), "a fifth of them, at every level"
