@@ -543,6 +543,7 @@ def test_the_command_counts(
         "queries (radiographs) 17",
         "distinct texts 9 (rule findings+impression)",
         "candidates 9 (texts)",
+        "group-by knows view",
         "",
         "Deanda et al. 2025, validate 994 1,770",
         "this selection 10 17",
