@@ -119,13 +119,29 @@ def test_a_group_that_is_gone_is_red_until_accepted(grouped: Project) -> None:
     run.stdout.fnmatch_lines(
         [
             "*groups by view, good, block: vanished*",
-            "*view = lateral: 20 queries when accepted, none in the data*",
+            "*view = lateral: 20 queries when accepted; now none, or fewer than 5 patients*",
             "*accept: pytest*",
         ]
     )
     assert {row["group"] for row in results(grouped)["vanished"]} == {"lateral"}
     grouped.accept()
     assert json.loads(grouped.snapshot().read_text())["groups"] == {"view": {"PA": 40}}
+    grouped.run(expect=0)
+
+
+@pytest.mark.parametrize(
+    "damaged", [{"view": {"PA": "many"}}, {"view": [40]}, {"view": {}, "a": 1}]
+)
+def test_damaged_names_of_groups_are_repaired_by_an_update(
+    grouped: Project, damaged: dict[str, Any]
+) -> None:
+    grouped.accept()
+    kept = grouped.snapshot().read_text()
+    grouped.snapshot().write_text(json.dumps({**json.loads(kept), "groups": damaged}))
+    run = grouped.run(expect=1)
+    run.stdout.fnmatch_lines(["*good.json: the snapshot file is damaged*", "*-> restore it*"])
+    grouped.accept()
+    assert json.loads(grouped.snapshot().read_text()) == json.loads(kept)
     grouped.run(expect=0)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_occlusion.corpora.labels import SMALLEST
 from pytest_occlusion.gate.verdicts import (
     ALPHA,
     CHANGED,
@@ -229,5 +230,6 @@ def explain_groups(
             for one in [curve for curve in judgement.curves if curve.group == group][:TOLD]
         ]
     for group, size in judgement.vanished.items():
-        lines += ["", f"  {attribute} = {group}: {size:,} queries when accepted, none in the data"]
+        before = f"{attribute} = {group}: {size:,} queries when accepted"
+        lines += ["", f"  {before}; now none, or fewer than {SMALLEST} patients"]
     return [*lines, "", *triage, "", f"  accept: {accept}"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -42,6 +42,8 @@ from pytest_occlusion.insight.groups import GroupResult, group_results
 from pytest_occlusion.suite.grid import Cell, Curve, GroupedCurve, cells_of_curve
 from pytest_occlusion.suite.settings import Settings
 
+T = TypeVar("T")
+
 NAMED = 4
 """How many flipped queries of a kind a failure names."""
 
@@ -59,6 +61,15 @@ class _Check:
     def settings(self) -> Settings:
         """The run's."""
         return self.gate.session.settings
+
+    def _stored_or(self, nothing: T, read: Callable[[], T]) -> T:
+        """What a snapshot file says; ``nothing`` where it is damaged and the update repairs it."""
+        try:
+            return read()
+        except DamagedError:
+            if not self.updating:
+                raise
+            return nothing
 
 
 @dataclass(frozen=True)
@@ -89,12 +100,7 @@ class CellCheck(_Check):
     @cached_property
     def verdict(self) -> Verdict:
         """How the result stands against the baseline."""
-        try:
-            baseline = self.gate.baseline(self.folder, self.cell)
-        except DamagedError:
-            if not self.updating:
-                raise
-            baseline = None  # the update repairs the file
+        baseline = self._stored_or(None, partial(self.gate.baseline, self.folder, self.cell))
         return self.gate.verdict(self.cell, baseline)
 
     @property
@@ -255,7 +261,10 @@ class GroupCheck(_Check):
         if not self.gated:
             return Judgement([None] * len(self.results))
         session, seeds = self.gate.session, len(self.settings.seeds)
-        flips = {cell: self.gate.flips(self.folder, cell) for cell in self.cells}
+        flips = {
+            cell: self._stored_or(None, partial(self.gate.flips, self.folder, cell))
+            for cell in self.cells
+        }
         found = judge_groups(
             self.results,
             [flips[result.cell] for result in self.results],
@@ -263,7 +272,8 @@ class GroupCheck(_Check):
             np.tile(session.resamples(self.curve.direction).cluster, seeds),
             smallest=self.settings.smallest_group * seeds,
         )
-        stored = stored_groups(self._file, self.attribute)
+        named = partial(stored_groups, self._file, self.attribute)
+        stored: Mapping[str, int] = self._stored_or({}, named)
         return replace(
             found, vanished={n: size for n, size in stored.items() if n not in self.sizes}
         )
