@@ -17,7 +17,7 @@ from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
 from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.encoders import Encoder
-from pytest_occlusion.engine import drawing
+from pytest_occlusion.engine import drawing, embedding
 from pytest_occlusion.engine.job import Condition, Job, Measured, Want
 from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.pipeline import measure
@@ -161,16 +161,24 @@ OUT_OF_MEMORY: list[Callable[[], Exception]] = [
     lambda: torch.OutOfMemoryError("CUDA out of memory"),
     lambda: MemoryError(),
     lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
 ]
 
 
-@pytest.mark.parametrize("fault", OUT_OF_MEMORY, ids=["cuda", "python", "cpu"])
+@pytest.mark.parametrize("fault", OUT_OF_MEMORY, ids=["cuda", "python", "cpu", "cublas"])
 def test_the_batch_halves_when_memory_runs_out(
     encoder: Encoder, fault: Callable[[], Exception]
 ) -> None:
     work = job(limited(encoder, 3, fault), batch_size=32)
     same(measure(job(encoder)), work)
     assert {measured.fields["batch_size"] for measured in measure(work).values()} <= {1, 2, 3}
+
+
+def test_the_next_shard_is_read_while_a_gpu_has_the_pieces_of_one() -> None:
+    assert embedding._ahead("cuda", 1, [4, 4, 1]) == 5
+    assert embedding._ahead("cuda", 1, []) == 1
+    assert embedding._ahead("cpu", 2, [4, 4, 1]) == 2
+    assert embedding._ahead("cpu", 1, [4, 4, 1]) is None
 
 
 def test_memory_for_not_even_one_image(encoder: Encoder) -> None:

@@ -31,6 +31,17 @@ def test_rows_are_those_of_the_host(device: str) -> None:
     np.testing.assert_array_equal(rows.cpu().numpy(), shown[3:9])
 
 
+def test_what_cannot_be_pinned_stays_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(stream: object) -> None:
+        raise RuntimeError("CUDA error: out of memory")  # what cudaHostAlloc comes to
+
+    stage = Stage(torch.device("cpu"))
+    monkeypatch.setattr(stage, "_stream", object())
+    monkeypatch.setattr(torch.cuda, "stream", no_memory)
+    staged = stage.put(shown := canvases(5, 0))
+    np.testing.assert_array_equal(stage.rows(staged, 1, 4).numpy(), shown[1:4])
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_copies_do_not_overtake_the_work_on_those_before(device: str) -> None:
     """Memory of a copy may be used again only when the work that was queued on it has ended."""
@@ -42,7 +53,6 @@ def test_copies_do_not_overtake_the_work_on_those_before(device: str) -> None:
             rows = rows + 1
         found.append(rows.sum(dtype=torch.float64))
         del rows
-    stage.finish()
     for seed, total in enumerate(found):
         shown = canvases(64, seed)
         assert float(total) == shown.sum(dtype=np.float64) + 20 * shown.size

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "bf16", "fp16")
 """Arithmetic of the forward pass: exact float32, or autocast to one of the half formats."""
 
-DRIVER_TRACES = ("/proc/driver/nvidia", "/dev/kfd", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")
-"""What GPU drivers leave: NVIDIA's and AMD's on Linux, that of WSL, NVIDIA's on Windows."""
+DRIVER_TRACES = (
+    *("/dev/nvidiactl", "/proc/driver/nvidia", "/dev/kfd", "/dev/dxg"),
+    "C:/Windows/System32/nvcuda.dll",
+)
+"""What GPU drivers leave: NVIDIA's on Linux (sandboxes show no ``/proc/driver``), AMD's, that of
+WSL, NVIDIA's on Windows."""
 
 
 def worker_number() -> int:

@@ -83,7 +83,7 @@ class _Piece:
 
 @dataclass(frozen=True)
 class _Part:
-    """One shard: the embeddings ``[n, D]`` that the store has or had, their keys, what is to do."""
+    """One shard: embeddings ``[n, D]`` that are done, on the host; their keys; what is to do."""
 
     shard: Shard
     done: dict[Condition, torch.Tensor]
@@ -118,8 +118,7 @@ def embed_images(
                     yield from ((piece, staged) for piece in part.pieces)
 
         start = time.perf_counter()
-        # On one thread of a CPU nothing can be done meanwhile.
-        ahead = threads if threads > 1 or encoder.device.type != "cpu" else None
+        ahead = _ahead(encoder.device.type, threads, [len(part.pieces) for part in parts])
         with closing(batch_map(done.timed, pieces(), threads=threads, ahead=ahead)) as results:
             for part in parts:
                 rows: dict[Condition, list[torch.Tensor]] = {}
@@ -129,7 +128,7 @@ def embed_images(
                         rows.setdefault(condition, []).append(embeddings)
                 for condition, several in rows.items():
                     part.done[condition] = torch.cat(several)
-                    array = part.done[condition].cpu().numpy()
+                    array = part.done[condition].numpy()
                     job.store.write("embeddings", part.keys[condition], {"embeddings": array})
                 encoded += len(part.shard.radiographs) * len(rows)
     seconds = sum(done.busy) / max(1, threads)
@@ -140,7 +139,19 @@ def embed_images(
         "images_per_second": encoded / seconds if seconds else None,
         "batch_size": done.batch_size,
     }
-    return {c: torch.cat([part.done[c] for part in parts]) for c in conditions}, fields
+    whole = {c: torch.cat([part.done[c] for part in parts]) for c in conditions}
+    return {c: embeddings.to(encoder.device) for c, embeddings in whole.items()}, fields
+
+
+def _ahead(device: str, threads: int, pieces: Sequence[int]) -> int | None:
+    """How many pieces wait for a thread; ``None`` for all, as nothing is read meanwhile.
+
+    A GPU is done with a piece before a shard is read, so the next shard is read while all pieces of
+    the one before it wait.
+    """
+    if device != "cpu":
+        return 1 + max(pieces, default=0)
+    return threads if threads > 1 else None
 
 
 def _parts(
@@ -164,8 +175,7 @@ def _parts(
         keys = {c: settings_digest([ENGINE, job.record.key, c.key, shown]) for c in conditions}
         for condition, key in keys.items():
             if kept := job.store.read("embeddings", key):
-                array = np.array(kept.arrays["embeddings"])
-                done[condition] = torch.from_numpy(array).to(encoder.device)
+                done[condition] = torch.from_numpy(np.array(kept.arrays["embeddings"]))
                 progress.add(count)
         missing = sorted((one for one in conditions if one not in done), key=_way)
         groups = 1 if threads == 1 else math.ceil(EVEN * threads / later)
@@ -192,8 +202,9 @@ class _Pass:
 
     def timed(self, work: tuple[_Piece, Staged]) -> list[torch.Tensor]:
         start = time.perf_counter()
-        found = self.embed(*work)
-        self.stage.finish()
+        # To the host from here, where all that is queued is this piece: whoever copies a result
+        # while the next piece runs waits for that too. And on a GPU calls return before they end.
+        found = [embeddings.cpu() for embeddings in self.embed(*work)]
         self.busy.append(time.perf_counter() - start)
         return found
 
@@ -214,8 +225,8 @@ class _Pass:
                 results.append(embeddings)
                 self.progress.add(count)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as fault:
-            # CPU allocators raise a plain RuntimeError.
-            said = re.search("out of memory|can't allocate memory", str(fault))
+            # CPU allocators and CUDA's libraries raise a plain RuntimeError.
+            said = re.search("out of memory|can't allocate memory|ALLOC_FAILED", str(fault))
             if not said and not isinstance(fault, (torch.OutOfMemoryError, MemoryError)):
                 raise
             if count == 1:

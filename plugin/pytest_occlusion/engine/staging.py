@@ -28,20 +28,21 @@ class Stage:
     def put(self, canvases: NDArray[np.uint8]) -> Staged:
         """Start a copy of host canvases ``[n, C, H, W]``; on a GPU it is not waited for.
 
-        What does not fit there together stays on the host until the turn of each batch comes.
+        What does not fit there together, or cannot be pinned, stays on the host until the turn of
+        each batch comes.
         """
         import torch
 
-        host = torch.from_numpy(np.array(canvases))
         if self._stream is None:
-            return host.to(self._device), None
-        try:  # pragma: no cover - needs a GPU
-            with torch.cuda.stream(self._stream):
+            return torch.from_numpy(np.array(canvases)).to(self._device), None
+        try:
+            with torch.cuda.stream(self._stream):  # pragma: no cover - needs a GPU
+                host = torch.empty(canvases.shape, dtype=torch.uint8, pin_memory=True)
+                host.numpy()[...] = canvases
                 # Torch's allocator keeps pinned memory until the copies out of it have ended.
-                copied = host.pin_memory().to(self._device, non_blocking=True)
-                return copied, self._stream.record_event()
-        except torch.OutOfMemoryError:  # pragma: no cover - needs a GPU
-            return host, None
+                return host.to(self._device, non_blocking=True), self._stream.record_event()
+        except RuntimeError:  # torch's own of the device's memory, and CUDA's of memory to pin
+            return torch.from_numpy(np.array(canvases)), None
 
     def rows(self, staged: Staged, first: int, last: int) -> torch.Tensor:
         """Some of them; work queued on this thread's stream from now on finds them complete."""
@@ -55,10 +56,3 @@ class Stage:
             # while this one still reads it.
             canvases.record_stream(stream)
         return canvases[first:last].to(self._device, non_blocking=True)
-
-    def finish(self) -> None:
-        """Wait for what this thread has queued: on a GPU, calls return before their work ends."""
-        if self._stream is not None:  # pragma: no cover - needs a GPU
-            import torch
-
-            torch.cuda.current_stream(self._device).synchronize()

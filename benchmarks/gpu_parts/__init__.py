@@ -1,0 +1,1 @@
+"""The parts of ``python benchmarks/gpu.py``, and what they write down."""
