@@ -13,6 +13,7 @@ A broken expectation makes the exit status 1; an aim that is missed is told, and
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 from collections.abc import Iterable
@@ -48,8 +49,15 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--markdown", type=Path, help="file for the tables")
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds for everything")
     parser.add_argument("--processes", type=int, help="checkpoints of parity at a time")
+    parser.add_argument("--join", type=Path, nargs="+", help="JSONs of runs to make one of")
     chosen = parser.parse_args(given)
 
+    if chosen.join:
+        from gpu_parts.record import joined, write
+
+        found = joined([json.loads(path.read_text(encoding="utf-8")) for path in chosen.join])
+        write(found, chosen.json, chosen.markdown)
+        return 0
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from gpu_parts.record import Record, markdown
     from gpu_parts.setting import Setting, describe

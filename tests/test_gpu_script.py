@@ -98,6 +98,24 @@ def test_without_time_parts_are_left_out(tmp_path: Path) -> None:
     assert {part["status"] for part in parts.values()} == {"out of time"}
 
 
+def test_runs_of_one_machine_can_be_joined(tmp_path: Path) -> None:
+    def run(name: str, card: str) -> str:
+        record = Record({"card": card, "date (UTC)": name}, tmp_path / name, say=lambda line: None)
+        record.run(name, lambda given: ["a note"], None)
+        record.run("both", lambda given: [f"of {name}"], None)
+        return str(tmp_path / name)
+
+    one, two = run("one", "a"), run("two", "a")
+    whole = ["--json", str(tmp_path / "whole.json"), "--markdown", str(tmp_path / "whole.md")]
+    assert gpu.main(["--join", one, two, *whole]) == 0
+    found = json.loads((tmp_path / "whole.json").read_text(encoding="utf-8"))
+    assert list(found["parts"]) == ["one", "both", "two"]
+    assert found["parts"]["both"]["notes"] == ["of two"]
+    assert (tmp_path / "whole.md").read_text(encoding="utf-8") == markdown(found)
+    with pytest.raises(ValueError, match="differ in card"):
+        gpu.main(["--join", one, run("three", "b")])
+
+
 # What a part can come to --------------------------------------------------------------------------
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 SCHEMA = {"name": "pytest-occlusion-gpu", "version": 1}
+
+DATES = ("date (UTC)", "torch threads")
+"""What may differ between two runs on one machine."""
 
 PASSED, FAILED, OUT_OF_TIME, NEEDS_GPU = "passed", "failed", "out of time", "needs a GPU"
 """What a part can come to."""
@@ -117,10 +120,30 @@ class Record:
 
     def write(self) -> None:
         """Write both files anew, each whole or not at all."""
-        if self.json:
-            _replace(self.json, json.dumps(self.plain, indent=1, default=str) + "\n")
-        if self.markdown:
-            _replace(self.markdown, markdown(self.plain))
+        write(self.plain, self.json, self.markdown)
+
+
+def write(plain: Mapping[str, Any], as_json: Path | None, as_markdown: Path | None) -> None:
+    """Write a record to the files that are named."""
+    if as_json:
+        _replace(as_json, json.dumps(plain, indent=1, default=str) + "\n")
+    if as_markdown:
+        _replace(as_markdown, markdown(plain))
+
+
+def joined(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs on one machine, each of other parts, as one; the last of the same part counts.
+
+    Raises:
+        ValueError: They are of other machines, versions or sizes.
+    """
+    first, *others = [
+        {name: value for name, value in one["where"].items() if name not in DATES} for one in found
+    ]
+    if off := {name for one in others for name in first | one if first.get(name) != one.get(name)}:
+        raise ValueError(f"the runs differ in {', '.join(sorted(off))}")
+    parts = {name: part for one in found for name, part in one["parts"].items()}
+    return {"schema": SCHEMA, "where": found[0]["where"], "parts": parts}
 
 
 def _replace(path: Path, text: str) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,18 @@ from pytest_occlusion.suite.table import RATIOS
 AIM = 0.9
 """Share of the pure forward passes' speed that the whole sweep is to reach."""
 
-CASES = (("clip ViT", "bf16"), ("cxr-clip ResNet", "bf16"), ("clip ViT", "fp32"))
+CASES = (
+    ("clip ViT", "bf16", (64, 256)),
+    ("cxr-clip ResNet", "bf16", (64, 256)),
+    ("clip ViT", "fp32", (64,)),
+)
+"""Towers, precision, and canvases a forward pass: the default, and what fills a large card."""
+
 OCCLUDERS = ("block", "patches")
+PARTS = ("encode", "wait", "rank")
+"""Seconds of a sweep that its record tells."""
+
 RADIOGRAPHS, SIDE, ROUNDS = 1024, 256, 3
-BATCHES = (64, 256)
-"""Canvases a forward pass: the default, and one that fills a large card."""
 
 
 @dataclass
@@ -54,11 +61,16 @@ class Case:
     session: Session
     store: Path
     rounds: int
+    last: dict[str, dict[str, float]] = field(default_factory=dict)  # what took a sweep's time
 
     def job(self, occluder: str, size: int) -> Job:
         """All ratios of one occluder; the texts are embedded beforehand, their cost is apart."""
         texts = torch.eye(len(self.session.task.texts), self.width, device=self.encoder.device) + 1
-        quick = replace(self.encoder, embed_texts=lambda asked: texts[: len(asked)])
+        quick = replace(
+            self.encoder,
+            embed_texts=lambda asked: texts[: len(asked)],
+            count_tokens=lambda asked: [2] * len(asked),
+        )
         return replace(
             self.session.job_of("model"),
             encoder=lambda: quick,
@@ -77,7 +89,7 @@ class Case:
 def throughput(given: Setting) -> Iterator[Finding]:
     """Images a second of every way, the share that the sweep reaches, and the peak of memory."""
     corpus = made_up_corpus(12 if given.small else RADIOGRAPHS, 96 if given.small else SIDE)
-    for number, (name, precision) in enumerate(CASES[:2] if given.small else CASES):
+    for number, (name, precision, sizes) in enumerate(CASES[:2] if given.small else CASES):
         given.needs(40, f"timing {name} in {precision}")
         folder = given.folder / f"throughput {number}"
         made = towers.write(name, folder, small=given.small)
@@ -86,21 +98,21 @@ def throughput(given: Setting) -> Iterator[Finding]:
         session = session_of(settings, corpus)
         encoder = session.encoder("model")
         case = Case(given, name, precision, encoder, session, folder / "store", ROUNDS)
-        yield from _timed(case)
+        yield from _timed(case, sizes[:1] if given.small else sizes)
         session.close()
         del case, session, encoder
         _let_go(given)
 
 
-def _timed(case: Case) -> Iterator[Finding]:
+def _timed(case: Case, sizes: Sequence[int]) -> Iterator[Finding]:
     given = case.given
-    first = case.job(OCCLUDERS[0], BATCHES[0])
+    first = case.job(OCCLUDERS[0], sizes[0])
     measure(replace(first, conditions=first.conditions[:1]))  # canvases are kept, and all is warm
     count = len(case.session.corpus.radiographs)
     shards = draw_shards(first, case.encoder.canvas)
     whole = torch.cat([torch.from_numpy(np.array(shard.canvases())) for shard in shards])
     canvases = whole.to(case.encoder.device)
-    for size in BATCHES[:1] if given.small else BATCHES:
+    for size in sizes:
         given.needs(20, f"timing {case.name} in {case.precision} at {size}")
         ways: dict[str, Callable[[], Any]] = {"forward": partial(_forward, case, canvases, size)}
         for occluder in OCCLUDERS:
@@ -117,6 +129,7 @@ def _timed(case: Case) -> Iterator[Finding]:
                 "images": images,
                 "images/s": round(images / took, 1),
                 "share": share,
+                **{part: case.last.get(name, {}).get(part) for part in PARTS},
                 "peak MiB": round(peaks[name] / 2**20) or None,
             }
             if name != "forward" and not given.small:
@@ -133,7 +146,12 @@ def _forward(case: Case, canvases: torch.Tensor, size: int) -> None:
 
 def _sweep(case: Case, job: Job) -> None:
     forget(case.store)
-    measure(job)
+    measured = list(measure(job).values())
+    case.last[job.conditions[0].occluder] = {
+        "encode": round(measured[0].fields["encode_seconds"], 3),
+        "wait": round(measured[0].fields["wait_seconds"], 3),
+        "rank": round(sum(one.fields["rank_seconds"] for one in measured), 3),
+    }
 
 
 def _medians(given: Setting, ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
