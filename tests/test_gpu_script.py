@@ -32,6 +32,7 @@ from gpu_parts.record import (
 from gpu_parts.setting import Setting
 from pytest_occlusion.engine.drawing import draw_shards
 from pytest_occlusion.engine.job import Condition
+from pytest_occlusion.engine.pieces import in_shards
 
 ROOT = Path(__file__).parents[1]
 
@@ -315,7 +316,7 @@ def test_memory_runs_out_under_a_cap(tiny: Any) -> None:
 
 def test_one_image_that_does_not_fit_is_told_clearly(tiny: Any) -> None:
     job, encoder = tiny
-    shards = draw_shards(job, encoder.canvas)
+    shards = draw_shards(job, encoder.canvas, in_shards(job.radiographs))[0]
     said = {
         "CUDA out of memory": True,
         "CUDA error: an illegal memory access was encountered": False,

@@ -28,6 +28,7 @@ from pytest_occlusion.encoders.devices import exact_matmul
 from pytest_occlusion.engine.drawing import draw_shards
 from pytest_occlusion.engine.job import Condition, Job
 from pytest_occlusion.engine.parallel import batch_map, batch_threads
+from pytest_occlusion.engine.pieces import in_shards
 from pytest_occlusion.engine.pipeline import measure
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.engine.store import Store
@@ -109,7 +110,7 @@ def _timed(case: Case, sizes: Sequence[int]) -> Iterator[Finding]:
     first = case.job(OCCLUDERS[0], sizes[0])
     measure(replace(first, conditions=first.conditions[:1]))  # canvases are kept, and all is warm
     count = len(case.session.corpus.radiographs)
-    shards = draw_shards(first, case.encoder.canvas)
+    shards = draw_shards(first, case.encoder.canvas, in_shards(first.radiographs))[0]
     whole = torch.cat([torch.from_numpy(np.array(shard.canvases())) for shard in shards])
     canvases = whole.to(case.encoder.device)
     for size in sizes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.occlusion.levels import is_corruption
 from pytest_occlusion.retrieval.ranks import Ranks
+
+if TYPE_CHECKING:
+    from pytest_occlusion.engine.pieces import Engine
 
 ENGINE = 2
 """Bumped whenever decoding, masks, fills, texts or ranks change their numbers; part of every key.
@@ -62,21 +66,28 @@ class Measured:
     key: str = ""  # digest of everything that the ranks depend on
 
 
-@dataclass(frozen=True)
-class Job:
-    """Everything one model's measurement needs."""
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What a process needs to work on pieces of a job, besides the encoder."""
 
     label: str  # the model's name, for progress lines
     record: ModelRecord
+    store: Store
+    batch_size: int  # canvases per forward pass
+    say: Callable[[str], None]  # where progress lines go
+    decoders: Decoders = field(default_factory=Decoders)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Bench):
+    """Everything one model's measurement needs."""
+
     encoder: Callable[[], Encoder]  # called only when something is missing in the store
     corpus: Corpus
     task: Task
     conditions: Sequence[Condition]
     directions: Sequence[str]
-    store: Store
-    batch_size: int  # canvases per forward pass
-    say: Callable[[str], None]  # where progress lines go
-    decoders: Decoders = field(default_factory=Decoders)
+    engine: Callable[[Job], AbstractContextManager[Engine]] | None = None  # other than this process
     similarity: bool = False  # whether that of each radiograph with its own text is wanted too
     first: int = 0  # how many of the best candidates of each radiograph are wanted too
 

@@ -25,6 +25,8 @@ def auto_workers(settings: Settings) -> int | None:
 
     More workers on one GPU would each hold a model in its memory and wait for one another.
     """
+    if settings.engine != "local":  # one process talks to the cluster
+        return 1
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:  # the user's word, which xdist reads
         return None
     from pytest_occlusion.encoders.devices import visible_gpus

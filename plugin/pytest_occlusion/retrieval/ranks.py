@@ -263,3 +263,8 @@ def _positive_rows(
         return order[first[part, None] + np.minimum(steps, held - 1)], steps < held
 
     return rows, counts
+
+
+def tile_rows(candidates: int, tile_bytes: int = TILE_BYTES) -> int:
+    """Queries that are multiplied together."""
+    return max(1, tile_bytes // (4 * max(1, candidates)))
