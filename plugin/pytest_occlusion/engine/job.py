@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.occlusion.levels import is_corruption
 from pytest_occlusion.retrieval.ranks import Ranks
-
-if TYPE_CHECKING:
-    from pytest_occlusion.engine.pieces import Engine
 
 ENGINE = 2
 """Bumped whenever decoding, masks, fills, texts or ranks change their numbers; part of every key.
@@ -87,7 +84,8 @@ class Job(Bench):
     task: Task
     conditions: Sequence[Condition]
     directions: Sequence[str]
-    engine: Callable[[Job], AbstractContextManager[Engine]] | None = None  # other than this process
+    engine: Callable[[Job], AbstractContextManager[Any]] | None = None
+    """Opens who does the pieces (``pieces.Engine``), if it is not this process."""
     similarity: bool = False  # whether that of each radiograph with its own text is wanted too
     first: int = 0  # how many of the best candidates of each radiograph are wanted too
 

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -156,10 +156,15 @@ class _Broker:
         threading.Thread(target=self._probe, daemon=True).start()
         self._scan()
         self.pipe.send(("ready", list(self.hands)))
+        requests: dict[str, Callable[..., None]] = {
+            "give": self.give,
+            "table": self.share,
+            "forget": self.forget,
+        }
         while True:
             while self.pipe.poll(0):
                 name, *given = self.pipe.recv()
-                getattr(self, f"on_{name}")(*given)
+                requests[name](*given)
             self._answers()
             if time.monotonic() - self.scanned > SCAN:
                 self._scan()
@@ -169,7 +174,7 @@ class _Broker:
 
     # Requests -------------------------------------------------------------------------------------
 
-    def on_give(self, worker: str, number: int, request: bytes, table: int | None) -> None:
+    def give(self, worker: str, number: int, request: bytes, table: int | None) -> None:
         """Call a worker."""
         import ray
 
@@ -182,13 +187,13 @@ class _Broker:
         shared = None if table is None else self.tables[table]
         hand.calls[hand.actor.do.remote(shared, *parts)] = number
 
-    def on_table(self, number: int, content: Any) -> None:
+    def share(self, number: int, content: Any) -> None:
         """Share what many requests need: once per node, in its memory."""
         import ray
 
         self.tables[number] = ray.put(content)
 
-    def on_forget(self, number: int) -> None:
+    def forget(self, number: int) -> None:
         """A table that no further request needs."""
         self.tables.pop(number, None)
 

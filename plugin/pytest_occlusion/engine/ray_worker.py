@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_occlusion.encoders import register_family
 from pytest_occlusion.engine.decoding import Decoders
 from pytest_occlusion.engine.drawing import draw_shards
 from pytest_occlusion.engine.embedding import embed_batches, embed_images
@@ -61,6 +62,7 @@ class Ticket:
     """Everything a worker has to know of a model before it is given pieces."""
 
     model: ModelSettings
+    family: bytes  # pickled, if it is not built in: by the names of a module and what is in it
     record: ModelRecord
     device: str
     batch_size: int
@@ -101,9 +103,13 @@ class Worker:
         self._encoder: Encoder | None = None
         self._threads = 1
         self._decoders = Decoders(most=1)
+        self._requests: dict[str, Callable[..., Any]] = {
+            one.__name__: one
+            for one in (self.open, self.forgo, self.draw, self.texts, self.images, self.ranks)
+        }
 
     def do(self, table: Any, *parts: bytes) -> bytes:
-        """Do a request: the name of a method and its arguments, pickled and cut into parts.
+        """Do a request: its name and arguments, pickled and cut into parts.
 
         Args:
             table: The last argument, where it is one that many requests share.
@@ -117,7 +123,7 @@ class Worker:
         name, given = pickle.loads(b"".join(parts))  # noqa: S301 - from who started this
         try:
             more = () if table is None else (table,)
-            answer = getattr(self, f"do_{name}")(*given, *more)
+            answer = self._requests[name](*given, *more)
         except OcclusionError as fault:
             answer = fault
         except Exception as fault:
@@ -133,7 +139,7 @@ class Worker:
             )
         return pickle.dumps(answer)
 
-    def do_open(self, ticket: Ticket, shipped: Mapping[str, Any] | None = None) -> Facts:
+    def open(self, ticket: Ticket, shipped: Mapping[str, Any] | None = None) -> Facts:
         """Open a model, or say why not; in place of the one before."""
         self._bench = self._encoder = None
         here = Facts(node=socket.gethostname(), versions=versions())
@@ -141,6 +147,7 @@ class Worker:
         here = replace(here, sees_store=sees)
         model = ticket.model
         try:
+            _register(ticket)
             if shipped is not None:
                 model = shipped_model(model, shipped)
             if fault := check_model(model):
@@ -178,21 +185,21 @@ class Worker:
             raise RuntimeError("nothing is open")
         return self._encoder
 
-    def do_forgo(self) -> None:
+    def forgo(self) -> None:
         """Do without the store: not every node sees it."""
         self._bench = replace(self.bench, store=Store(None))
 
-    def do_draw(self, shard: Sequence[Any]) -> list[str]:
+    def draw(self, shard: Sequence[Any]) -> list[str]:
         """Draw the canvases of a shard into the store; gives faults."""
         return self._noted(draw_shards(self.bench, self.encoder.canvas, [shard])[1])
 
-    def do_texts(self, batch: Sequence[str]) -> tuple[Floats, list[int]]:
+    def texts(self, batch: Sequence[str]) -> tuple[Floats, list[int]]:
         """Embed a batch of texts."""
         found: tuple[Floats, list[int]]
         found = self._exactly(lambda: next(embed_batches(self.encoder, [batch], 1)))
         return found
 
-    def do_images(self, shown: Shown) -> Encoded:
+    def images(self, shown: Shown) -> Encoded:
         """Embed a shard under some conditions."""
         from pytest_occlusion.encoders.devices import peak_bytes
 
@@ -206,7 +213,7 @@ class Worker:
         arrays = {} if kept else {one: rows.cpu().numpy() for one, rows in found.items()}
         return Encoded(arrays, (), fields, peak_bytes(self.encoder.device))
 
-    def do_ranks(
+    def ranks(
         self, queries: Floats, groups: Groups, first: int, similarity: bool, table: Table
     ) -> tuple[Answer, float]:
         """Rank the queries of a slice among the candidates of a table; gives the seconds too."""
@@ -231,6 +238,18 @@ class Worker:
     def _noted(self, faults: Sequence[str]) -> list[str]:
         node = socket.gethostname()
         return [f"{fault} (on {node})" for fault in faults]
+
+
+def _register(ticket: Ticket) -> None:
+    if not ticket.family:
+        return
+    try:
+        register_family(pickle.loads(ticket.family))  # noqa: S301 - from who started this
+    except (ImportError, AttributeError) as fault:
+        raise OcclusionError(
+            f"the family {ticket.model.family!r} is not known on {socket.gethostname()}: {fault}",
+            remedy="put its module where the Python of every node finds it",
+        ) from fault
 
 
 def _met(store: Path, token: str) -> bool:
