@@ -34,11 +34,12 @@ class Nodes:
             nodes: How many there are, with the head.
         """
         self.folder = folder
+        self._log = (folder / "nodes.log").open("w")
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", __file__, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=(folder / "nodes.log").open("w"),
+            stderr=self._log,
             text=True,
             env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
         )
@@ -49,8 +50,8 @@ class Nodes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()  # type: ignore[union-attr]
-        self._process.wait(timeout=60)
+        with self._log, self._process:  # closes what leads to it, and waits for its end
+            pass
 
     def add(self, **environment: str) -> str:
         """Add a node with these variables; gives its name."""

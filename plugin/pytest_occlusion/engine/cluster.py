@@ -10,7 +10,7 @@ import pickle
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,17 @@ from pytest_occlusion.encoders import FAMILIES, get_family
 from pytest_occlusion.engine.crew import Crew, packed
 from pytest_occlusion.engine.drawing import refuse_any
 from pytest_occlusion.engine.embedding import embedding_key
-from pytest_occlusion.engine.job import Condition, Job
+from pytest_occlusion.engine.job import Condition, Job, Want
 from pytest_occlusion.engine.pieces import Answer, Floats, Slice, asked_of, shown_to
 from pytest_occlusion.engine.ray_worker import Encoded, Ticket
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.retrieval.ranks import tile_rows
+from pytest_occlusion.retrieval.tiles import COLUMNS, distinct_rows, tile_rows
+from pytest_occlusion.suite.grid import REVERSE
 from pytest_occlusion.suite.settings import ModelSettings, RaySettings
+
+NONE = np.empty(0, np.int64)
+"""In place of the candidates' groups, which lie beside the candidates."""
 
 SLICES = 8
 """Slices of queries per worker, over all that is ranked."""
@@ -117,20 +121,12 @@ class ClusterEngine:
     crew: Crew
     _peak: int | None = None
     _memory: dict[tuple[int, Condition], Floats] = field(default_factory=dict)
+    _distinct: dict[Condition | None, int] = field(default_factory=dict)
 
     @property
     def device(self) -> str:
         """Of the workers, each kind once."""
         return ", ".join(sorted({facts.device for facts in self.crew.facts}))
-
-    @property
-    def rows(self) -> int:
-        """Queries of a slice: many per worker, in whole tiles."""
-        task = self.job.task
-        queries = len(task.radiographs) * max(1, len(self.job.conditions))
-        tile = tile_rows(max(len(task.candidate_text), len(task.radiographs)))
-        share = queries // (SLICES * max(1, len(self.crew.workers)))
-        return max(1, share // tile) * tile
 
     def draw(self, shards: Sequence[Sequence[Radiograph]]) -> list[str]:
         """Draw what the store has not; without one that all see, it is done while encoding."""
@@ -189,6 +185,18 @@ class ClusterEngine:
             "batch_size": min(sizes),
         }
 
+    def rows(self, want: Want, images: Images, texts: Floats) -> int:
+        """Several slices per worker over all that is ranked, in whole tiles."""
+        shown, reverse = want[0].shown, want[1] == REVERSE
+        if (of := shown if reverse else None) not in self._distinct:
+            own = len(self.job.task.radiographs)
+            candidates = images.rows(shown, 0, own) if reverse else texts
+            self._distinct[of] = distinct_count(candidates)
+        tile = tile_rows(self._distinct[of])
+        queries = len(self.job.task.radiographs) * max(1, len(self.job.conditions))
+        share = queries // (SLICES * max(1, len(self.crew.workers)))
+        return max(1, share // tile) * tile
+
     def ranks(
         self, slices: Sequence[Slice], images: Images, texts: Floats
     ) -> Iterator[tuple[Answer, float]]:
@@ -208,8 +216,7 @@ class ClusterEngine:
                 queries, candidates = texts[one.first : one.last], table(shown)
             else:
                 queries, candidates = images.rows(shown, one.first, one.last), table(None)
-            request = queries, asked.query_groups, asked.first, asked.similarity
-            return packed("ranks", *request), candidates
+            return packed("ranks", queries, replace(asked, candidate_groups=NONE)), candidates
 
         yield from in_order(self.crew.share(slices, encode), len(slices))
         for number in tables.values():
@@ -279,6 +286,15 @@ class Images:
             )
         found: Floats = entry.arrays["embeddings"]
         return found
+
+
+def distinct_count(candidates: Floats) -> int:
+    """Distinct rows: of many, which make several blocks anyhow, it is all the same how many."""
+    import torch
+
+    if len(candidates) > 2 * COLUMNS:
+        return len(candidates)
+    return len(distinct_rows(torch.from_numpy(np.array(candidates)))[0])
 
 
 def in_order(answers: Iterator[tuple[int, Any]], count: int) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.engine.drawing import Shard, draw_shards
 from pytest_occlusion.engine.embedding import embed_batches, embed_images
-from pytest_occlusion.engine.job import Condition, Job
+from pytest_occlusion.engine.job import Condition, Job, Want
 from pytest_occlusion.engine.parallel import batch_map, batch_threads
 from pytest_occlusion.engine.pieces import Answer, Floats, Slice, answered, asked_of
 
@@ -38,7 +38,6 @@ class LocalEngine:
     job: Job
     encoder: Encoder
     threads: int
-    rows: int | None = None
     _drawn: list[Shard] = field(default_factory=list)
 
     @property
@@ -60,6 +59,9 @@ class LocalEngine:
     ) -> tuple[dict[Condition, torch.Tensor], dict[str, Any]]:
         """Embed what was drawn; the embeddings stay on the device."""
         return embed_images(self.job, self.encoder, self._drawn, conditions, self.threads)
+
+    def rows(self, want: Want, images: dict[Condition, torch.Tensor], texts: Floats) -> None:
+        """All are ranked together."""
 
     def ranks(
         self, slices: Sequence[Slice], images: dict[Condition, torch.Tensor], texts: Floats

@@ -8,7 +8,7 @@ same numbers bit for bit, since no batch and no tile of scores depends on who ha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,12 +92,12 @@ class Slice:
         return self.direction == REVERSE
 
 
-def in_slices(job: Job, wants: Sequence[Want], rows: int | None) -> list[Slice]:
-    """The queries of every want, so many rows together, or all."""
+def in_slices(job: Job, wants: Sequence[Want], rows: Callable[[Want], int | None]) -> list[Slice]:
+    """The queries of every want, so many rows together as it says, or all."""
     slices = []
     for condition, way in wants:
         count = len(job.task.candidate_text if way == REVERSE else job.task.radiographs)
-        step = rows or count
+        step = rows((condition, way)) or count
         slices += [Slice(condition, way, at, min(at + step, count)) for at in range(0, count, step)]
     return slices
 
@@ -108,6 +108,7 @@ class Questions:
 
     query_groups: NDArray[np.int64]
     candidate_groups: NDArray[np.int64]
+    start: int  # place of the first query among all
     first: int  # how many of the best candidates are wanted
     similarity: bool  # whether that with the one positive is wanted: then groups are places
 
@@ -116,8 +117,8 @@ def asked_of(job: Job, one: Slice) -> Questions:
     """What a job asks of a slice."""
     own, texts = job.task.radiograph_group, np.arange(len(job.task.candidate_text))
     if one.reverse:
-        return Questions(texts[one.first : one.last], own, first=0, similarity=False)
-    return Questions(own[one.first : one.last], texts, job.first, job.similarity)
+        return Questions(texts[one.first : one.last], own, one.first, first=0, similarity=False)
+    return Questions(own[one.first : one.last], texts, one.first, job.first, job.similarity)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,14 @@ def answered(queries: torch.Tensor, candidates: torch.Tensor, asked: Questions) 
     import torch
 
     groups = asked.query_groups
-    ranks = rank_groups(queries, candidates, groups, asked.candidate_groups, first=asked.first)
+    ranks = rank_groups(
+        queries,
+        candidates,
+        groups,
+        asked.candidate_groups,
+        first=asked.first,
+        start=asked.start,
+    )
     similarity = None
     if asked.similarity:
         positives = candidates[torch.from_numpy(groups)]
@@ -168,10 +176,6 @@ class Engine(Protocol):
     """Who does the pieces of one job."""
 
     @property
-    def rows(self) -> int | None:
-        """Queries of a slice; ``None`` where all are ranked together."""
-
-    @property
     def device(self) -> str:
         """What the encoder runs on, as results say it."""
 
@@ -185,6 +189,9 @@ class Engine(Protocol):
         self, shards: Sequence[Sequence[Radiograph]], conditions: Sequence[Condition]
     ) -> tuple[Images, dict[str, Any]]:
         """Embeddings of all radiographs under every condition, and what they cost."""
+
+    def rows(self, want: Want, images: Images, texts: Floats) -> int | None:
+        """Queries of a slice: whole tiles (``tiles.tile_rows``), or ``None`` for all of them."""
 
     def ranks(
         self, slices: Sequence[Slice], images: Images, texts: Floats

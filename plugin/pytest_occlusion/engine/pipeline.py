@@ -36,6 +36,7 @@ from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import level_sentence
 from pytest_occlusion.retrieval.ranks import Ranks
+from pytest_occlusion.retrieval.tiles import COLUMNS
 from pytest_occlusion.suite.grid import REVERSE
 
 RANKS = ("above", "tied", "tied_positives", "positives")
@@ -91,8 +92,9 @@ def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]
             "pass": uuid.uuid4().hex[:12],
             "device": engine.device,
         }
-        slices = in_slices(job, wants, engine.rows)
-        answers = engine.ranks(slices, images, texts[job.task.candidate_text])
+        candidates = texts[job.task.candidate_text]
+        slices = in_slices(job, wants, lambda want: engine.rows(want, images, candidates))
+        answers = engine.ranks(slices, images, candidates)
         # Of one (condition, direction) after another: as they are asked, and not all in memory.
         for want, of_want in groupby(zip(slices, _named(job, slices, answers), strict=True), _want):
             parts, seconds = zip(*(answer for _, answer in of_want), strict=True)
@@ -146,7 +148,10 @@ def embed_texts(job: Job, engine: Engine) -> tuple[Floats, dict[str, Any]]:
 
 
 def _ranks_key(job: Job, condition: Condition, direction: str) -> str:
-    what = [condition.shown.key, direction, job.corpus.fingerprint, job.task.digest]
+    what: list[Any] = [condition.shown.key, direction, job.corpus.fingerprint, job.task.digest]
+    many = len(job.task.radiographs if direction == REVERSE else job.task.candidate_text)
+    if many > COLUMNS:  # which are cut, and a score may depend on where, in its last bit
+        what.append(COLUMNS)
     return settings_digest([ENGINE, job.record.key, *what])
 
 

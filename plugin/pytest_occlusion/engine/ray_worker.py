@@ -213,20 +213,18 @@ class Worker:
         arrays = {} if kept else {one: rows.cpu().numpy() for one, rows in found.items()}
         return Encoded(arrays, (), fields, peak_bytes(self.encoder.device))
 
-    def ranks(
-        self, queries: Floats, groups: Groups, first: int, similarity: bool, table: Table
-    ) -> tuple[Answer, float]:
+    def ranks(self, queries: Floats, asked: Questions, table: Table) -> tuple[Answer, float]:
         """Rank the queries of a slice among the candidates of a table; gives the seconds too."""
         import torch
 
         start, device = time.perf_counter(), self.encoder.device
-        candidates, candidate_groups = table
+        candidates, groups = table
         with warnings.catch_warnings():
             # Shared memory cannot be written to, which torch warns of; nobody writes to it.
             warnings.simplefilter("ignore", UserWarning)
             rows, others = (torch.from_numpy(one).to(device) for one in (queries, candidates))
-        asked = Questions(groups, np.asarray(candidate_groups), first, similarity)
-        answer = self._exactly(lambda: answered(rows, others, asked))
+        whole = replace(asked, candidate_groups=groups)
+        answer = self._exactly(lambda: answered(rows, others, whole))
         return answer, time.perf_counter() - start
 
     def _exactly(self, work: Callable[[], Any]) -> Any:
