@@ -231,7 +231,9 @@ class ClusterEngine:
         with Progress(f"{self.job.label}: {doing}", total, unit, self.job.say) as progress:
 
             def done(count: int) -> None:
-                progress.label = f"{self.job.label}: {doing} on {len(self.crew.workers)} workers"
+                count_of = len(self.crew.workers)
+                workers = "worker" if count_of == 1 else "workers"
+                progress.label = f"{self.job.label}: {doing} on {count_of} {workers}"
                 progress.add(count)
 
             yield done
