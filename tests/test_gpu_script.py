@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import gpu
-from gpu_parts import memory, parity, suites, towers, workers
+from gpu_parts import memory, parity, suites, throughput, towers, workers
 from gpu_parts.canvases import different
 from gpu_parts.record import (
     Check,
@@ -177,6 +177,11 @@ def test_a_broken_expectation_outweighs_that_something_was_not_shown(tmp_path: P
         raise NeedsGpuError("why")
 
     assert come_to(part, tmp_path)["status"] == "failed"
+
+
+def test_what_is_fixed_is_told_from_what_grows() -> None:
+    assert throughput.fixed((100, 400), (0.5 + 1, 0.5 + 4)) == pytest.approx(0.5)
+    assert throughput.fixed((100, 400), (1, 4)) == pytest.approx(0)
 
 
 # Planted differences ------------------------------------------------------------------------------

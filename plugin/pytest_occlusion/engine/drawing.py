@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 
 import numpy as np
@@ -112,6 +112,11 @@ def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionErr
 
 
 def _canvas_key(recipe: CanvasRecipe, radiographs: Sequence[Radiograph]) -> str:
-    # Pillow 13 moves some resized pixels by one grey level against 8.4 to 12.3.
     contents = [radiograph.content for radiograph in radiographs]
-    return settings_digest([ENGINE, recipe.name, version("pillow"), contents])
+    return settings_digest([ENGINE, recipe.name, _pillow(), contents])
+
+
+@cache
+def _pillow() -> str:
+    """Pillow 13 moves some resized pixels by one grey level against 8.4 to 12.3."""
+    return version("pillow")  # looks through files, for each shard if it were not kept

@@ -47,8 +47,16 @@ def embed_batches(
 
 def embedding_key(record: ModelRecord, radiographs: Sequence[Radiograph], shown: Condition) -> str:
     """Under which the store keeps the embeddings of a shard under a condition."""
+    return embedding_keys(record, radiographs, [shown])[shown]
+
+
+def embedding_keys(
+    record: ModelRecord, radiographs: Sequence[Radiograph], conditions: Sequence[Condition]
+) -> dict[Condition, str]:
+    """The same for several conditions: a map has hundreds, and radiographs are digested once."""
     contents = settings_digest([[one.key, one.content] for one in radiographs])
-    return settings_digest([ENGINE, record.key, shown.key, contents])
+    known = record.key
+    return {one: settings_digest([ENGINE, known, one.key, contents]) for one in conditions}
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ def _parts(
     for shard in shards:
         count = len(shard.radiographs)
         done: dict[Condition, torch.Tensor] = {}
-        keys = {c: embedding_key(bench.record, shard.radiographs, c) for c in conditions}
+        keys = embedding_keys(bench.record, shard.radiographs, conditions)
         for condition, key in keys.items():
             if kept := bench.store.read("embeddings", key):
                 done[condition] = torch.from_numpy(np.array(kept.arrays["embeddings"]))
