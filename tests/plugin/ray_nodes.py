@@ -16,9 +16,9 @@ from typing import Any
 
 FAST = {
     "health_check_initial_delay_ms": 1000,
-    "health_check_period_ms": 1000,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 3,
+    "health_check_period_ms": 2000,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 4,
 }
 """So that tests need not wait half a minute until a node is taken for dead."""
 

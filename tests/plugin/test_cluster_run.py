@@ -127,7 +127,7 @@ def started(project: Project, *args: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str], expect: int) -> str:
     """What it printed."""
-    told = process.communicate(timeout=100)[0]
+    told = process.communicate(timeout=240)[0]
     assert process.returncode == expect, told
     return told
 
@@ -156,7 +156,7 @@ def shards_done(project: Project) -> int:
     return len(list((project.path / "store").glob("v*/embeddings/*/*.safetensors")))
 
 
-def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it never came"

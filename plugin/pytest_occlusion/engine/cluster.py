@@ -20,7 +20,7 @@ from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.encoders import FAMILIES, get_family
 from pytest_occlusion.engine.crew import Crew, packed
 from pytest_occlusion.engine.drawing import refuse_any
-from pytest_occlusion.engine.embedding import embedding_key
+from pytest_occlusion.engine.embedding import embedding_keys
 from pytest_occlusion.engine.job import Condition, Job, Want
 from pytest_occlusion.engine.pieces import Answer, Floats, Slice, asked_of, shown_to
 from pytest_occlusion.engine.ray_worker import Encoded, Ticket
@@ -149,7 +149,7 @@ class ClusterEngine:
     ) -> tuple[Images, dict[str, Any]]:
         """Embed what is not in the store."""
         start = time.perf_counter()
-        images = Images(self.job, shards, self._memory)
+        images = Images(self.job, shards, conditions, self._memory)
         missing = [
             (some, [one for one in conditions if not images.has(at, one)])
             for at, some in enumerate(shards)
@@ -245,14 +245,17 @@ class Images:
 
     job: Job
     shards: Sequence[Sequence[Radiograph]]
+    conditions: Sequence[Condition]
     memory: dict[tuple[int, Condition], Floats]
 
-    def _key(self, at: int, condition: Condition) -> str:
-        return embedding_key(self.job.record, self.shards[at], condition)
+    def __post_init__(self) -> None:
+        """Work out under which keys they are stored."""
+        record, shown = self.job.record, self.conditions
+        self._keys = [embedding_keys(record, some, shown) for some in self.shards]
 
     def has(self, at: int, condition: Condition) -> bool:
         """Whether a shard is done under a condition."""
-        stored = self.job.store.has("embeddings", self._key(at, condition))
+        stored = self.job.store.has("embeddings", self._keys[at][condition])
         return stored or (at, condition) in self.memory
 
     def keep(self, at: int, condition: Condition, embeddings: Floats) -> None:
@@ -260,7 +263,9 @@ class Images:
         if self.job.store.root is None:
             self.memory[at, condition] = embeddings
         else:
-            self.job.store.write("embeddings", self._key(at, condition), {"embeddings": embeddings})
+            self.job.store.write(
+                "embeddings", self._keys[at][condition], {"embeddings": embeddings}
+            )
 
     def rows(self, condition: Condition, first: int, last: int) -> Floats:
         """Some rows ``[last - first, D]`` of all radiographs.
@@ -280,7 +285,7 @@ class Images:
     def _read(self, at: int, condition: Condition) -> Floats:
         if (at, condition) in self.memory:
             return self.memory[at, condition]
-        entry = self.job.store.read("embeddings", self._key(at, condition))
+        entry = self.job.store.read("embeddings", self._keys[at][condition])
         if entry is None:
             raise OcclusionError(
                 "embeddings went from the store, or were damaged, while they were needed",

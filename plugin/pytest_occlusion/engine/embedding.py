@@ -45,15 +45,11 @@ def embed_batches(
     yield from batch_map(embed, batches, threads=threads)
 
 
-def embedding_key(record: ModelRecord, radiographs: Sequence[Radiograph], shown: Condition) -> str:
-    """Under which the store keeps the embeddings of a shard under a condition."""
-    return embedding_keys(record, radiographs, [shown])[shown]
-
-
 def embedding_keys(
     record: ModelRecord, radiographs: Sequence[Radiograph], conditions: Sequence[Condition]
 ) -> dict[Condition, str]:
-    """The same for several conditions: a map has hundreds, and radiographs are digested once."""
+    """Under which the store keeps the embeddings of a shard under each condition."""
+    # A map has hundreds of conditions: radiographs are digested once.
     contents = settings_digest([[one.key, one.content] for one in radiographs])
     known = record.key
     return {one: settings_digest([ENGINE, known, one.key, contents]) for one in conditions}
