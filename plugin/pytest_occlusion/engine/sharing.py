@@ -88,7 +88,7 @@ class Sharing(Generic[Piece]):
             self._give()
             for event in self.crew.events():
                 if isinstance(event, Joined):
-                    self._held[event.worker] = []
+                    self._held.setdefault(event.worker, [])
                 elif isinstance(event, Gone):
                     self._take_back(event)
                 elif self._is_awaited(event.number):
@@ -98,10 +98,11 @@ class Sharing(Generic[Piece]):
     def _give(self) -> None:
         """Fill hands evenly: first who has nothing."""
         for most in range(1, AHEAD + 1):
-            # At the end no piece should wait behind another while someone has nothing to do.
-            if most > 1 and len(self._waiting) < len(self._held):
-                return
             for worker, held in self._held.items():
+                # At the end no piece should wait behind another while someone has nothing to do:
+                # what is left lasts until a worker half as fast as the others is at its second.
+                if most > 1 and len(self._waiting) < AHEAD * len(self._held):
+                    return
                 if len(held) < most and self._waiting:
                     held.append(number := self._waiting.popleft())
                     self.crew.give(worker, number, self.pieces[number])
