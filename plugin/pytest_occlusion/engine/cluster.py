@@ -190,8 +190,11 @@ class ClusterEngine:
         shown, reverse = want[0].shown, want[1] == REVERSE
         if (of := shown if reverse else None) not in self._distinct:
             own = len(self.job.task.radiographs)
-            candidates = images.rows(shown, 0, own) if reverse else texts
-            self._distinct[of] = distinct_count(candidates)
+            self._distinct[of] = (
+                distinct_count(own, lambda: images.rows(shown, 0, own))
+                if reverse
+                else distinct_count(len(texts), lambda: texts)
+            )
         tile = tile_rows(self._distinct[of])
         queries = len(self.job.task.radiographs) * max(1, len(self.job.conditions))
         share = queries // (SLICES * max(1, len(self.crew.workers)))
@@ -218,9 +221,15 @@ class ClusterEngine:
                 queries, candidates = images.rows(shown, one.first, one.last), table(None)
             return packed("ranks", queries, replace(asked, candidate_groups=NONE)), candidates
 
-        yield from in_order(self.crew.share(slices, encode), len(slices))
-        for number in tables.values():
-            self.crew.forget(number)
+        answers = in_order(self.crew.share(slices, encode), len(slices))
+        for one, after, answer in zip(slices, [*slices[1:], None], answers, strict=True):
+            yield answer
+            ended = one.reverse and (after is None or after.want != one.want)
+            # The radiographs of a condition are many; those of the next take their place.
+            if ended and (number := tables.pop(one.condition.shown, None)) is not None:
+                self.crew.forget(number)
+        if None in tables:
+            self.crew.forget(tables.pop(None))
 
     def peak_bytes(self) -> int | None:
         """The most that any worker has held."""
@@ -295,13 +304,13 @@ class Images:
         return found
 
 
-def distinct_count(candidates: Floats) -> int:
+def distinct_count(count: int, candidates: Callable[[], Floats]) -> int:
     """Distinct rows: of many, which make several blocks anyhow, it is all the same how many."""
     import torch
 
-    if len(candidates) > 2 * COLUMNS:
-        return len(candidates)
-    return len(distinct_rows(torch.from_numpy(np.array(candidates)))[0])
+    if count > 2 * COLUMNS:
+        return count
+    return len(distinct_rows(torch.from_numpy(np.array(candidates())))[0])
 
 
 def in_order(answers: Iterator[tuple[int, Any]], count: int) -> Iterator[Any]:

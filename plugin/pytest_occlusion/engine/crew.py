@@ -68,6 +68,7 @@ class Crew:
         self._known: set[str] = set()
         self._ticket: Ticket | None = None
         self._shipment: int | None = None
+        self._sent: set[str] = set()
         self._begun = False
         self._encode: Callable[[Any], tuple[bytes, int | None]] = lambda piece: (b"", None)
         self.stored = False  # whether all workers see the store
@@ -88,6 +89,7 @@ class Crew:
         """
         self._ticket, self._shipment, self._begun = ticket, None, False
         self._open.clear()
+        self._sent.clear()
         self._requests.clear()
         for worker in self._known:
             self._ask_to_open(worker)
@@ -112,13 +114,20 @@ class Crew:
         number = self._request(worker, ("open", self._ticket), table)
         self._opening[number] = worker
 
+    def _files(self) -> int | None:
+        """The table of the model's files; ``None`` where it is not read from files here."""
+        assert self._ticket is not None
+        if self._shipment is None and (files := shipment(self._ticket.model)):
+            self._shipment = self.table(files)
+        return self._shipment
+
     def _opened(self, worker: str, facts: Facts) -> None:
         assert self._ticket is not None
-        if facts.missing and self._shipment is None:
-            self._shipment = self.table(shipment(self._ticket.model))
-        if facts.missing:
+        sent = worker in self._sent
+        if facts.missing and not sent and (files := self._files()) is not None:
+            self._sent.add(worker)
             self._say(f"{facts.node}: {self._ticket.model.name} is not there and is sent")
-            self._ask_to_open(worker, self._shipment)
+            self._ask_to_open(worker, files)
             return
         wrong = facts.fault or unfit(facts, self._ticket)
         if wrong and not self._begun:

@@ -23,6 +23,9 @@ from typing import Any
 INLINE = 64 * 1024
 """Bytes of a part of a request; Ray carries arguments of up to 100 KB inside the call."""
 
+MOST = 8_000_000
+"""Bytes of all parts of a request; Ray puts what goes beyond 10 MiB into shared memory."""
+
 POLL, SCAN = 0.02, 1.0
 """Seconds between two looks at answers, and at the nodes."""
 
@@ -86,7 +89,7 @@ def serve(pipe: Connection, asked: Asked) -> None:
 
 
 def _print_to(log: Path) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(file, 1)
     os.dup2(file, 2)
 
@@ -128,7 +131,7 @@ def _connect(asked: Asked) -> tuple[str, str] | None:
 
 def _knock(address: str, seconds: float) -> None:
     host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=seconds).close()
+    socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
 
 
 @dataclass
@@ -175,15 +178,24 @@ class _Broker:
     # Requests -------------------------------------------------------------------------------------
 
     def give(self, worker: str, number: int, request: bytes, table: int | None) -> None:
-        """Call a worker."""
+        """Call a worker.
+
+        Requests with a table are numbers alone. What others hold, texts and names, stays inside
+        the calls: Ray may write what lies in shared memory to a disk.
+        """
         import ray
 
         hand = self.hands.get(worker)
         if hand is None:  # it ended meanwhile, which was said
             return
         parts: list[Any] = [request[at : at + INLINE] for at in range(0, len(request), INLINE)]
-        if len(parts) > 64:  # numbers: texts and names are never that long
+        if table is not None:
             parts = [ray.put(request)]
+        elif len(request) > MOST:
+            longest = f"{len(request) / 1e6:.0f} MB of texts or names in one call of a worker"
+            remedy = "use a smaller --occlusion-batch-size"
+            self.pipe.send(("fault", f"{longest}; Ray carries {MOST / 1e6:.0f} MB", remedy))
+            return
         shared = None if table is None else self.tables[table]
         hand.calls[hand.actor.do.remote(shared, *parts)] = number
 

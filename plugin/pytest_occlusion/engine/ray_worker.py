@@ -102,7 +102,7 @@ class Worker:
         self._bench: Bench | None = None
         self._encoder: Encoder | None = None
         self._threads = 1
-        self._decoders = Decoders(most=1)
+        self._decoders = Decoders(most=1)  # as many as it has cores, once it knows
         self._requests: dict[str, Callable[..., Any]] = {
             one.__name__: one
             for one in (self.open, self.forgo, self.draw, self.texts, self.images, self.ranks)
@@ -161,6 +161,7 @@ class Worker:
 
         torch.set_num_threads(1)
         self._threads, self._encoder = ticket.threads, encoder
+        self._decoders.most = ticket.threads
         self._bench = Bench(
             label=ticket.model.name,
             record=ticket.record,

@@ -32,6 +32,7 @@ from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples, resa
 from pytest_occlusion.retrieval.recall import FloatArray, hit_probability
 from pytest_occlusion.suite.grid import REVERSE, Cell, Curve, takes_whole_models
 from pytest_occlusion.suite.settings import Settings
+from pytest_occlusion.suite.table import ENGINE
 
 if TYPE_CHECKING:
     from pytest_occlusion.engine.cluster import Cluster
@@ -81,6 +82,12 @@ class Session:
 
         address = self.settings.engine.removeprefix("ray").removeprefix("://")
         address = address or os.environ.get("RAY_ADDRESS", "")
+        if address and not ENGINE.fullmatch(f"ray://{address}"):
+            raise OcclusionError(
+                f"the environment variable RAY_ADDRESS is {address!r}, which is no head",
+                remedy="give HOST:PORT of `ray start --head` (6379, not Ray Client's 10001), "
+                "auto, or unset it",
+            )
         return Cluster(address, self.settings.ray, self.store, self.say)
 
     @cached_property
