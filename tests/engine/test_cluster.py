@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +164,19 @@ def test_a_worker_says_what_it_was_asked_in_vain() -> None:
     assert isinstance(answer, OcclusionError)
     assert "raised RuntimeError: nothing is open" in answer.problem
     assert "--occlusion-engine local" in answer.remedy
+
+
+def test_the_run_is_listened_to_while_nobody_asks_for_its_words(tmp_path: Path) -> None:
+    """Both sides could wait for ever, each with more to say than the pipe holds."""
+    ours, theirs = multiprocessing.Pipe()
+    asked = ray_broker.Asked("", 1, None, 0, 1, tmp_path / "log", tmp_path)
+    broker = ray_broker._Broker(theirs, asked)
+    threading.Thread(target=broker._listen, daemon=True).start()
+    for number in range(20):
+        ours.send(("table", number, bytes(1_000_000)))
+    heard = [broker._heard() for _ in range(20)]
+    assert [one[1] for one in heard if one is not None] == list(range(20))
+    ours.close()
+    assert broker.said.get() == ("stop",)
+    assert broker._heard() is None
+    theirs.close()

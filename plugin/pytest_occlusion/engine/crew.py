@@ -5,8 +5,10 @@ A process of its own talks to Ray (``ray_broker``); what it says comes here.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
+import os
 import pickle
 import shutil
 import tempfile
@@ -26,7 +28,7 @@ from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.suite.settings import RaySettings
 
-START, PATIENCE = 60.0, 120.0
+START, PATIENCE = 60.0, 300.0
 """Seconds in which workers should be at work, after which the run begins with those that are, and
 seconds without any worker after which it ends."""
 
@@ -43,8 +45,7 @@ class Crew:
         """Start the process that talks to the cluster, and wait until it does."""
         self._say = say
         temporary = Path(tempfile.mkdtemp(prefix="ray-"))  # its owner's alone
-        self.log = (store.root or temporary) / "ray.log"
-        self.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.log = _log_beside(store.root)
         asked = ray_broker.Asked(
             address=address,
             cpus=settings.cpus,
@@ -69,6 +70,7 @@ class Crew:
         self._ticket: Ticket | None = None
         self._shipment: int | None = None
         self._sent: set[str] = set()
+        self._late: set[str] = set()  # for whom no further model waits
         self._begun = False
         self._encode: Callable[[Any], tuple[bytes, int | None]] = lambda piece: (b"", None)
         self.stored = False  # whether all workers see the store
@@ -89,6 +91,7 @@ class Crew:
         """
         self._ticket, self._shipment, self._begun = ticket, None, False
         self._open.clear()
+        self._opening.clear()  # what is still said of the model before is not waited for
         self._sent.clear()
         self._requests.clear()
         for worker in self._known:
@@ -96,8 +99,11 @@ class Crew:
         start = time.monotonic()
         while not self._open:
             self._handle()
-        while self._opening and time.monotonic() - start < START:
+        while time.monotonic() - start < START and not self._late.issuperset(
+            self._opening.values()
+        ):
             self._handle(timeout=1.0)
+        self._late = set(self._opening.values())
         self.stored = ticket.store is not None and all(f.sees_store for f in self._open.values())
         if ticket.store is not None and not self.stored:
             blind = sorted({f.node for f in self._open.values() if not f.sees_store})
@@ -264,6 +270,17 @@ class Crew:
 
     def _lost(self) -> OcclusionError:
         return OcclusionError("the Ray cluster is lost", remedy=f"{self.log} says why. {GONE}.")
+
+
+def _log_beside(root: Path | None) -> Path:
+    """Where Ray's words go: into the store, or where there is none, to a file of this user's."""
+    if root is not None:
+        with contextlib.suppress(OSError):
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (root / "ray.log").open("a").close()
+            return root / "ray.log"
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"pytest-occlusion-ray-{user}.log"
 
 
 def _end(process: Any, pipe: Any, temporary: Path) -> None:

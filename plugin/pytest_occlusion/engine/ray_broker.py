@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import queue
 import socket
 import threading
 import time
@@ -89,7 +90,7 @@ def serve(pipe: Connection, asked: Asked) -> None:
 
 
 def _print_to(log: Path) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     os.dup2(file, 1)
     os.dup2(file, 2)
 
@@ -153,27 +154,49 @@ class _Broker:
     failed: Counter[str] = field(default_factory=Counter)
     scanned: float = 0.0
     lost: str = ""
+    said: queue.SimpleQueue[tuple[Any, ...]] = field(default_factory=queue.SimpleQueue)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def run(self) -> None:
         threading.Thread(target=self._probe, daemon=True).start()
+        threading.Thread(target=self._listen, daemon=True).start()
         self._scan()
         self.pipe.send(("ready", list(self.hands)))
         requests: dict[str, Callable[..., None]] = {
             "give": self.give,
             "table": self.share,
             "forget": self.forget,
+            "stop": self.stop,
         }
         while True:
-            while self.pipe.poll(0):
-                name, *given = self.pipe.recv()
-                requests[name](*given)
+            while (message := self._heard()) is not None:
+                requests[message[0]](*message[1:])
             self._answers()
             if time.monotonic() - self.scanned > SCAN:
                 self._scan()
             if self.lost:
                 self.pipe.send(("fault", self.lost, "start the head again, then run again"))
                 return
+
+    def _listen(self) -> None:
+        """Take what the run says at once, or with the pipe full both ways all would wait."""
+        while True:
+            try:
+                self.said.put(self.pipe.recv())
+            except (EOFError, OSError):
+                self.said.put(("stop",))
+                return
+
+    def _heard(self) -> tuple[Any, ...] | None:
+        """The next request; waits a little for one while no answer is to be waited for."""
+        waiting = any(hand.calls for hand in self.hands.values())
+        with contextlib.suppress(queue.Empty):
+            return self.said.get(block=not waiting, timeout=None if waiting else POLL)
+        return None
+
+    def stop(self) -> None:
+        """The run has let go."""
+        raise EOFError
 
     # Requests -------------------------------------------------------------------------------------
 
@@ -216,7 +239,6 @@ class _Broker:
 
         calls = [call for hand in self.hands.values() for call in hand.calls]
         if not calls:
-            self.pipe.poll(POLL)
             return
         for call in ray.wait(calls, num_returns=len(calls), timeout=POLL)[0]:
             worker = next((n for n, hand in self.hands.items() if call in hand.calls), None)
