@@ -78,19 +78,19 @@ def exchanged(
 
 def measured(session: Session, model: str, ratio: float, k: int) -> Iterator[Recalls]:
     """One model with ``block`` at one ratio, for the suite's first mask seed and the next ones."""
-    from pytest_occlusion.encoders.devices import exact_matmul
-    from pytest_occlusion.engine.drawing import draw_shards
-    from pytest_occlusion.engine.embedding import embed_images, embed_texts
-    from pytest_occlusion.engine.parallel import batch_threads
+    from pytest_occlusion.engine.local import local_engine
+    from pytest_occlusion.engine.pieces import in_shards
+    from pytest_occlusion.engine.pipeline import embed_texts
 
     first, fill = session.settings.seeds[0], session.settings.fill
     conditions = [Condition("block", ratio, fill, first + step) for step in range(SEEDS)]
-    encoder, task, job = session.encoder(model), session.task, session.job_of(model)
-    with exact_matmul(), batch_threads(encoder.device) as threads:
-        texts, _ = embed_texts(job, encoder, threads)
-        shards = draw_shards(job, encoder.canvas)
-        images, _ = embed_images(job, encoder, shards, conditions, threads)
-        candidates = texts[task.candidate_text].cpu()
+    task, job = session.task, session.job_of(model)
+    shards = in_shards(job.radiographs)
+    with local_engine(job) as engine:
+        texts, _ = embed_texts(job, engine)
+        engine.draw(shards)
+        images, _ = engine.images(shards, conditions)
+        candidates = torch.from_numpy(texts[task.candidate_text])
         for condition in conditions:
             yield exchanged(images[condition].cpu(), candidates, task.radiograph_group, k)
 

@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import gpu
-from gpu_parts import memory, parity, suites, towers, workers
+from gpu_parts import memory, parity, suites, throughput, towers, workers
 from gpu_parts.canvases import different
 from gpu_parts.record import (
     Check,
@@ -32,6 +32,7 @@ from gpu_parts.record import (
 from gpu_parts.setting import Setting
 from pytest_occlusion.engine.drawing import draw_shards
 from pytest_occlusion.engine.job import Condition
+from pytest_occlusion.engine.pieces import in_shards
 
 ROOT = Path(__file__).parents[1]
 
@@ -178,6 +179,11 @@ def test_a_broken_expectation_outweighs_that_something_was_not_shown(tmp_path: P
     assert come_to(part, tmp_path)["status"] == "failed"
 
 
+def test_what_is_fixed_is_told_from_what_grows() -> None:
+    assert throughput.fixed((100, 400), (0.5 + 1, 0.5 + 4)) == pytest.approx(0.5)
+    assert throughput.fixed((100, 400), (1, 4)) == pytest.approx(0)
+
+
 # Planted differences ------------------------------------------------------------------------------
 
 
@@ -315,7 +321,7 @@ def test_memory_runs_out_under_a_cap(tiny: Any) -> None:
 
 def test_one_image_that_does_not_fit_is_told_clearly(tiny: Any) -> None:
     job, encoder = tiny
-    shards = draw_shards(job, encoder.canvas)
+    shards = draw_shards(job, encoder.canvas, in_shards(job.radiographs))[0]
     said = {
         "CUDA out of memory": True,
         "CUDA error: an illegal memory access was encountered": False,

@@ -22,11 +22,10 @@ GROUND = ("corpora", "encoders", "occlusion", "retrieval")
 ROOF = ("", "__main__", "errors", "plugin")
 """All that lies beside the rooms; ``""`` is the package's ``__init__``."""
 
-MOST_LINES = 24_800
+MOST_LINES = 26_900
 """What there is, and a little to spare: whoever adds a reader or a family moves it on purpose."""
 
 ASKED_FROM_OUTSIDE = {
-    "encoders.register_family",  # a user's conftest, as docs/extending.md shows
     # the registry of corpora, by the module's name
     *(f"corpora.{kind.replace('-', '_')}.load" for kind in CORPORA),
 }

@@ -24,6 +24,7 @@ from pytest_occlusion.encoders.devices import exact_matmul
 from pytest_occlusion.engine.drawing import Shard, draw_shards
 from pytest_occlusion.engine.embedding import embed_images
 from pytest_occlusion.engine.job import Condition, Job
+from pytest_occlusion.engine.pieces import in_shards
 from pytest_occlusion.errors import OcclusionError
 
 SHARE = 0.35
@@ -52,7 +53,7 @@ def memory(given: Setting) -> Iterator[Finding]:
 
 def halved(job: Job, encoder: Encoder, cap: Cap) -> Iterator[Finding]:
     """The checks, with a cap of any kind."""
-    shards = draw_shards(job, encoder.canvas)
+    shards = draw_shards(job, encoder.canvas, in_shards(job.radiographs))[0]
     held = _held(encoder.device)
     free, told, peak = _embedded(job, encoder, shards)
     limit = held + int(SHARE * max(0, peak - held))

@@ -62,8 +62,10 @@ def pytest_configure(config: pytest.Config) -> None:
             return
         settings = settings_of(config)
     if is_controller(config) and config.pluginmanager.hasplugin("xdist"):
-        from pytest_occlusion.hooks.scheduling import XdistHooks
+        from pytest_occlusion.hooks.scheduling import XdistHooks, check_workers
 
+        with explained(pytest.UsageError):
+            check_workers(config, settings)
         config.pluginmanager.register(XdistHooks(settings), "occlusion-xdist")
 
 

@@ -17,7 +17,7 @@ from pytest_occlusion.corpora.base import Corpus, Radiograph, Study
 from pytest_occlusion.corpora.images import ImageFault
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.encoders import Encoder
-from pytest_occlusion.engine import drawing, embedding
+from pytest_occlusion.engine import drawing, embedding, pieces
 from pytest_occlusion.engine.job import Condition, Job, Measured, Want
 from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.pipeline import measure
@@ -136,7 +136,7 @@ def test_the_number_of_threads_does_not_matter(
 
 def test_small_shards_give_the_same(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     first = measure(job(encoder))
-    monkeypatch.setattr(drawing, "SHARD", 10)
+    monkeypatch.setattr(pieces, "SHARD", 10)
     same(first, job(encoder))
 
 
@@ -265,7 +265,7 @@ def test_similarities_come_back_from_the_store(encoder: Encoder, tmp_path: Path)
 def test_an_interrupted_map_goes_on_where_it_stopped(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "SHARD", 10)
+    monkeypatch.setattr(pieces, "SHARD", 10)
     left, shown = [25], []
 
     def embed(canvases: torch.Tensor) -> torch.Tensor:
@@ -294,9 +294,9 @@ def test_canvases_that_are_lost_on_the_way_are_drawn_again(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
     """They were there when the run looked, and are not when their turn comes."""
-    monkeypatch.setattr(drawing, "SHARD", 10)
+    monkeypatch.setattr(pieces, "SHARD", 10)
     work = job(encoder, root=tmp_path)
-    shards = drawing.draw_shards(work, encoder.canvas)
+    shards = drawing.draw_shards(work, encoder.canvas, pieces.in_shards(work.radiographs))[0]
     paths = sorted((tmp_path / "v1" / "canvases").rglob("*.safetensors"))
     assert len(paths) == len(shards) == 4
     for path in paths:
@@ -314,10 +314,10 @@ def no_picture() -> Any:
 
 def test_canvases_that_are_lost_and_cannot_be_drawn_again(encoder: Encoder, tmp_path: Path) -> None:
     work = job(encoder, root=tmp_path)
-    drawing.draw_shards(work, encoder.canvas)
+    drawing.draw_shards(work, encoder.canvas, pieces.in_shards(work.radiographs))[0]
     missing = tuple(replace(one, open=no_picture) for one in work.corpus.radiographs)
     lost = replace(work, corpus=replace(work.corpus, radiographs=missing))
-    (shard,) = drawing.draw_shards(lost, encoder.canvas)
+    (shard,) = drawing.draw_shards(lost, encoder.canvas, pieces.in_shards(lost.radiographs))[0]
     for path in (tmp_path / "v1" / "canvases").rglob("*.safetensors"):
         path.unlink()
     with pytest.raises(OcclusionError, match=r"37 radiographs[\s\S]*row 0: gone[\s\S]*fetch"):
@@ -327,7 +327,7 @@ def test_canvases_that_are_lost_and_cannot_be_drawn_again(encoder: Encoder, tmp_
 def test_others_are_encoded_while_embeddings_are_written(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "SHARD", 10)
+    monkeypatch.setattr(pieces, "SHARD", 10)
     monkeypatch.setattr("pytest_occlusion.engine.parallel.usable_cores", lambda: 2)
     began: list[float] = []
     written: list[tuple[float, float]] = []
@@ -353,7 +353,7 @@ def test_others_are_encoded_while_embeddings_are_written(
 
 
 def test_canvases_of_a_job_come_in_order(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "SHARD", 7)
+    monkeypatch.setattr(pieces, "SHARD", 7)
     work = job(encoder)
     rows, canvases = zip(*drawing.canvas_shards(work), strict=True)
     assert np.concatenate(rows).tolist() == list(range(len(work.corpus.radiographs)))

@@ -142,6 +142,18 @@ def test_file_names_hold_nothing_but_the_key(store: Store) -> None:
     assert found.relative_to(store.root).parts == expected
 
 
+def test_files_are_those_of_safetensors(store: Store) -> None:
+    """Any tool can open them, though they are read here without its lock on Python."""
+    from safetensors.numpy import load
+
+    arrays = {"a": np.ones((2, 3), np.uint8), "b": np.arange(5.0), "c": np.zeros(0, np.int32)}
+    store.write("kind", KEY, arrays)
+    read = load(store.path("kind", KEY).read_bytes())
+    assert {name: (one.dtype, one.tolist()) for name, one in read.items()} == {
+        name: (one.dtype, one.tolist()) for name, one in arrays.items()
+    }
+
+
 # Damage ------------------------------------------------------------------------------------------
 
 
@@ -165,6 +177,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a flipped number": lambda data: flip(data, len(data) - 1),
     "a flipped header": lambda data: flip(data, 12),
     "a flipped length": lambda data: flip(data, 0),
+    "something behind it": lambda data: data + b"more",
     "another file": lambda data: b"\x89PNG not an entry at all",
     "text": lambda data: b"<html>not found</html>" * 30,
     "no checksum": without_checksum,

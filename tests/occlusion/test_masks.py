@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion import OCCLUDERS, achieved_area, occlude, prepare
 from pytest_occlusion.occlusion import masks as module
-from pytest_occlusion.occlusion.hashing import key_words
+from pytest_occlusion.occlusion.hashing import key_words, position_words
 from pytest_occlusion.occlusion.masks import GRID
 from pytest_occlusion.occlusion.names import parse_tile, tile_ratio, tiles
 from pytest_occlusion.occlusion.registry import find_occluder
@@ -128,6 +128,30 @@ def test_equals_the_loops_where_halves_are_rounded(occluder: str, size: tuple[in
     for ratio in (*RATIOS, 0.5, 0.75):
         found = masks(occluder, ratio, *size, ["k"], 2)[0].int().tolist()
         assert found == slow_mask(occluder, ratio, *size, "k", 2)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (30, 17), (5, 40), (224, 224)])
+@pytest.mark.parametrize("different", [1 << 32, 97, 3])
+def test_cells_that_draw_the_same_word_take_turns_pixel_by_pixel(
+    different: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patches without a tie are found by sorting cells: the same ones as by sorting all pixels."""
+
+    def drawn(words: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        return position_words(words, positions) % different
+
+    monkeypatch.setattr(module, "position_words", drawn)
+    height, width = size
+    words = key_words(["a", "b", "c"], occluder="patches", seed=1)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    cell = (y * GRID // height * GRID + x * GRID // width).reshape(-1)
+    order = (drawn(words[:, :2], torch.arange(GRID**2))[:, cell] << 31) + (
+        torch.arange(height * width)
+    )
+    places = order.argsort(dim=1).argsort(dim=1).reshape(3, height, width)
+    mask_at = find_occluder("patches")(words, height, width)
+    for ratio in (*RATIOS, 1e-4, 0.5, 0.999):
+        assert torch.equal(mask_at(ratio), places < half_up(ratio * height * width))
 
 
 # The three promises ------------------------------------------------------------------------------

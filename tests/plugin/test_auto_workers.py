@@ -1,4 +1,4 @@
-"""``-n auto``: one worker per GPU where there are any, and xdist's own answer everywhere else."""
+"""``-n auto``: one worker per GPU if there are any, one for a cluster, else xdist's own number."""
 
 from __future__ import annotations
 
@@ -72,3 +72,45 @@ def test_the_users_variable_is_the_last_word(pytester: pytest.Pytester) -> None:
 
 def test_other_projects_keep_their_number(pytester: pytest.Pytester) -> None:
     assert workers(pytester, count=MANY) == OWN
+
+
+# A cluster ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pin", [None, "3"])
+def test_one_worker_talks_to_a_cluster(pytester: pytest.Pytester, pin: str | None) -> None:
+    given = (*SUITE_ARGS, "--occlusion-engine", "ray")
+    assert workers(pytester, *given, count=MANY, pin=pin) == 1
+
+
+@pytest.mark.parametrize("given", [("-n", "2"), ("--dist", "load", "--tx", "3*popen")])
+@pytest.mark.parametrize("by_suite", [True, False])
+def test_more_workers_are_refused_before_anything_starts(
+    pytester: pytest.Pytester, given: tuple[str, ...], by_suite: bool
+) -> None:
+    pytester.makefile(".toml", suite='engine = "ray://head:6379"\n' * by_suite + SUITE)
+    pytester.makepyfile("def test_nothing(): pass")
+    told = () if by_suite else ("--occlusion-engine", "ray://head:6379")
+    result = pytester.runpytest_subprocess(*SUITE_ARGS, *told, *given)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            f"ERROR: engine 'ray://head:6379' with {3 if '--tx' in given else 2} workers of xdist: "
+            "one process talks to the cluster",
+            "  -> use -n 0, -n 1 or -n auto; *--occlusion-engine local",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*passed*")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [("-n", "0", "--occlusion-engine", "ray"), ("-n", "1", "--occlusion-engine", "ray"),
+     ("-n", "2", "--occlusion-engine", "local")],
+)  # fmt: skip
+def test_one_worker_and_engines_of_this_machine_are_not(
+    pytester: pytest.Pytester, given: tuple[str, ...]
+) -> None:
+    pytester.makefile(".toml", suite='engine = "ray"\n' + SUITE)
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.runpytest_subprocess(*SUITE_ARGS, *given).assert_outcomes(passed=1)

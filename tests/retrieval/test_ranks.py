@@ -21,11 +21,11 @@ from pytest_occlusion.retrieval.lists import highest
 from pytest_occlusion.retrieval.ranks import (
     Ranks,
     _counter,
-    distinct_rows,
     rank_candidates,
     rank_groups,
 )
 from pytest_occlusion.retrieval.recall import chance_recall, hit_probability, recall_at_k
+from pytest_occlusion.retrieval.tiles import distinct_rows
 
 Whole = NDArray[np.int64]
 
@@ -87,6 +87,7 @@ def problems(draw: st.DrawFn) -> tuple[Whole, Whole, list[int]]:
 
 
 tiles = st.sampled_from([1, 4, 12, 40, 100, 1 << 20])
+blocks = st.sampled_from([1, 2, 3, 5, 1 << 20])
 dtypes = st.sampled_from(DTYPES)
 
 
@@ -190,6 +191,15 @@ def test_distinct_rows_equal_a_set(data: st.DataObject, dtype: torch.dtype) -> N
     assert [int(copies[i]) for i in row_of] == [table.tolist().count(row) for row in table.tolist()]
 
 
+@given(st.data())
+def test_rows_of_several_blocks_stand_as_they_first_occur(data: st.DataObject) -> None:
+    table = data.draw(whole_tables(3)).tolist()
+    rows, row_of, copies = distinct_rows(torch.tensor(table), 1)
+    assert rows.tolist() == [row for at, row in enumerate(table) if row not in table[:at]]
+    assert rows[row_of].tolist() == table
+    assert copies.tolist() == [table.count(row) for row in rows.tolist()]
+
+
 def test_minus_zero_is_zero() -> None:
     candidates = torch.tensor([[1.0, 0.0], [1.0, -0.0]])
     assert len(distinct_rows(candidates)[0]) == 1
@@ -210,8 +220,10 @@ def test_a_collapsed_encoder_scores_exactly_chance(queries: int, candidates: int
 # Several positives -------------------------------------------------------------------------------
 
 
-@given(st.data(), tiles, dtypes)
-def test_groups_equal_counting(data: st.DataObject, tile_bytes: int, dtype: torch.dtype) -> None:
+@given(st.data(), tiles, blocks, dtypes)
+def test_groups_equal_counting(
+    data: st.DataObject, tile_bytes: int, columns_at_once: int, dtype: torch.dtype
+) -> None:
     dimensions = data.draw(st.integers(1, 5))
     queries = data.draw(whole_tables(dimensions, most=9))
     candidates = data.draw(whole_tables(dimensions, most=16))
@@ -228,6 +240,7 @@ def test_groups_equal_counting(data: st.DataObject, tile_bytes: int, dtype: torc
         np.array(query_groups),
         np.array(candidate_groups),
         tile_bytes=tile_bytes,
+        columns=columns_at_once,
     )
     assert columns(ranks) == brute_groups(queries, candidates, query_groups, candidate_groups)
 
@@ -247,8 +260,10 @@ def test_tiles_do_not_show(tile_bytes: int) -> None:
     queries[:, 0], candidates[:, 0] = 4, 4
     groups = np.arange(53) % 7
     wanted = np.arange(37) % 7
-    tiled = rank_groups(queries, candidates, wanted, groups, tile_bytes=tile_bytes)
-    assert columns(tiled) == columns(rank_groups(queries, candidates, wanted, groups))
+    whole = columns(rank_groups(queries, candidates, wanted, groups))
+    for width in (1, 7, 52, 53):
+        sizes = {"tile_bytes": tile_bytes, "columns": width}
+        assert columns(rank_groups(queries, candidates, wanted, groups, **sizes)) == whole
 
 
 @given(st.data(), st.sampled_from([torch.float32, torch.float64]))
@@ -407,9 +422,11 @@ def test_cuda_equals_cpu() -> None:
 # The best candidates ------------------------------------------------------------------------------
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 9), st.integers(1, 200))
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 9), st.integers(1, 200), blocks
+)
 def test_the_best_candidates_are_those_of_a_full_sort(
-    seed: int, queries: int, candidates: int, tile_bytes: int
+    seed: int, queries: int, candidates: int, tile_bytes: int, columns_at_once: int
 ) -> None:
     """Scores of the list are those of a sorted list, each candidate comes once, tiles or not."""
     numbers = np.random.default_rng(seed)
@@ -423,6 +440,7 @@ def test_the_best_candidates_are_those_of_a_full_sort(
         np.zeros(candidates, int),
         first=length,
         tile_bytes=tile_bytes,
+        columns=columns_at_once,
     )
     assert ranks.first is not None
     assert ranks.gap is not None

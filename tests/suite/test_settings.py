@@ -14,7 +14,7 @@ from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import SEVERITIES
 from pytest_occlusion.suite.grid import Cell, Grid
 from pytest_occlusion.suite.merge import IN_GRID, MODEL_KEYS, build_settings
-from pytest_occlusion.suite.settings import Settings, attribute
+from pytest_occlusion.suite.settings import RaySettings, Settings, attribute
 from pytest_occlusion.suite.suites import Suite, read_suite
 from pytest_occlusion.suite.table import KS, RATIOS, SETTINGS, names_of
 
@@ -303,6 +303,7 @@ def test_several_changes_are_all_named() -> None:
 
 NUMBERS = "is not a list of numbers: "
 WHOLE = "is not a list of whole numbers: "
+ENGINES = "local, ray, ray://auto or ray://HOST:PORT, the address of the head, is needed"
 SHARE = ": a share of the queries below 1, or a whole number of them, is needed"
 
 
@@ -364,6 +365,16 @@ SHARE = ": a share of the queries below 1, or a whole number of them, is needed"
         ("map-ratios", "some", NUMBERS + "'some'; or say all"),
         ("map-ratios", [0.25, 1.0], "holds 1.0, outside [0, 1)"),
         ("map-ratios", [0.0, 0.25], "holds 0, which blocks nothing"),
+        ("engine", "dask", f"is 'dask': {ENGINES}"),
+        ("engine", "ray://", f"is 'ray://': {ENGINES}"),
+        ("engine", "ray://head", f"is 'ray://head': {ENGINES}"),
+        ("engine", "ray://head:port", f"is 'ray://head:port': {ENGINES}"),
+        ("engine", "ray://:6379", f"is 'ray://:6379': {ENGINES}"),
+        ("engine", "ray://a b:6379", f"is 'ray://a b:6379': {ENGINES}"),
+        ("engine", "ray://fd00::1:6379", f"is 'ray://fd00::1:6379': {ENGINES}"),
+        ("engine", "head:6379", f"is 'head:6379': {ENGINES}"),
+        ("engine", "", f"is '': {ENGINES}"),
+        ("engine", 3, f"is 3: {ENGINES}"),
     ],
 )
 def test_faults_of_settings(name: str, value: Any, words: str) -> None:
@@ -568,6 +579,9 @@ suites = st.fixed_dictionaries(
         "groups": st.one_of(
             values, st.dictionaries(st.sampled_from(["gate", "minimum"]), values, max_size=2)
         ),
+        "ray": st.one_of(
+            values, st.dictionaries(st.sampled_from(["cpus", "gpus", "workers"]), values)
+        ),
         "tolerances": st.one_of(values, st.dictionaries(st.text(max_size=3), values, max_size=2)),
         "models": st.one_of(
             values,
@@ -752,3 +766,77 @@ def test_the_uncertain_rule_and_the_reference() -> None:
     )
     assert "--occlusion-reference is 'third', no model of the suite" in fault(reference="third")
     assert "reference is ['first']: a text is needed" in fault({**SUITE, "reference": ["first"]})
+
+
+# Engines -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "local",
+        "ray",
+        "ray://auto",
+        "ray://head:6379",
+        "ray://10.0.0.1:6379",
+        "ray://[fd00::1]:6379",
+    ],
+)
+def test_engines(engine: str) -> None:
+    for found in (build({**SUITE, "engine": engine}), build(engine=engine)):
+        assert found.engine == engine
+        assert found.ray == RaySettings(cpus=1, gpus=None, workers=0)
+
+
+def test_who_works_changes_no_number() -> None:
+    found = build({**SUITE, "engine": "ray", "ray": {"cpus": 8, "gpus": 1}})
+    assert found.protocol() == build().protocol()
+    assert build(engine="ray://head:6379").ad_hoc == ()
+    assert CELL in build(engine="ray").gated
+
+
+@pytest.mark.parametrize(
+    ("table", "wanted"),
+    [
+        ({}, RaySettings()),
+        ({"cpus": 8}, RaySettings(cpus=8)),
+        ({"gpus": 0}, RaySettings(gpus=0)),
+        ({"gpus": 0.25, "workers": 6}, RaySettings(gpus=0.25, workers=6)),
+        ({"gpus": 2, "workers": 0}, RaySettings(gpus=2)),
+    ],
+)
+def test_what_a_worker_on_a_cluster_is_given(table: dict[str, Any], wanted: RaySettings) -> None:
+    assert build({**SUITE, "ray": table}).ray == wanted
+
+
+GPUS = ": a whole number of GPUs or a share of one is needed"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (3, "is not a table: 3"),
+        ("auto", "is not a table: 'auto'"),
+        ({"cpu": 1}, "has an unknown setting cpu; known: cpus, gpus, workers; did you mean cpus?"),
+        ({"a": 1, "b": 2}, "has an unknown setting a, b; known: cpus, gpus, workers"),
+        ({"cpus": 0}, "cpus is 0: a positive whole number is needed"),
+        ({"cpus": 0.5}, "cpus is 0.5: a positive whole number is needed"),
+        ({"cpus": True}, "cpus is True: a positive whole number is needed"),
+        ({"gpus": -1}, f"gpus is -1{GPUS}"),
+        ({"gpus": 1.5}, f"gpus is 1.5{GPUS}"),
+        ({"gpus": 0.0}, f"gpus is 0.0{GPUS}"),
+        ({"gpus": math.nan}, f"gpus is nan{GPUS}"),
+        ({"gpus": True}, f"gpus is True{GPUS}"),
+        ({"gpus": "all"}, f"gpus is 'all'{GPUS}"),
+        ({"workers": -1}, "workers is -1: a whole number is needed"),
+        ({"workers": 2.0}, "workers is 2.0: a whole number is needed"),
+        ({"workers": True}, "workers is True: a whole number is needed"),
+    ],
+)
+def test_faults_of_what_a_worker_is_given(table: Any, words: str) -> None:
+    assert f"team.toml: ray {words}" in fault({**SUITE, "ray": table})
+
+
+def test_the_table_of_workers_is_for_suites_alone() -> None:
+    assert "ray" not in SETTINGS
+    assert "unknown setting 'rai'" in fault({**SUITE, "rai": {}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_occlusion.encoders.base import CanvasRecipe
@@ -34,11 +34,26 @@ def normalised(
     """
     import torch
 
-    centre = torch.tensor(mean, device=canvases.device).view(-1, 1, 1)
-    scale = torch.tensor(std, device=canvases.device).view(-1, 1, 1)
+    centre, scale = (_by_channel(_plain(some), canvases.device) for some in (mean, std))
     floats = canvases.to(torch.float32)
     floats = floats.mul_(factor) if factor else floats.div_(255)  # not the same in the last bit
     return floats.sub_(centre).div_(scale)
+
+
+def _plain(some: float | Sequence[float]) -> float | tuple[float, ...]:
+    return some if isinstance(some, float | int) else tuple(some)
+
+
+@lru_cache(maxsize=64)
+def _by_channel(some: float | tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Numbers as ``[C, 1, 1]`` on a device.
+
+    Kept, because their way to a GPU waits for all that it was given before: in every forward pass
+    it would run dry.
+    """
+    import torch
+
+    return torch.tensor(some, device=device, dtype=torch.float32).view(-1, 1, 1)
 
 
 STORED = "stored"

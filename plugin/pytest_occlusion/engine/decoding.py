@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -144,12 +144,8 @@ class _Worker:
     def _begin(self) -> None:
         self.context = _Context()
         self.pool = ProcessPoolExecutor(1, mp_context=self.context, initializer=_set_up)
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
+        with no_script():
             self.pool.submit(int)  # starts the process, and does not wait for it
-        finally:  # multiprocessing would run the user's script in it, which may be one of pytest
-            sys.modules["__main__"] = main
 
     def submit(self, function: Callable[[bytes], Any], packed: bytes) -> Future[Any]:
         try:
@@ -169,6 +165,17 @@ class _Worker:
         names = {one.value: one.name for one in signal.Signals}
         end = f"crashed (exit status {code})" if code >= 0 else f"was killed ({names.get(-code)})"
         return ImageFault("", reason=f"its decoder {end}")
+
+
+@contextlib.contextmanager
+def no_script() -> Iterator[None]:
+    """Start processes that do not run the user's script, which may be one of pytest."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class _Context(SpawnContext):

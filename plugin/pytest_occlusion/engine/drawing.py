@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 
 import numpy as np
@@ -14,17 +14,15 @@ from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.encoders.base import CanvasRecipe
-from pytest_occlusion.engine.job import ENGINE, Job
+from pytest_occlusion.engine.job import ENGINE, Bench, Job
+from pytest_occlusion.engine.pieces import in_shards
 from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.errors import OcclusionError, listed
-
-SHARD = 256
-"""Radiographs per stored piece: what an interruption can lose at most."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Some radiographs of a job, at most :data:`SHARD`, and a way to their canvases."""
+    """Some radiographs of a job and a way to their canvases."""
 
     radiographs: Sequence[Radiograph]
     canvases: Callable[[], NDArray[np.uint8]]
@@ -32,37 +30,38 @@ class Shard:
     only the shards that are in use."""
 
 
-def in_shards(radiographs: Sequence[Radiograph]) -> list[Sequence[Radiograph]]:
-    """The pieces in which radiographs are drawn and kept."""
-    return [radiographs[at : at + SHARD] for at in range(0, len(radiographs), SHARD)]
-
-
-def draw_shards(job: Job, recipe: CanvasRecipe) -> list[Shard]:
+def draw_shards(
+    bench: Bench, recipe: CanvasRecipe, pieces: Sequence[Sequence[Radiograph]]
+) -> tuple[list[Shard], list[str]]:
     """Decode and resize every radiograph that the store has no canvas of.
 
-    Raises:
-        OcclusionError: Radiographs that cannot be decoded, all at once.
+    Args:
+        bench: Where canvases are kept, and who decodes.
+        recipe: What is drawn.
+        pieces: Radiographs as they are kept together; see :func:`pieces.in_shards`.
+
+    Returns:
+        A shard of each piece, and a line for each radiograph that cannot be decoded.
     """
-    radiographs, store = job.radiographs, job.store
+    store, total = bench.store, sum(map(len, pieces))
     faults: list[str] = []
     shards: list[Shard] = []
-    with Progress(f"{job.label}: decoding", len(radiographs), "radiographs", job.say) as progress:
-        for some in in_shards(radiographs):
+    with Progress(f"{bench.label}: decoding", total, "radiographs", bench.say) as progress:
+        for some in pieces:
             key = _canvas_key(recipe, some)
-            canvases: Callable[[], NDArray[np.uint8]] = partial(_stored, job, recipe, some, key)
+            canvases: Callable[[], NDArray[np.uint8]] = partial(_stored, bench, recipe, some, key)
             with store.lock(key):
                 if store.has("canvases", key):
                     progress.add(len(some))
                 else:
-                    drawn, unread = job.decoders.draw(recipe, some, progress.add)
+                    drawn, unread = bench.decoders.draw(recipe, some, progress.add)
                     faults += unread
                     if store.root is None:
                         canvases = partial(np.asarray, drawn)
                     elif not faults:
                         store.write("canvases", key, {"canvases": drawn})
             shards.append(Shard(some, canvases))
-    _refuse_any(job, faults)
-    return shards
+    return shards, faults
 
 
 def canvas_shards(job: Job) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
@@ -70,42 +69,54 @@ def canvas_shards(job: Job) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint
 
     Yields:
         int64 ``[n]`` rows of the task's radiographs, and their canvases uint8 ``[n, C, H, W]``.
+
+    Raises:
+        OcclusionError: Radiographs that cannot be decoded, all at once.
     """
+    shards, faults = draw_shards(job, job.encoder().canvas, in_shards(job.radiographs))
+    refuse_any(job.corpus.name, faults)
     first = 0
-    for shard in draw_shards(job, job.encoder().canvas):
+    for shard in shards:
         rows = np.arange(first, first := first + len(shard.radiographs))
         yield rows, shard.canvases()
 
 
 def _stored(
-    job: Job, recipe: CanvasRecipe, radiographs: Sequence[Radiograph], key: str
+    bench: Bench, recipe: CanvasRecipe, radiographs: Sequence[Radiograph], key: str
 ) -> NDArray[np.uint8]:
     """Canvases that the store has; drawn again should they have been lost or damaged meanwhile."""
 
     def again() -> Entry:
-        drawn, faults = job.decoders.draw(recipe, radiographs, lambda count: None)
-        _refuse_any(job, faults)
+        drawn, faults = bench.decoders.draw(recipe, radiographs, lambda count: None)
+        refuse_any("", faults)
         return Entry({"canvases": drawn}, {})
 
-    stored: NDArray[np.uint8] = job.store.kept("canvases", key, again).arrays["canvases"]
+    stored: NDArray[np.uint8] = bench.store.kept("canvases", key, again).arrays["canvases"]
     return stored
 
 
-def _refuse_any(job: Job, faults: Sequence[str]) -> None:
+def refuse_any(corpus: str, faults: Sequence[str]) -> None:
+    """Raise what :func:`unusable` gives, if there are any faults."""
     if faults:
         remedy = "fetch these files again or leave them out; nothing was encoded"
-        raise unusable(job.corpus.name, faults, remedy=remedy)
+        raise unusable(corpus, faults, remedy=remedy)
 
 
 def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionError:
     """The error to raise for faults of radiographs, at least one, that were found in drawing."""
+    owner = f" of the corpus {corpus!r}" if corpus else ""
     return OcclusionError(
-        f"{len(faults)} radiographs of the corpus {corpus!r} cannot be used:\n{listed(faults)}",
+        f"{len(faults)} radiographs{owner} cannot be used:\n{listed(faults)}",
         remedy=remedy,
     )
 
 
 def _canvas_key(recipe: CanvasRecipe, radiographs: Sequence[Radiograph]) -> str:
-    # Pillow 13 moves some resized pixels by one grey level against 8.4 to 12.3.
     contents = [radiograph.content for radiograph in radiographs]
-    return settings_digest([ENGINE, recipe.name, version("pillow"), contents])
+    return settings_digest([ENGINE, recipe.name, _pillow(), contents])
+
+
+@cache
+def _pillow() -> str:
+    """Pillow 13 moves some resized pixels by one grey level against 8.4 to 12.3."""
+    return version("pillow")  # looks through files, for each shard if it were not kept

@@ -1,4 +1,4 @@
-"""Embeddings: texts once per model, radiographs once per condition, batch after batch.
+"""Embeddings: texts once, radiographs once per condition, batch after batch.
 
 One pass over the canvases does all conditions: a batch is occluded on the device in every way that
 is asked for while it is there. The batches of all shards are one queue for the threads; canvases
@@ -18,57 +18,41 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.corpora.digests import settings_digest
 from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.engine.drawing import Shard
-from pytest_occlusion.engine.job import ENGINE, Condition, Job
+from pytest_occlusion.engine.job import ENGINE, Bench, Condition
+from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.parallel import batch_map
+from pytest_occlusion.engine.pieces import EVEN, Floats
 from pytest_occlusion.engine.staging import Stage, Staged
-from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.errors import OcclusionError
 
 if TYPE_CHECKING:
     import torch
 
-EVEN = 4
-"""Pieces per thread towards the end of the work: the last one is waited for by all threads."""
+
+def embed_batches(
+    encoder: Encoder, batches: Sequence[Sequence[str]], threads: int
+) -> Iterator[tuple[Floats, list[int]]]:
+    """Embeddings ``[n, D]`` and numbers of tokens of each batch of texts, in order."""
+
+    def embed(texts: Sequence[str]) -> tuple[Floats, list[int]]:
+        return encoder.embed_texts(texts).cpu().numpy(), encoder.count_tokens(texts)
+
+    yield from batch_map(embed, batches, threads=threads)
 
 
-def embed_texts(job: Job, encoder: Encoder, threads: int) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Embeddings of the distinct texts ``[T, D]`` on the device, once per model."""
-    import torch
-
-    texts = job.task.texts
-
-    def embed_all() -> Entry:
-        start = time.perf_counter()
-        # A batch is padded to its longest text.
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-
-        def embed(at: int) -> tuple[torch.Tensor, list[int]]:
-            some = [texts[place] for place in order[at : at + job.batch_size]]
-            found = encoder.embed_texts(some), encoder.count_tokens(some)
-            progress.add(len(some))
-            return found
-
-        # The longest first: the last batch is waited for by all threads.
-        starts = range(0, len(texts), job.batch_size)[::-1]
-        with Progress(f"{job.label}: encoding", len(texts), "texts", job.say) as progress:
-            pieces, counts = zip(*batch_map(embed, starts, threads=threads), strict=True)
-        embeddings = torch.cat(pieces[::-1]).cpu()[torch.tensor(order).argsort()]
-        lengths = [length for some in counts for length in some]
-        fields = {
-            "truncated": sum(length > encoder.token_limit for length in lengths),
-            "texts": len(texts),
-            "text_seconds": time.perf_counter() - start,
-        }
-        return Entry({"embeddings": embeddings.numpy()}, fields)
-
-    key = settings_digest([ENGINE, job.record.key, settings_digest(list(texts))])
-    kept = job.store.kept("texts", key, embed_all)
-    embeddings = torch.from_numpy(np.array(kept.arrays["embeddings"])).to(encoder.device)
-    return embeddings, dict(kept.fields)
+def embedding_keys(
+    record: ModelRecord, radiographs: Sequence[Radiograph], conditions: Sequence[Condition]
+) -> dict[Condition, str]:
+    """Under which the store keeps the embeddings of a shard under each condition."""
+    # A map has hundreds of conditions: radiographs are digested once.
+    contents = settings_digest([[one.key, one.content] for one in radiographs])
+    known = record.key
+    return {one: settings_digest([ENGINE, known, one.key, contents]) for one in conditions}
 
 
 @dataclass(frozen=True)
@@ -92,7 +76,7 @@ class _Part:
 
 
 def embed_images(
-    job: Job,
+    bench: Bench,
     encoder: Encoder,
     shards: Sequence[Shard],
     conditions: Sequence[Condition],
@@ -107,9 +91,9 @@ def embed_images(
 
     total = sum(len(shard.radiographs) for shard in shards) * len(conditions)
     encoded = 0
-    with Progress(f"{job.label}: encoding", total, "occluded radiographs", job.say) as progress:
-        done = _Pass(encoder, Stage(encoder.device), progress, job.batch_size)
-        parts = _parts(job, encoder, shards, conditions, threads, progress)
+    with Progress(f"{bench.label}: encoding", total, "occluded radiographs", bench.say) as progress:
+        done = _Pass(encoder, Stage(encoder.device), progress, bench.batch_size)
+        parts = _parts(bench, encoder, shards, conditions, threads, progress)
 
         def pieces() -> Iterator[tuple[_Piece, Staged]]:
             for part in parts:
@@ -129,7 +113,7 @@ def embed_images(
                 for condition, several in rows.items():
                     part.done[condition] = torch.cat(several)
                     array = part.done[condition].numpy()
-                    job.store.write("embeddings", part.keys[condition], {"embeddings": array})
+                    bench.store.write("embeddings", part.keys[condition], {"embeddings": array})
                 encoded += len(part.shard.radiographs) * len(rows)
     seconds = sum(done.busy) / max(1, threads)
     fields = {
@@ -155,7 +139,7 @@ def _ahead(device: str, threads: int, pieces: Sequence[int]) -> int | None:
 
 
 def _parts(
-    job: Job,
+    bench: Bench,
     encoder: Encoder,
     shards: Sequence[Shard],
     conditions: Sequence[Condition],
@@ -165,16 +149,15 @@ def _parts(
     """What the store has of each shard, and how the rest is cut into pieces."""
     import torch
 
-    size = job.batch_size
+    size = bench.batch_size
     later = sum(math.ceil(len(shard.radiographs) / size) for shard in shards)
     parts = []
     for shard in shards:
         count = len(shard.radiographs)
         done: dict[Condition, torch.Tensor] = {}
-        shown = settings_digest([[one.key, one.content] for one in shard.radiographs])
-        keys = {c: settings_digest([ENGINE, job.record.key, c.key, shown]) for c in conditions}
+        keys = embedding_keys(bench.record, shard.radiographs, conditions)
         for condition, key in keys.items():
-            if kept := job.store.read("embeddings", key):
+            if kept := bench.store.read("embeddings", key):
                 done[condition] = torch.from_numpy(np.array(kept.arrays["embeddings"]))
                 progress.add(count)
         missing = sorted((one for one in conditions if one not in done), key=_way)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,21 +63,29 @@ class Measured:
     key: str = ""  # digest of everything that the ranks depend on
 
 
-@dataclass(frozen=True)
-class Job:
-    """Everything one model's measurement needs."""
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What a process needs to work on pieces of a job, besides the encoder."""
 
     label: str  # the model's name, for progress lines
     record: ModelRecord
+    store: Store
+    batch_size: int  # canvases per forward pass
+    say: Callable[[str], None]  # where progress lines go
+    decoders: Decoders = field(default_factory=Decoders)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Bench):
+    """Everything one model's measurement needs."""
+
     encoder: Callable[[], Encoder]  # called only when something is missing in the store
     corpus: Corpus
     task: Task
     conditions: Sequence[Condition]
     directions: Sequence[str]
-    store: Store
-    batch_size: int  # canvases per forward pass
-    say: Callable[[str], None]  # where progress lines go
-    decoders: Decoders = field(default_factory=Decoders)
+    engine: Callable[[Job], AbstractContextManager[Any]] | None = None
+    """Opens who does the pieces (``pieces.Engine``), if it is not this process."""
     similarity: bool = False  # whether that of each radiograph with its own text is wanted too
     first: int = 0  # how many of the best candidates of each radiograph are wanted too
 

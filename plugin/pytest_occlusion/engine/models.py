@@ -65,7 +65,7 @@ def check_model(model: ModelSettings) -> OcclusionError | None:
         )
     try:
         check_options(get_family(model.family), dict(model.options))
-        _files(model)
+        model_files(model)
     except OcclusionError as fault:
         there = is_remote(model.checkpoint) or Path(model.checkpoint).exists()
         if not there and model.model and Path(model.checkpoint) == find_model(model.model).place:
@@ -78,7 +78,12 @@ def check_model(model: ModelSettings) -> OcclusionError | None:
     return None
 
 
-def _files(model: ModelSettings) -> list[Path]:
+def model_files(model: ModelSettings) -> list[Path]:
+    """Files that a model is read from.
+
+    Raises:
+        OcclusionError: They are not there, or the family would not know which to read.
+    """
     family = get_family(model.family)
     ours = family.name in FAMILIES  # another's option may mean another thing
     weights = check_options(family, dict(model.options))["weights"] if ours else ""
@@ -95,7 +100,7 @@ def files_key(model: ModelSettings, precision: str) -> str:
             "revision": get_family(model.family).revision,
             "files": [
                 (str(f.relative_to(root)) if root in f.parents else f.name, file_digest(f))
-                for f in _files(model)
+                for f in model_files(model)
             ],
             "remote": model.checkpoint if is_remote(model.checkpoint) else None,
             "tokenizer": None if here else model.tokenizer,
@@ -155,7 +160,7 @@ def open_encoder(
 
 
 def _stamps(model: ModelSettings) -> dict[Path, tuple[int, int]]:
-    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in _files(model)}
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in model_files(model)}
 
 
 def record_of(encoder: Encoder) -> ModelRecord:

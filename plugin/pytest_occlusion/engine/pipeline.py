@@ -1,8 +1,8 @@
 """The pipeline: canvases -> occlude on the device -> encode -> ranks, one pass for all ratios.
 
-``measure(job)`` is the one narrow call through which everything above asks for numbers; a
-distributed engine could answer it as well. Every stage looks into the store first and leaves its
-result there, so an interrupted run goes on where it stopped.
+``measure(job)`` is the one narrow call through which everything above asks for numbers. It cuts the
+work into pieces, which the job's engine does (``pieces.Engine``). Every stage looks into the store
+first and leaves its result there, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -12,17 +12,31 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from pytest_occlusion.corpora.digests import settings_digest
-from pytest_occlusion.engine.drawing import draw_shards
-from pytest_occlusion.engine.embedding import embed_images, embed_texts
+from pytest_occlusion.corpora.progress import Progress
+from pytest_occlusion.engine.drawing import refuse_any
 from pytest_occlusion.engine.job import ENGINE, Condition, Job, Measured, Want
-from pytest_occlusion.engine.parallel import batch_map, batch_threads
+from pytest_occlusion.engine.local import local_engine
+from pytest_occlusion.engine.pieces import (
+    Answer,
+    Engine,
+    Floats,
+    Slice,
+    in_batches,
+    in_shards,
+    in_slices,
+    joined,
+)
+from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.occlusion.levels import level_sentence
-from pytest_occlusion.retrieval.ranks import Ranks, rank_groups
+from pytest_occlusion.retrieval.ranks import Ranks
+from pytest_occlusion.retrieval.tiles import COLUMNS
 from pytest_occlusion.suite.grid import REVERSE
 
 RANKS = ("above", "tied", "tied_positives", "positives")
@@ -59,64 +73,85 @@ def measure(job: Job) -> dict[Want, Measured]:
 
 
 def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]:
-    encoder = job.encoder()  # imports torch in its own way, so before anything else does
+    with (job.engine or local_engine)(job) as engine:
+        from pytest_occlusion.occlusion import achieved_area
 
-    import torch
-
-    from pytest_occlusion.encoders.devices import exact_matmul, peak_bytes
-    from pytest_occlusion.occlusion import achieved_area
-
-    device = encoder.device.type
-    if device == "cuda":  # pragma: no cover - needs a GPU
-        device += f" ({torch.cuda.get_device_name(encoder.device)})"
-    start = time.perf_counter()
-    shards = draw_shards(job, encoder.canvas)
-    drawn_seconds = time.perf_counter() - start
-    shown = list(dict.fromkeys(condition.shown for condition, _ in wants))
-    with exact_matmul(), batch_threads(encoder.device) as threads:
-        texts, text_fields = embed_texts(job, encoder, threads)
-        images, image_fields = embed_images(job, encoder, shards, shown, threads)
+        start = time.perf_counter()
+        shards = in_shards(job.radiographs)
+        refuse_any(job.corpus.name, engine.draw(shards))
+        drawn_seconds = time.perf_counter() - start
+        texts, text_fields = embed_texts(job, engine)
+        shown = list(dict.fromkeys(condition.shown for condition, _ in wants))
+        images, image_fields = engine.images(shards, shown)
         fields = {
             **text_fields,
             **image_fields,
             "draw_seconds": drawn_seconds,
             "radiographs": len(job.task.radiographs),
-            "peak_bytes": peak_bytes(encoder.device),
+            "peak_bytes": engine.peak_bytes(),
             "pass": uuid.uuid4().hex[:12],
-            "device": device,
+            "device": engine.device,
         }
         candidates = texts[job.task.candidate_text]
-        groups = np.arange(len(candidates))
+        slices = in_slices(job, wants, lambda want: engine.rows(want, images, candidates))
+        answers = engine.ranks(slices, images, candidates)
+        # Of one (condition, direction) after another: as they are asked, and not all in memory.
+        for want, of_want in groupby(zip(slices, _named(job, slices, answers), strict=True), _want):
+            parts, seconds = zip(*(answer for _, answer in of_want), strict=True)
+            whole = joined(parts)
+            area = achieved_area(want[0].occluder, want[0].ratio, *job.record.canvas_size)
+            told = {**fields, "rank_seconds": sum(seconds), "achieved": area}
+            yield want, Measured(whole.ranks, told, fresh=True, similarity=whole.similarity)
 
-        def rank(want: Want) -> tuple[Want, Measured]:
-            condition, direction = want
-            start = time.perf_counter()
-            queries = images[condition.shown]
-            try:
-                if direction == REVERSE:
-                    ranks = rank_groups(candidates, queries, groups, job.task.radiograph_group)
-                else:
-                    own = job.task.radiograph_group
-                    ranks = rank_groups(queries, candidates, own, groups, first=job.first)
-            except OcclusionError as fault:
-                level = level_sentence(condition.occluder, condition.ratio)
-                where = f"model {job.label} at {level}"
-                raise OcclusionError(f"{where}: {fault.problem}", remedy=fault.remedy) from fault
-            seconds = time.perf_counter() - start
-            shape = encoder.canvas.height, encoder.canvas.width
-            area = achieved_area(condition.occluder, condition.ratio, *shape)
-            told = {"rank_seconds": seconds, "achieved": area}
-            similarity = None
-            if _asks_similarity(job, want):
-                positives = candidates[torch.from_numpy(job.task.radiograph_group)]
-                similarity = (queries * positives).sum(dim=1).float().cpu().numpy()
-            return want, Measured(ranks, {**fields, **told}, fresh=True, similarity=similarity)
 
-        yield from batch_map(rank, wants, threads=threads)
+def _want(pair: tuple[Slice, Any]) -> Want:
+    return pair[0].want
+
+
+def _named(
+    job: Job, slices: Sequence[Slice], answers: Iterator[tuple[Answer, float]]
+) -> Iterator[tuple[Answer, float]]:
+    """The answers; a fault says of which model and level."""
+    for one in slices:
+        try:
+            yield next(answers)
+        except OcclusionError as fault:
+            level = level_sentence(one.condition.occluder, one.condition.ratio)
+            where = f"model {job.label} at {level}"
+            raise OcclusionError(f"{where}: {fault.problem}", remedy=fault.remedy) from fault
+
+
+def embed_texts(job: Job, engine: Engine) -> tuple[Floats, dict[str, Any]]:
+    """Embeddings of the distinct texts ``[T, D]``, once per model, and what they cost."""
+    texts = job.task.texts
+
+    def embed_all() -> Entry:
+        start = time.perf_counter()
+        batches = in_batches(texts, job.batch_size)
+        pieces, counts = [], []
+        with Progress(f"{job.label}: encoding", len(texts), "texts", job.say) as progress:
+            for embeddings, tokens in engine.texts([[texts[at] for at in one] for one in batches]):
+                pieces.append(embeddings)
+                counts += tokens
+                progress.add(len(tokens))
+        back = np.argsort([place for one in batches for place in one])
+        fields = {
+            "truncated": sum(count > job.record.token_limit for count in counts),
+            "texts": len(texts),
+            "text_seconds": time.perf_counter() - start,
+        }
+        return Entry({"embeddings": np.concatenate(pieces)[back]}, fields)
+
+    key = settings_digest([ENGINE, job.record.key, settings_digest(list(texts))])
+    kept = job.store.kept("texts", key, embed_all)
+    return np.array(kept.arrays["embeddings"]), dict(kept.fields)
 
 
 def _ranks_key(job: Job, condition: Condition, direction: str) -> str:
-    what = [condition.shown.key, direction, job.corpus.fingerprint, job.task.digest]
+    what: list[Any] = [condition.shown.key, direction, job.corpus.fingerprint, job.task.digest]
+    many = len(job.task.radiographs if direction == REVERSE else job.task.candidate_text)
+    if many > COLUMNS:  # which are cut, and a score may depend on where, in its last bit
+        what.append(COLUMNS)
     return settings_digest([ENGINE, job.record.key, *what])
 
 

@@ -6,10 +6,11 @@ selected cells of that model need, and the others look it up.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, TypeVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,9 +21,9 @@ from pytest_occlusion.corpora.labels import Labels, read_labels
 from pytest_occlusion.corpora.task import Task, build_task
 from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.engine.decoding import Decoders
-from pytest_occlusion.engine.drawing import in_shards
 from pytest_occlusion.engine.job import Condition, Job, Measured
 from pytest_occlusion.engine.models import ModelRecord, check_model, known_record, open_encoder
+from pytest_occlusion.engine.pieces import in_shards
 from pytest_occlusion.engine.pipeline import measure
 from pytest_occlusion.engine.results import CellResult, cell_results
 from pytest_occlusion.engine.store import Store
@@ -31,6 +32,10 @@ from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples, resa
 from pytest_occlusion.retrieval.recall import FloatArray, hit_probability
 from pytest_occlusion.suite.grid import REVERSE, Cell, Curve, takes_whole_models
 from pytest_occlusion.suite.settings import Settings
+from pytest_occlusion.suite.table import ENGINE
+
+if TYPE_CHECKING:
+    from pytest_occlusion.engine.cluster import Cluster
 
 Made = TypeVar("Made")
 
@@ -67,6 +72,23 @@ class Session:
     def store(self) -> Store:
         """What is kept between runs."""
         return Store(self.settings.store)
+
+    @cached_property
+    def cluster(self) -> Cluster | None:
+        """Whose workers do the work, if not this process; joined when it is needed first."""
+        if self.settings.engine == "local":
+            return None
+        from pytest_occlusion.engine.cluster import Cluster
+
+        address = self.settings.engine.removeprefix("ray").removeprefix("://")
+        address = address or os.environ.get("RAY_ADDRESS", "")
+        if address and not ENGINE.fullmatch(f"ray://{address}"):
+            raise OcclusionError(
+                f"the environment variable RAY_ADDRESS is {address!r}, which is no head",
+                remedy="give HOST:PORT of `ray start --head` (6379, not Ray Client's 10001), "
+                "auto, or unset it",
+            )
+        return Cluster(address, self.settings.ray, self.store, self.say)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -198,7 +220,9 @@ class Session:
             return known
         # A new model most likely shows new canvases; in an empty store that is certain.
         radiographs = self.corpus.chosen(self.task.radiographs.tolist())
-        if self.workers == 1 and not self.store.any("canvases"):
+        if self.cluster is not None:
+            pass  # its workers decode
+        elif self.workers == 1 and not self.store.any("canvases"):
             self.decoders.open_ahead(in_shards(radiographs))
         else:
             self.decoders.start(len(radiographs))
@@ -303,12 +327,19 @@ class Session:
     def close(self) -> None:
         """Let go of processes and weights; what was measured stays known."""
         self.decoders.close()
+        if self.cluster is not None:
+            self.cluster.close()
         self._open = None
 
     def job_of(self, model: str, cells: Sequence[Cell] = ()) -> Job:
         """A model's job: what has to be measured for some of its cells."""
+        engine = None
+        if self.cluster is not None:
+            told, device = self.settings.model(model), self.settings.device
+            engine = partial(self.cluster.engine, model=told, device=device)
         return Job(
             label=model,
+            engine=engine,
             record=self.record(model),
             encoder=lambda: self.encoder(model),
             corpus=self.corpus,

@@ -97,7 +97,8 @@ def first_contact(settings: Settings, corpus: Corpus, say: Callable[[str], None]
     task = build_task(few, text_rule=rule, candidates=candidates)
     ks = tuple(k for k in KS if k <= len(task.candidate_text))
     grid = replace(settings.grid, ratios=RATIOS, ks=ks)
-    session = Session(replace(settings, grid=grid, store=None), cells(grid), say=say)
+    here = replace(settings, grid=grid, store=None, engine="local")
+    session = Session(here, cells(grid), say=say)
     session.corpus = few
     encoder = session.encoder(name)
     results = tuple(map(session.result, cells(grid)))

@@ -102,6 +102,7 @@ def _calibrated_hits(session: Session, cells: Sequence[Cell]) -> dict[Cell, list
             replace(
                 job,
                 encoder=lambda encoder=encoder: encoder,  # type: ignore[misc]
+                engine=None,  # what is varied here, workers would not know
                 record=replace(job.record, precision=precision),
                 task=_reordered(job.task, seed=number + 1),
                 batch_size=size,

@@ -25,6 +25,8 @@ def auto_workers(settings: Settings) -> int | None:
 
     More workers on one GPU would each hold a model in its memory and wait for one another.
     """
+    if settings.engine != "local":  # one process talks to the cluster
+        return 1
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:  # the user's word, which xdist reads
         return None
     from pytest_occlusion.encoders.devices import visible_gpus
@@ -32,6 +34,23 @@ def auto_workers(settings: Settings) -> int | None:
     if settings.device.startswith("cuda:"):
         return 1
     return (visible_gpus() or None) if settings.device in ("auto", "cuda") else None
+
+
+def check_workers(config: pytest.Config, settings: Settings) -> None:
+    """See that one process alone talks to a cluster.
+
+    Raises:
+        OcclusionError: There are to be more, of which each would ask for all of its nodes.
+    """
+    if settings.engine == "local" or config.getoption("dist") == "no" or not config.getoption("tx"):
+        return
+    if (count := len(parse_tx_spec_config(config))) > 1:
+        raise OcclusionError(
+            f"engine {settings.engine!r} with {count} workers of xdist: "
+            "one process talks to the cluster",
+            remedy="use -n 0, -n 1 or -n auto; for tests that need no cluster, give "
+            "--occlusion-engine local",
+        )
 
 
 class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed

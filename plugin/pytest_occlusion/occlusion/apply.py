@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -142,6 +143,7 @@ def corrupt(
     return prepared.at(severity_level(severity))
 
 
+@cache
 def achieved_area(occluder: str, ratio: float, height: int, width: int) -> float | None:
     """Share of a canvas that is really blocked; every radiograph has the same.
 

@@ -22,6 +22,8 @@ MaskAt = Callable[[float], torch.Tensor]
 Occluder = Callable[[torch.Tensor, int, int], MaskAt]
 Corner = Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch.Tensor]]
 """Words, free rows and free columns -> top and left of each canvas's rectangle."""
+Smallest = Callable[[int], torch.Tensor] | None
+"""How many pixels -> the last of so many in each canvas's order, ``[N, 1]``."""
 
 GRID = 14
 """Cells per side for ``patches``: 16 px on the 224 px canvas of the four published encoders.
@@ -38,28 +40,24 @@ def _round(value: float) -> int:
     return math.floor(value + 0.5)
 
 
-def _rectangle(
-    top: torch.Tensor, left: torch.Tensor, rows: int, columns: int, height: int, width: int
-) -> torch.Tensor:
-    """Bool ``[N, H, W]``, true inside the rectangles whose corners are ``top`` and ``left``."""
-
-    def inside(start: torch.Tensor, side: int, extent: int) -> torch.Tensor:
-        place = torch.arange(extent, device=start.device)
-        # As bytes: on a CPU torch combines these 14 times as fast as booleans.
-        return ((place >= start[:, None]) & (place < start[:, None] + side)).view(torch.uint8)
-
-    down, along = inside(top, rows, height), inside(left, columns, width)
-    return (down[:, :, None] & along[:, None, :]).view(torch.bool)
+def _inside(place: torch.Tensor, start: torch.Tensor, side: int) -> torch.Tensor:
+    """Ones ``[N, extent]`` where a place lies in ``start`` up to ``start + side``, else zeros."""
+    start = start[:, None]
+    # As bytes: on a CPU torch combines these 14 times as fast as booleans.
+    return ((place >= start) & (place < start + side)).view(torch.uint8)
 
 
 def _placed(corner: Corner) -> Occluder:
     """One rectangle of the canvas's own proportions (a square on a square canvas)."""
 
     def occluder(words: torch.Tensor, height: int, width: int) -> MaskAt:
+        y, x = (torch.arange(side, device=words.device) for side in (height, width))
+
         def mask_at(ratio: float) -> torch.Tensor:
             rows, columns = (_round(math.sqrt(ratio) * side) for side in (height, width))
             top, left = corner(words, height - rows, width - columns)
-            return _rectangle(top, left, rows, columns, height, width)
+            down, along = _inside(y, top, rows), _inside(x, left, columns)
+            return (down[:, :, None] & along[:, None, :]).view(torch.bool)
 
         return mask_at
 
@@ -95,14 +93,21 @@ def border(words: torch.Tensor, height: int, width: int) -> MaskAt:
     return lambda ratio: ~middle(1.0 - ratio)
 
 
-def _in_order(order: torch.Tensor, height: int, width: int) -> MaskAt:
-    """Block the first ``ratio * H * W`` pixels in each canvas's own order, int64 ``[N, H * W]``."""
-    ascending = order.sort(dim=1).values
+def _in_order(order: torch.Tensor, height: int, width: int, smallest: Smallest = None) -> MaskAt:
+    """Block the first ``ratio * H * W`` pixels in each canvas's own order, int64 ``[N, H * W]``.
+
+    All are sorted unless it is known otherwise which one the ``count``-th is, counted from 1.
+    """
+    if smallest is None:
+        ascending = order.sort(dim=1).values
+
+        def smallest(count: int) -> torch.Tensor:
+            return ascending[:, count - 1 : count]
 
     def mask_at(ratio: float) -> torch.Tensor:
         count = _round(ratio * height * width)
         # Orders are not negative, so that none is up to -1.
-        last = ascending[:, count - 1 : count] if count else -1
+        last = smallest(count) if count else -1
         return (order <= last).reshape(len(order), height, width)
 
     return mask_at
@@ -126,7 +131,31 @@ def patches(words: torch.Tensor, height: int, width: int) -> MaskAt:
     cell_words = position_words(words[:, :2], torch.arange(GRID * GRID, device=words.device))
     position = torch.arange(height * width, device=words.device)
     order = (cell_words[:, cell] << _POSITION_BITS) | position
-    return _in_order(order, height, width)
+    # Sorting 196 cells and not all pixels takes a fifth of the time on a CPU.
+    ascending, cells = cell_words.sort(dim=1)
+    if bool((ascending[:, 1:] == ascending[:, :-1]).any()):  # their pixels take turns
+        return _in_order(order, height, width)
+    top, left = (_edges(side, words.device) for side in (height, width))
+    tall, wide = top.diff(), left.diff()
+    sizes = (tall[:, None] * wide).reshape(-1)[cells]
+    filled = sizes.cumsum(dim=1)
+
+    def smallest(count: int) -> torch.Tensor:
+        at = torch.searchsorted(filled, filled.new_full((len(filled), 1), count))
+        before = filled.gather(1, at) - sizes.gather(1, at)
+        down, along = (
+            of(cells.gather(1, at), GRID) for of in (torch.floor_divide, torch.remainder)
+        )
+        step, columns = count - 1 - before, wide[along]
+        pixel = (top[down] + step // columns) * width + left[along] + step % columns
+        return (ascending.gather(1, at) << _POSITION_BITS) | pixel
+
+    return _in_order(order, height, width, smallest)
+
+
+def _edges(side: int, device: torch.device) -> torch.Tensor:
+    """First row or column of each cell, and the one behind the last."""
+    return (torch.arange(GRID + 1, device=device) * side + GRID - 1) // GRID
 
 
 def tile(grid: int, row: int, column: int) -> Occluder:

@@ -3,6 +3,8 @@
 One pass over the scores gives numbers from which recall at every k, reciprocal and median rank, and
 every interval follow. Nothing of size queries x candidates is ever held. The two directions are two
 passes: the best positive of a column may lie in another tile, whose product may round differently.
+Candidates that are many are cut too: the blocks with a tile's positives come first, and when the
+best positive is known all blocks are counted.
 """
 
 from __future__ import annotations
@@ -16,14 +18,22 @@ from numpy.typing import NDArray
 
 from pytest_occlusion.errors import SHOWN, OcclusionError, listed
 from pytest_occlusion.retrieval.lists import BestLists
+from pytest_occlusion.retrieval.tiles import (
+    COLUMNS,
+    TILE_BYTES,
+    Positives,
+    Tile,
+    blocks,
+    distinct_rows,
+    tile_rows,
+)
 
 if TYPE_CHECKING:
     import torch
 
 IntArray = NDArray[np.int64]
 
-TILE_BYTES = 32 << 20
-"""Upper bound of one tile of scores. On a CPU larger ones are no faster, smaller ones slower."""
+Counter = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 BLOCK_BYTES = (1 << 17) - 1
 """Scores that are compared at once on a CPU: they stay in its cache, and are fewer than torch would
@@ -111,7 +121,9 @@ def rank_groups(
     candidate_groups: NDArray[np.integer],
     *,
     first: int = 0,
+    start: int = 0,
     tile_bytes: int = TILE_BYTES,
+    columns: int = COLUMNS,
 ) -> Ranks:
     """Rank candidates where a candidate is positive for a query when their groups are equal.
 
@@ -124,7 +136,10 @@ def rank_groups(
         query_groups: Of each query, ``[N]``.
         candidate_groups: Of each candidate, ``[M]``.
         first: How many of the best candidates of each query are wanted too, at most M of them.
+        start: Where the queries are a slice of more, the place of the first; a multiple of
+            :func:`tile_rows`, or the slice may round in another way than the whole does.
         tile_bytes: Upper bound of one tile of scores.
+        columns: Upper bound of the distinct candidates in one tile.
 
     Raises:
         OcclusionError: As :func:`rank_candidates`, or a query whose group has no candidate.
@@ -139,35 +154,65 @@ def rank_groups(
             f"queries have {queries.shape[1]} dimensions, candidates {candidates.shape[1]}",
             remedy="embed both with the same encoder",
         )
-    positive_rows, counts = _positive_rows(query_groups, candidate_groups)
-    device = queries.device
+    query_group, candidate_group = _numbered(query_groups, candidate_groups)
     score_type = torch.float64 if queries.dtype == torch.float64 else torch.float32
-    rows, row_of, copies = distinct_rows(candidates.to(score_type))
-    table = rows.T
-    count = _counter(copies, score_type)
-    tile = max(1, tile_bytes // (table.element_size() * max(1, table.shape[1])))
-    space = table.new_empty(min(tile, len(queries)), table.shape[1])
+    rows, row_of, copies = distinct_rows(candidates.to(score_type), columns)
+    positives = Positives(query_group, candidate_group, row_of, len(rows))
+    counters = [
+        (block, _counter(copies[block], score_type)) for block in blocks(len(rows), columns)
+    ]
+    size = rows.element_size()
+    tile = tile_rows(len(rows), size, tile_bytes=tile_bytes, columns=columns)
+    space = rows.new_empty(min(tile, len(queries)) * min(len(rows), columns))
     # Small results kept among large temporaries would leave the heap in pieces that never fit.
-    found = torch.empty(3, len(queries), dtype=torch.int64, device=device)
-    above, tied, tied_positives = found.unbind()
-    lists = BestLists(row_of, copies, min(first, len(candidates)), len(queries)) if first else None
-    for start in range(0, len(queries), tile):
-        part = slice(start, start + tile)
-        asked = queries[part].to(score_type)
-        scores = torch.mm(asked, table, out=space[: len(asked)])
-        places, filled = (torch.from_numpy(one).to(device) for one in positive_rows(part))
-        # Copied columns may round differently inside one product, so equal candidates were made
-        # one column above, and the positive's score is read from the very tile it is compared in.
-        own = scores.gather(1, row_of[places]).masked_fill(~filled, -torch.inf)
-        best = own.amax(dim=1, keepdim=True)
-        above[part], level = count(scores, best)
-        tied_positives[part] = (own == best).sum(dim=1)
-        tied[part] = level - tied_positives[part]
-        if lists:
-            lists.take(part, scores)
-    on_host = found.cpu().numpy()
+    found = torch.zeros(3, len(queries), dtype=torch.int64, device=rows.device)
+    length = min(first, len(candidates))
+    lists = BestLists(row_of, copies, length, len(queries), start) if first else None
+    for at in range(0, len(queries), tile):
+        part = slice(at, at + tile)
+        scored = Tile(queries[part].to(score_type), rows, space)
+        _rank_tile(scored, part, positives, counters, found[:, part], lists)
+    above, level, tied_positives = found.cpu().numpy()
     listed = (lists.first, lists.gap) if lists else (None, None)
-    return Ranks(on_host[0], on_host[1], on_host[2], counts, len(candidates), *listed)
+    counts = np.bincount(candidate_group)[query_group]
+    return Ranks(above, level - tied_positives, tied_positives, counts, len(candidates), *listed)
+
+
+def _rank_tile(
+    tile: Tile,
+    part: slice,
+    positives: Positives,
+    counters: Sequence[tuple[slice, Counter]],
+    found: torch.Tensor,
+    lists: BestLists | None,
+) -> None:
+    """Add up above, level and tied positives ``[3, t]`` of some queries over all blocks.
+
+    A positive's score is read from the very product that it is compared in: copied columns may
+    round differently inside one, so equal candidates were made one column. Of several blocks with
+    positives all but the last are multiplied twice, to the same bits: in the order of a corpus they
+    are few, and to keep them all would take the memory of all scores of the tile.
+    """
+    import torch
+
+    best = torch.full_like(tile.asked[:, :1], -torch.inf)
+    homes = []
+    for block, _ in counters:
+        if own := positives.within(part, block):
+            places, times = own
+            scores = tile.scores(block).gather(1, places).masked_fill(times == 0, -torch.inf)
+            best = torch.maximum(best, scores.amax(dim=1, keepdim=True))
+            homes.append(block)
+    for block, count in sorted(counters, key=lambda one: one[0] != homes[-1]):  # what is kept first
+        scores = tile.scores(block)
+        found[:2] += count(scores, best)
+        if block in homes and (own := positives.within(part, block)):
+            places, times = own
+            found[2] += ((scores.gather(1, places) == best) * times).sum(dim=1)
+        if lists:
+            lists.see(scores, block.start)
+    if lists:
+        lists.take(part)
 
 
 def _check_rows(kind: str, plural: str, embeddings: torch.Tensor) -> None:
@@ -193,22 +238,8 @@ def _check_rows(kind: str, plural: str, embeddings: torch.Tensor) -> None:
             )
 
 
-def distinct_rows(
-    candidates: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Distinct rows ``[U, D]``, the row of each candidate ``[M]``, and how often each occurs."""
-    import torch
-
-    rows, row_of, copies = torch.unique(candidates, dim=0, return_inverse=True, return_counts=True)
-    if len(rows) == len(candidates):  # as they are, so that no sorted copy is kept beside them
-        return candidates, torch.arange(len(rows), device=rows.device), copies
-    return rows, row_of, copies
-
-
-def _counter(
-    copies: torch.Tensor, score_type: torch.dtype
-) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    """A function from scores ``[t, U]`` and best ``[t, 1]`` to the counts above and at the best.
+def _counter(copies: torch.Tensor, score_type: torch.dtype) -> Counter:
+    """A function from scores ``[t, U]`` and best ``[t, 1]`` to ``[2, t]``: counts above and at it.
 
     Comparisons become ones and zeros of the scores' own type: sums of booleans cost more than the
     product itself.
@@ -221,7 +252,7 @@ def _counter(
     weights = copies.to(number_type)
     rows = max(1, BLOCK_BYTES // (weights.element_size() * len(copies)))
 
-    def count(scores: torch.Tensor, best: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def count(scores: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
         step = rows if scores.device.type == "cpu" else len(scores)
         space = weights.new_empty(min(step, len(scores)), len(weights))
         counts: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
@@ -231,35 +262,22 @@ def _counter(
                 if repeated:
                     ones *= weights
                 found.append(ones.sum(dim=1))
-        higher, level = (torch.cat(found).to(torch.int64) for found in counts)
-        return higher, level
+        return torch.stack([torch.cat(found) for found in counts]).to(torch.int64)
 
     return count
 
 
-def _positive_rows(
+def _numbered(
     query_groups: NDArray[np.integer], candidate_groups: NDArray[np.integer]
-) -> tuple[Callable[[slice], tuple[IntArray, NDArray[np.bool_]]], IntArray]:
-    """Candidates of each query's group, for a slice of the queries at a time, and their counts.
-
-    The table of a slice is padded with each group's last candidate to ``[t, most]``; the second
-    array is false there. For all queries at once it could be as large as all the scores.
-    """
-    order = np.argsort(candidate_groups, kind="stable").astype(np.int64)
-    in_order = np.asarray(candidate_groups)[order]
-    first = np.searchsorted(in_order, query_groups, side="left")
-    counts = (np.searchsorted(in_order, query_groups, side="right") - first).astype(np.int64)
-    without = np.flatnonzero(counts == 0)
+) -> tuple[IntArray, IntArray]:
+    """The groups of queries ``[N]`` and candidates ``[M]``, numbered from 0."""
+    names, candidate_group = np.unique(candidate_groups, return_inverse=True)
+    query_group = np.searchsorted(names, query_groups).clip(max=len(names) - 1)
+    without = np.flatnonzero(names[query_group] != query_groups)
     if len(without):
         raise OcclusionError(
             f"{len(without)} queries have no positive candidate:\n"
             + listed([f"query {row}" for row in without]),
             remedy="every radiograph needs its own report among the candidates",
         )
-
-    def rows(part: slice) -> tuple[IntArray, NDArray[np.bool_]]:
-        held = counts[part, None]
-        steps = np.arange(held.max())
-        return order[first[part, None] + np.minimum(steps, held - 1)], steps < held
-
-    return rows, counts
+    return query_group.astype(np.int64), candidate_group.astype(np.int64)

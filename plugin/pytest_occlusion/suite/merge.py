@@ -20,7 +20,7 @@ from pytest_occlusion.encoders.register import completed
 from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.suite import table
 from pytest_occlusion.suite.grid import Grid
-from pytest_occlusion.suite.settings import ModelSettings, Settings, attribute
+from pytest_occlusion.suite.settings import ModelSettings, RaySettings, Settings, attribute
 from pytest_occlusion.suite.suites import Suite, find_suite
 from pytest_occlusion.suite.table import SETTINGS, Check
 
@@ -45,6 +45,7 @@ SUITE_KEYS: dict[str, Check] = {
         lambda name: isinstance(name, str) and NAME.fullmatch(name),
     ),
     **dict.fromkeys(("tolerances", "claims", "columns"), table.check_table),
+    "ray": table.check_ray,
     "groups": table.check_groups,
     "models": lambda models: None,  # see below: each fault is told with its model
 }
@@ -88,7 +89,9 @@ def build_settings(
     """
     faults: list[str] = []
     origin = suite.origin
-    tables: dict[str, Any] = {name: {} for name in ("claims", "tolerances", "columns", "groups")}
+    tables: dict[str, Any] = {
+        name: {} for name in ("claims", "tolerances", "columns", "groups", "ray")
+    }
     empty: dict[str, Any] = {"suite": "", **tables}
     given = {**empty, **_hyphened(suite.table, origin, faults)}
     if type(given.get("seed")) is int:
@@ -247,6 +250,7 @@ def _merge(
         corpus_missing=corpus_missing,
         tolerances=tuple((name, float(v)) for name, v in given["tolerances"].items()),
         claims=dict(given["claims"]),
+        ray=RaySettings(**given["ray"]),
         ad_hoc=tuple(name for name in changed if SETTINGS[name].protocol),
         **plain,
     )

@@ -32,6 +32,15 @@ class ModelSettings:
     missing: tuple[str, ...] = ()  # unset environment variables in its paths
 
 
+@dataclass(frozen=True)
+class RaySettings:
+    """What a worker on a cluster is given; the table ``[ray]`` of a suite."""
+
+    cpus: int = 1  # cores, and forward passes side by side on a CPU
+    gpus: float | None = None  # or a fraction of one; one where a node has any
+    workers: int = 0  # at most; 0 for as many as there is room for
+
+
 def attribute(setting: str) -> str:
     """The attribute of :class:`Settings` that holds a setting of the table."""
     return {"seed": "seeds", "map": "map_grid"}.get(setting, setting.replace("-", "_"))
@@ -57,6 +66,7 @@ class Settings:
     tolerance: float
     tolerances: tuple[tuple[str, float], ...]  # pattern of cell ids, tolerance; the last match wins
     fail_on: str
+    engine: str
     device: str
     precision: str
     batch_size: int
@@ -70,6 +80,7 @@ class Settings:
     reference: str
     claims: Mapping[str, str]  # claim -> outcome that the suite expects
     ad_hoc: tuple[str, ...]  # protocol that the command line changed: such a run has no baseline
+    ray: RaySettings = RaySettings()
     store: Path | None = None  # ``None`` keeps nothing
     outputs: Mapping[str, Path] = field(default_factory=dict)  # kind -> file to write
     allow_missing: bool = False  # skip what is not on this machine instead of refusing

@@ -52,6 +52,9 @@ CLAIM_NAMES = (
 )  # fmt: skip
 """The claims; :mod:`pytest_occlusion.insight.claims` says what they are."""
 
+ENGINE = re.compile(r"local|ray(://(auto|(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):[0-9]{1,5}))?")
+"""How ``engine`` says who works."""
+
 LARGEST_MAP = 64
 """Placements per side of a map: 4,096 forward passes per radiograph are a slip of the finger."""
 
@@ -227,10 +230,31 @@ _check_ks = _numbers("k", (int,), lambda k: k >= 1, "; a k is 1 or more")
 _check_severities = _numbers("severity", (int,), lambda s: 0 <= s <= 5, "; severities are 0 to 5")
 _check_seeds = _numbers("seed", (int,), lambda seed: True)
 _check_size = needs("a positive whole number is needed", lambda v: type(v) is int and v > 0)
+_check_gpus = needs(
+    "a whole number of GPUs or a share of one is needed",
+    lambda v: (type(v) is int and v >= 0) or (type(v) is float and 0 < v < 1),
+)
+_check_workers = needs("a whole number is needed", lambda v: type(v) is int and v >= 0)
 _check_map = needs(
     f"a map has 2 to {LARGEST_MAP} places per side, or 0 for none",
     lambda side: type(side) is int and (side == 0 or 2 <= side <= LARGEST_MAP),
 )
+
+
+_check_engine = needs(
+    "local, ray, ray://auto or ray://HOST:PORT, the address of the head, is needed",
+    lambda value: isinstance(value, str) and ENGINE.fullmatch(value),
+)
+
+
+def check_ray(value: Any) -> str | None:
+    """What is wrong with the table ``[ray]``, or ``None``."""
+    if wrong := check_table(value):
+        return wrong
+    checks = {"cpus": _check_size, "gpus": _check_gpus, "workers": _check_workers}
+    if unknown := [name for name in value if name not in checks]:
+        return f"has an unknown setting {', '.join(unknown)}; {known(checks, *unknown)}"
+    return next((f"{n} {w}" for n, one in value.items() if (w := checks[n](one))), None)
 
 
 ATTRIBUTE = re.compile(r"[^/]*[A-Za-z0-9][^/]*(/[1-9][0-9]{0,5})?")
@@ -317,6 +341,11 @@ SETTINGS: dict[str, Setting] = {
         "whether an uncertain label (-1) counts as positive or negative",
     ),
     "reference": Setting("", check_text, "the model that mCE compares with, for corruptions"),
+    "engine": Setting(
+        "local",
+        _check_engine,
+        "local, ray (a cluster on this machine, or that of RAY_ADDRESS) or ray://HOST:PORT",
+    ),
     "device": Setting("auto", _check_filled, "auto, cpu, cuda or cuda:N"),
     "precision": Setting("fp32", one_of(lambda: PRECISIONS), "fp32, bf16 or fp16"),
     "batch-size": Setting(64, _check_size, "radiographs per forward pass"),
