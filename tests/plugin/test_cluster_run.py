@@ -242,6 +242,7 @@ def test_a_node_that_goes_and_one_that_comes(
     told = ended(process, 1)
     same_cells(project, wanted)
     assert "encoding on 1 worker:" in told
+    assert "is not asked" not in told, "those that came were given work"
     nodes.remove(nodes.added.pop())
 
 

@@ -67,9 +67,9 @@ class Cluster:
             store=None if self.store.root is None else self.store.root.absolute(),
             token=token,
         )
-        with _left(self.store, token):
+        with _left(self.store, token):  # to the end, for workers that come later
             self.crew.open(ticket)
-        yield ClusterEngine(job, self.crew)
+            yield ClusterEngine(job, self.crew)
 
     def close(self) -> None:
         """Let go of the cluster."""
