@@ -81,7 +81,6 @@ class Told:
 
 
 def test_texts_travel_inside_calls_and_never_beside_them(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="needs Ray: the extra `ray`")
     asked = ray_broker.Asked("", 1, None, 0, 1, tmp_path / "log", tmp_path)
     actor, told = Actor(), Told()
     broker = ray_broker._Broker(told, asked)  # type: ignore[arg-type]

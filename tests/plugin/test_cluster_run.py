@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from tests.plugin import toy_family
 from tests.plugin.conftest import CONFTEST, TESTS, Project
 from tests.plugin.ray_nodes import Nodes
 
-pytest.importorskip("ray", reason="needs Ray: the extra `ray`")
-pytestmark = pytest.mark.cluster
+# Not imported here: every worker of xdist collects this module, and none of them has use for Ray.
+without = find_spec("ray") is None
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(without, reason="needs the extra `ray`")]
 
 PICTURES = 600  # three shards
 

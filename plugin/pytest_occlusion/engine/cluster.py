@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -161,7 +161,7 @@ class ClusterEngine:
         with self._progress("encoding", total, "occluded radiographs") as done:
             done(total - sum(len(one.radiographs) * len(one.conditions) for one in pieces))
             for number, found in self.crew.share(pieces, lambda one: (packed("images", one), None)):
-                piece, answer = pieces[number], _encoded(found)
+                piece, answer = pieces[number], cast("Encoded", found)
                 at = place[piece.radiographs[0].key]
                 if answer.faults:
                     faults[at] = answer.faults
@@ -321,7 +321,3 @@ def in_order(answers: Iterator[tuple[int, Any]], count: int) -> Iterator[Any]:
             number, answer = next(answers)
             early[number] = answer
         yield early.pop(wanted)
-
-
-def _encoded(answer: Encoded) -> Encoded:
-    return answer

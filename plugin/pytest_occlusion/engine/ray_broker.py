@@ -206,13 +206,13 @@ class _Broker:
         Requests with a table are numbers alone. What others hold, texts and names, stays inside
         the calls: Ray may write what lies in shared memory to a disk.
         """
-        import ray
-
         hand = self.hands.get(worker)
         if hand is None:  # it ended meanwhile, which was said
             return
         parts: list[Any] = [request[at : at + INLINE] for at in range(0, len(request), INLINE)]
         if table is not None:
+            import ray
+
             parts = [ray.put(request)]
         elif len(request) > MOST:
             longest = f"{len(request) / 1e6:.0f} MB of texts or names in one call of a worker"
