@@ -12,7 +12,12 @@ settings.load_profile("repository")
 
 @pytest.fixture(autouse=True)
 def _no_outer_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under ``-n`` a run of pytest inside a test would take itself for an outer worker."""
-    for name in ("WORKER", "WORKER_COUNT", "TESTRUNUID"):
-        monkeypatch.delenv(f"PYTEST_XDIST_{name}", raising=False)
-    monkeypatch.delenv("OCCLUSION_STORE", raising=False)
+    """A run of pytest inside a test prints the same wherever the outer one runs.
+
+    Under ``-n`` it would take itself for an outer worker; in CI pytest shows messages whole.
+    """
+    for name in (
+        *("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"),
+        *("CI", "BUILD_NUMBER", "FORCE_COLOR", "PY_COLORS", "OCCLUSION_STORE"),
+    ):
+        monkeypatch.delenv(name, raising=False)
