@@ -14,8 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-OCCLUDERS = "block,patches,pixels"
-"""About five minutes of two cores."""
+OCCLUDERS = (
+    "block,patches,pixels,center,border,"
+    "gaussian-noise,blur,motion-blur,jpeg,contrast,brightness,down-sampling,rotation"
+)
+"""Some minutes of two cores."""
 
 
 def run(engine: str, occluders: str, folder: Path) -> tuple[float, str]:

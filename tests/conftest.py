@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+from _pytest.pytester import SysModulesSnapshot
 from hypothesis import settings
 
 settings.register_profile("repository", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("explore", deadline=None, max_examples=500)
 settings.load_profile("repository")
+
+
+def restore(self: SysModulesSnapshot) -> None:
+    """Take out modules that are new, and put back those that are gone, one by one.
+
+    Pytester empties the table first. What dies with the modules of an inner run may wait then, as
+    for a process, and import meanwhile: ``_io`` stood twice, and ``io.UnsupportedOperation`` was no
+    longer what its streams raise.
+    """
+    saved = self._SysModulesSnapshot__saved  # type: ignore[attr-defined]
+    kept = self._SysModulesSnapshot__preserve or (lambda name: False)  # type: ignore[attr-defined]
+    saved.update((name, module) for name, module in [*sys.modules.items()] if kept(name))
+    for name in sys.modules.keys() - saved.keys():
+        sys.modules.pop(name, None)
+    sys.modules.update(saved)
+
+
+SysModulesSnapshot.restore = restore  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)

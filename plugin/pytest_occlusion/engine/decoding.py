@@ -12,6 +12,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -192,10 +193,22 @@ def _end(workers: list[_Worker]) -> None:
     for worker in workers:
         worker.pool.shutdown(wait=False, cancel_futures=True)
     for worker in workers:
-        worker.context.process.join(timeout=5)
-        worker.context.process.kill()  # in the middle of an image that nobody waits for
-        worker.pool.shutdown()
+        if not _gone(worker.context.process):
+            worker.context.process.kill()  # in the middle of an image that nobody waits for
+            _gone(worker.context.process)
     workers.clear()
+
+
+def _gone(process: SpawnProcess, seconds: float = 5.0) -> bool:
+    """Whether a process ends within that time.
+
+    Asked again and again: the pool's own thread waits for it too, and ``join`` ends at once where
+    that thread was told first and has not had its turn to note it.
+    """
+    end = time.monotonic() + seconds
+    while (alive := process.is_alive()) and time.monotonic() < end:
+        time.sleep(0.005)
+    return not alive
 
 
 # In a decoding process ---------------------------------------------------------------------------
