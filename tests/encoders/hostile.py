@@ -1,8 +1,9 @@
 """Damaged checkpoints by the hundred, inspected by a process whose memory is watched.
 
-    python -m tests.encoders.hostile FOLDER
+    python -m tests.encoders.hostile FOLDER CHECKPOINT
 
-prints for every file below it how ``inspect`` ended, and by how many bytes the process grew.
+prints for every file below the folder how ``inspect`` ended, and by how many bytes the process grew
+after it had inspected the checkpoint, which is whole.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def peak() -> int:
 
 if __name__ == "__main__":
     files = sorted(Path(sys.argv[1]).iterdir())
-    inspected(files[0])  # imports what it needs
+    assert not inspected(Path(sys.argv[2]))  # imports what it needs
     before = peak()
     found = {path.name: inspected(path) for path in files}
     print(json.dumps({"files": found, "grown": peak() - before}))  # noqa: T201

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from tests.encoders.hostile import damaged, odd_headers
 
 ROOT = Path(__file__).parents[2]
 TAR = embedded_checkpoint("cxr-clip") / "cxr_clip.tar"
+BIN = embedded_checkpoint("medclip") / "pytorch_model.bin"
 SAFE = embedded_checkpoint("clip") / "open_clip_model.safetensors"
 
 
-def ended(folder: Path) -> Any:
+def ended(folder: Path, whole: Path) -> Any:
     run = subprocess.run(
-        [sys.executable, "-m", "tests.encoders.hostile", str(folder)],
+        [sys.executable, "-m", "tests.encoders.hostile", str(folder), str(whole)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
@@ -32,24 +34,20 @@ def ended(folder: Path) -> Any:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def write(folder: Path, kind: str) -> None:
-    legacy = folder.parent / "legacy.pt"
+@pytest.mark.parametrize("kind", ["zip", "bundle", "safetensors", "legacy", "headers"])
+def test_inspect_ends_in_words(tmp_path: Path, kind: str) -> None:
+    folder, made = tmp_path / kind, tmp_path / "whole.pt"
+    folder.mkdir()
+    whole = {"zip": TAR, "safetensors": SAFE, "headers": SAFE}.get(kind, made)
     if kind == "legacy":
         state = torch.load(TAR, weights_only=True, map_location="cpu")
-        torch.save(state, legacy, _use_new_zipfile_serialization=False)
-    whole = {"zip": TAR, "safetensors": SAFE, "legacy": legacy, "headers": SAFE}[kind]
+        torch.save(state, made, _use_new_zipfile_serialization=False)
+    elif kind == "bundle":
+        with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(BIN, BIN.name)
     contents = odd_headers(whole) if kind == "headers" else damaged(whole, 60, seed=1)
-    suffix = ".safetensors" if whole is SAFE else ".pt"
     for number, content in enumerate(contents):
-        (folder / f"{number:03}{suffix}").write_bytes(content)
-
-
-@pytest.mark.parametrize("kind", ["zip", "safetensors", "legacy", "headers"])
-def test_inspect_ends_in_words(tmp_path: Path, kind: str) -> None:
-    folder = tmp_path / kind
-    folder.mkdir()
-    write(folder, kind)
-    found = ended(folder)
+        (folder / f"{number:03}{whole.suffix}").write_bytes(content)
+    found = ended(folder, whole)
     assert {name: how for name, how in found["files"].items() if how} == {}
-    size = max(path.stat().st_size for path in folder.iterdir())
-    assert found["grown"] < 300 * 2**20 + 20 * size
+    assert found["grown"] < 100 * 2**20

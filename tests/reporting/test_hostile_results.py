@@ -24,9 +24,9 @@ ODD: list[Any] = [
 
 def places(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The way to every part of a document."""
-    inner = content.items() if isinstance(content, dict) else ()
+    inner: list[tuple[Any, Any]] = [*content.items()] if isinstance(content, dict) else []
     if isinstance(content, list):
-        inner = enumerate(content[:3])
+        inner = [*enumerate(content[:3])]
     return [path, *(found for key, one in inner for found in places(one, (*path, key)))]
 
 
