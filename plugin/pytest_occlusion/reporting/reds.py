@@ -50,7 +50,7 @@ def told(reds: Sequence[Red]) -> int:
 def others(reds: Sequence[Red], width: int) -> tuple[str, list[str]]:
     """Title and lines that stand for all tests of one reason, the explained one among them."""
     if not reds[0].model:
-        return f"the same in {len(reds) - 1} more tests", []
+        return f"the same in {len(reds) - 1} more test{'s' * (len(reds) > 2)}", []
     cells = [red.cell for red in reds if red.cell is not None]
     counts = Counter(cell["verdict"] for cell in cells)
     kinds = [f"{counts[kind]} cells {kind}" for kind in ORDER if kind in counts]

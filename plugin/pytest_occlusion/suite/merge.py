@@ -179,6 +179,8 @@ def _models(tables: object, origin: str, base: Path, faults: list[str]) -> list[
             missing += unset
             try:
                 own[key] = _absolute(text, base) if text else ""
+                if key == "checkpoint" and (there := _meant(own[key], text, base)):
+                    faults.append(f"{label}: {key} = {text!r} is not there; {there}")
             except OcclusionError as fault:
                 faults.append(f"{label}: {fault.problem}; {fault.remedy}")
             except (OSError, ValueError, RuntimeError) as fault:
@@ -203,6 +205,15 @@ def _absolute(place: str, base: Path) -> str:
         return str(path)
     looks_like_path = place.startswith(".") or (base / path).exists() or path.suffix != ""
     return str((base / path).resolve()) if looks_like_path else place
+
+
+def _meant(place: str, text: str, base: Path) -> str:
+    """What to write for a path that starts where pytest was started, and not at the suite."""
+    here = Path(text).expanduser()
+    if here.is_absolute() or Path(place).exists() or not here.exists():
+        return ""
+    told = Path(os.path.relpath(here, base)).as_posix()
+    return f"paths start at the suite's folder: write {told!r}"
 
 
 def _expand(text: str) -> tuple[str, tuple[str, ...]]:
