@@ -18,6 +18,7 @@ from pytest_occlusion.hooks.options import (
     add_options,
     explained,
     in_use,
+    is_configured,
     is_controller,
     is_updating,
     option,
@@ -59,16 +60,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_controller(config):
         collector = Collector(config)
         config.pluginmanager.register(collector, "occlusion-collector")
-    with explained(pytest.UsageError):
-        if not in_use(config):
-            return
-        settings = settings_of(config)
-    if not is_controller(config):
+    if not in_use(config):
         return
-    from pytest_occlusion.hooks.folding import Folding
+    if is_controller(config):
+        from pytest_occlusion.hooks.folding import Folding
 
-    config.pluginmanager.register(Folding(collector.why_red), "occlusion-folding")
-    if config.pluginmanager.hasplugin("xdist"):
+        config.pluginmanager.register(Folding(collector.why_red), "occlusion-folding")
+        if not (is_configured(config) or config.getoption("tx", None)):
+            return  # test modules below may know the suite; workers have to be told
+    with explained(pytest.UsageError):
+        settings = settings_of(config)
+    if is_controller(config) and config.pluginmanager.hasplugin("xdist"):
         from pytest_occlusion.hooks.scheduling import XdistHooks, check_workers
 
         with explained(pytest.UsageError):

@@ -67,7 +67,7 @@ def test_tests_without_a_suite_are_told_to_begin(pytester: pytest.Pytester) -> N
     pytester.makepyfile("def test_recall(occlusion_cell):\n    occlusion_cell.assert_accepted()\n")
     result = pytester.runpytest()
     told = result.stdout.str() + result.stderr.str()
-    assert "no suite is configured: no pyproject.toml in" in told
+    assert "no suite is configured: no [tool.occlusion] in a pyproject.toml up to" in told
     assert "python -m pytest_occlusion init" in told
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert "1 passed" not in told

@@ -79,6 +79,15 @@ def test_a_table_is_the_corpus_and_ks_fit_it(folder: Path) -> None:
     assert "self-hosted" in (folder / ".github/workflows/occlusion.yml").read_text()
 
 
+def test_what_can_be_read_is_preferred(folder: Path) -> None:
+    (folder / "annotations.json").write_text('{"images": []}')
+    write_table(folder / "reports.csv", 12)
+    start, lines = begin(folder)
+    assert suite_of(folder)["corpus"] == "manifest:../../reports.csv"
+    assert not start.faulty
+    assert "          not taken: annotations:annotations.json?split=test" in lines
+
+
 def test_a_table_of_three_studies_is_asked_for_the_first(folder: Path) -> None:
     write_table(folder / "reports.csv", 1)
     begin(folder)
@@ -102,7 +111,8 @@ def test_a_table_of_three_studies_is_asked_for_the_first(folder: Path) -> None:
 def test_published_collections_are_known_by_their_files(folder: Path, name: str, spec: str) -> None:
     (folder / "data").mkdir()
     (folder / "data" / name).write_bytes(b"")
-    write_table(folder / "data" / "tables" / "own.csv", 3)
+    (folder / "data" / "tables").mkdir()
+    (folder / "data" / "tables" / "own.csv").write_text("image,report\na.png,text\n")
     start, lines = begin(folder)
     assert suite_of(folder)["corpus"] == spec
     assert start.faulty, "an empty file is no collection"

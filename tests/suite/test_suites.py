@@ -148,7 +148,7 @@ def test_settings_without_models_say_what_is_missing(root: Path) -> None:
 def test_nothing_configured_is_said_and_how_to_begin(root: Path) -> None:
     add_suite(root / "benchmarks" / "suites", "embedded")
     told = fault(None, root)
-    assert f"no suite is configured: no pyproject.toml in {root} with [tool.occlusion]" in told
+    assert f"no suite is configured: no [tool.occlusion] in a pyproject.toml up to {root}" in told
     assert "python -m pytest_occlusion init" in told
 
 

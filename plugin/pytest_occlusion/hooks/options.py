@@ -87,6 +87,11 @@ def in_use(config: pytest.Config) -> bool:
     return any(option(config, name) for name in OPTIONS) or bool(_projects(config))
 
 
+def is_configured(config: pytest.Config) -> bool:
+    """Whether a suite is named before any test module is known."""
+    return option(config, "suite") is not None or bool(_projects(config))
+
+
 def _projects(config: pytest.Config, places: Iterable[Path] | None = None) -> list[Path]:
     """Folders whose ``pyproject.toml`` configures us, each the nearest above one of the places.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -34,7 +34,7 @@ UNSEEN = ("node_modules", "site-packages", "venv", "env", "build", "dist", "base
 """Folders that hold nothing of the user's, beside those whose names begin with a dot."""
 
 COLLECTIONS: Mapping[str, str] = {
-    "mimic-cxr-2.0.0-*.csv*": "mimic-cxr:{folder}",
+    "mimic-cxr-2.*.csv*": "mimic-cxr:{folder}",
     "df_chexpert_plus_*.csv": "chexpert-plus:{folder}?split=validate",
     "indiana_reports.csv": "indiana:{folder}",
     "nlmcxr_reports.tgz": "open-i:{folder}",
@@ -70,6 +70,7 @@ class Found:
     """What a folder holds that can be tested."""
 
     corpora: list[str] = field(default_factory=list)  # specifications, the best first
+    inside: list[str] = field(default_factory=list)  # tables beside files of collections
     models: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> table of the suite
     passed: list[str] = field(default_factory=list)  # what was looked at and not taken, and why
 
@@ -90,8 +91,8 @@ def look(folder: Path) -> Found:
     inside = [Path(spec.partition(":")[2].partition("?")[0]) for spec in found.corpora]
     inside = [place if place.is_dir() else place.parent for place in inside]
     for table in tables:
-        if not any(table.is_relative_to(place) for place in inside):
-            _take_table(table, found)
+        own = any(table.is_relative_to(place) for place in inside)
+        _take_table(table, found.inside if own else found.corpora, [] if own else found.passed)
     checkpoints = dict.fromkeys(map(_checkpoint_of, weights))
     for number, place in enumerate(checkpoints):
         if number < MODELS:
@@ -121,13 +122,13 @@ def _walk(folder: Path) -> Iterator[Path]:
         level = below
 
 
-def _take_table(path: Path, found: Found) -> None:
+def _take_table(path: Path, specs: list[str], passed: list[str]) -> None:
     try:
         find_columns(Table(path, KNOWN).header(), {}, str(path))
     except OcclusionError as fault:
-        found.passed.append(fault.problem.splitlines()[0])
+        passed.append(fault.problem.splitlines()[0])
     else:
-        found.corpora.append(f"manifest:{path}")
+        specs.append(f"manifest:{path}")
 
 
 def _checkpoint_of(file: Path) -> Path:
@@ -186,8 +187,7 @@ def plan_start(folder: Path, found: Found) -> Start:
     suite = _named(folder.name, "ours", {})
     suite = "ours" if suite in TAKEN else suite
     project, suites = folder / "pyproject.toml", folder / "benchmarks" / "suites"
-    corpus = found.corpora[0] if found.corpora else EMBEDDED
-    counted, ks, faulty = _counted(corpus)
+    corpus, (counted, ks, faulty) = _chosen([*found.corpora, *found.inside] or [EMBEDDED])
     models = found.models or {"stand-in": STAND_IN}
     files = {
         suites / f"{suite}.toml": _suite_text(suite, corpus, models, ks, suites),
@@ -205,6 +205,18 @@ def plan_start(folder: Path, found: Found) -> Start:
     joint = "" if not before else "\n" if before.endswith("\n") else "\n\n"
     addition = f'{joint}[tool.occlusion]\nsuite = "{suite}"\n'
     return Start(suite, corpus, counted, faulty, files, project, addition)
+
+
+def _chosen(specs: Sequence[str]) -> tuple[str, tuple[str, list[int], bool]]:
+    """The first corpus that can be read, else the first, with what :func:`_counted` says of it."""
+    first = None
+    for spec in specs:
+        told = _counted(spec)
+        if not told[2]:
+            return spec, told
+        first = first or (spec, told)
+    assert first  # there is one
+    return first
 
 
 def _counted(spec: str) -> tuple[str, list[int], bool]:
@@ -298,8 +310,9 @@ def start_lines(start: Start, found: Found, here: Path) -> Iterator[str]:
     yield f"  corpus  {_near(start.corpus, here)}" + " (none was found)" * (not found.corpora)
     if not start.faulty:
         yield f"          {start.counted}"
-    for spec in found.corpora[1:]:
-        yield f"          not taken: {_near(spec, here)}"
+    for spec in found.corpora:
+        if spec != start.corpus:
+            yield f"          not taken: {_near(spec, here)}"
     for name, table in found.models.items():
         yield f"  model   {name}: {_near(table['checkpoint'], here)}"
     if not found.models:

@@ -48,7 +48,7 @@ def find_suite(asked: str | None, root: Path) -> Suite:
             return Suite({"suite": root.name, **table}, "pyproject.toml [tool.occlusion]", root)
         if not table:
             raise OcclusionError(
-                f"no suite is configured: no pyproject.toml in {root} with [tool.occlusion]",
+                f"no suite is configured: no [tool.occlusion] in a pyproject.toml up to {root}",
                 remedy=NO_SUITE,
             )
         asked = str(table.pop("suite", DEFAULT))
