@@ -6,7 +6,6 @@ import sys
 
 from _pytest.pytester import SysModulesSnapshot
 
-
 SEEN: list[bool] = []
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,13 @@ def test_a_worker_that_crashed_stays_down(
     quiet = ("-W", "ignore:syrupy")
     found = run("-n", "1", "-p", "conftest", *quiet, *given, folder=tmp_path)
     assert told in found.stdout
+
+
+def test_the_citation_has_the_version_and_the_paper() -> None:
+    text = (ROOT / "CITATION.cff").read_text()
+    told = dict(re.findall(r"^([a-z-]+): (.+)$", text, re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert told["version"] == project["version"]
+    assert told["license"] == project["license"]
+    assert "https://arxiv.org/abs/2501.09134" in text
+    assert text.count("family-names: ") == 6

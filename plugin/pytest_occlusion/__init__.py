@@ -58,6 +58,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name from its module."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pytest-occlusion")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -60,6 +60,18 @@ class MissingError(OcclusionError):
 class UnacceptedError(AssertionError):
     """A result that its baseline does not allow; the message is meant to be read as it is."""
 
+    def __init__(self, message: str, *, model: str = "", brief: str = "") -> None:
+        """Say it.
+
+        Args:
+            message: All of it.
+            model: Whose result it is; of those with one, a run tells only one per model whole.
+            brief: One line that stands for the message where it is not told; not needed for cells,
+                which are told in a table.
+        """
+        self.model, self.brief = model, brief
+        super().__init__(message)
+
 
 def unwritable(root: Path, fault: OSError) -> OcclusionError:
     """What to say where the folder of a store cannot be written."""

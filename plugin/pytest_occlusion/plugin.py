@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ from pytest_occlusion.hooks.options import (
     add_options,
     explained,
     in_use,
+    is_configured,
     is_controller,
     is_updating,
+    option,
     settings_of,
 )
 
@@ -56,10 +58,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check options at once, and set up what belongs to the process that reports."""
     if is_controller(config):
-        config.pluginmanager.register(Collector(config), "occlusion-collector")
+        collector = Collector(config)
+        config.pluginmanager.register(collector, "occlusion-collector")
+    if not in_use(config):
+        return
+    if is_controller(config):
+        from pytest_occlusion.hooks.folding import Folding
+
+        config.pluginmanager.register(Folding(collector.why_red), "occlusion-folding")
+        if not (is_configured(config) or config.getoption("tx", None)):
+            return  # test modules below may know the suite; workers have to be told
     with explained(pytest.UsageError):
-        if not in_use(config):
-            return
         settings = settings_of(config)
     if is_controller(config) and config.pluginmanager.hasplugin("xdist"):
         from pytest_occlusion.hooks.scheduling import XdistHooks, check_workers
@@ -148,6 +157,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         item.user_properties.append((properties.CELL, cell.id))
     if not (wanted or claims or mapped or grouped) or config.option.collectonly:
         return
+    if option(config, "plan"):
+        _gate(config).session.wanted = wanted
+        return
     work = _gate(config).session
     if grouped:
         from pytest_occlusion.suite.grid import cells_of_curve
@@ -176,6 +188,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             model = getattr(needed, "model", needed)
             if model in absent:
                 item.add_marker(pytest.mark.skip(reason=f"{properties.MISSING}: {absent[model]}"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """With ``--occlusion-plan`` say what the run would cost, and run nothing."""
+    config = session.config
+    if not in_use(config) or not option(config, "plan") or not is_controller(config):
+        return None
+    from pytest_occlusion.reporting.plan import plan_lines
+    from pytest_occlusion.suite.grid import cells
+
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    with explained(pytest.UsageError):
+        work = _gate(config).session
+        reporter.section("plan")
+        for line in plan_lines(work, work.wanted or cells(work.settings.grid)):
+            reporter.write_line(line)
+    return True
 
 
 def _params(item: pytest.Item) -> Mapping[str, Any]:
@@ -347,7 +377,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
 
 
-def _shown_plainly(item: pytest.Item) -> AbstractContextManager[None]:
+@contextmanager
+def _shown_plainly(item: pytest.Item) -> Iterator[None]:
     if set(PARAMETRIZED).isdisjoint(getattr(item, "fixturenames", ())):
-        return nullcontext()
-    return explained(lambda text: pytest.fail.Exception(text, pytrace=False))
+        yield
+        return
+
+    def plain(fault: Exception) -> BaseException:
+        item.user_properties.append((properties.RED, properties.sent_of(fault)))
+        return pytest.fail.Exception(str(fault), pytrace=False)
+
+    with explained(plain):
+        yield

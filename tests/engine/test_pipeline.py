@@ -304,7 +304,7 @@ def test_canvases_that_are_lost_on_the_way_are_drawn_again(
     found = np.concatenate([shard.canvases() for shard in shards])
     drawn = [encoder.canvas.draw(one.open()) for one in work.corpus.radiographs]
     np.testing.assert_array_equal(found, np.stack(drawn))
-    assert len(work.store.damaged) == (4 if harm == "damaged" else 0)
+    assert len(work.store.notes) == (4 if harm == "damaged" else 0)
     assert all(path.stat().st_size > 100 for path in paths), "and kept again"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import multiprocessing
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pytest_occlusion.corpora.digests import settings_digest
-from pytest_occlusion.engine.store import Store, default_root, write_atomically
+from pytest_occlusion.engine.store import Entry, Store, default_root, write_atomically
 from pytest_occlusion.errors import OcclusionError
 
 KEY = settings_digest("some key")
@@ -66,7 +67,7 @@ def test_round_trip(
         assert entry.arrays[name].dtype == array.dtype
         assert entry.arrays[name].shape == array.shape
         assert entry.arrays[name].tobytes() == array.tobytes()
-    assert store.damaged == []
+    assert store.notes == []
 
 
 def test_views_and_transposes_are_stored_as_they_look(store: Store) -> None:
@@ -88,7 +89,7 @@ def test_arrays_are_read_only(store: Store) -> None:
 
 def test_absent_is_none_and_makes_no_folder(store: Store) -> None:
     assert store.read("kind", KEY) is None
-    assert store.damaged == []
+    assert store.notes == []
     assert store.root is not None
     assert not store.root.exists()
 
@@ -195,7 +196,7 @@ def test_damage_is_found_reported_and_removed(
     with caplog.at_level(logging.WARNING, "pytest_occlusion.engine.store"):
         assert store.read("ranks", KEY) is None
     assert not path.exists()
-    (line,) = store.damaged
+    (line,) = store.notes
     assert f"ranks entry {KEY[:12]} was damaged" in line
     assert "rebuilt" in line
     assert str(store.root) not in line
@@ -203,7 +204,7 @@ def test_damage_is_found_reported_and_removed(
     assert store.read("ranks", OTHER) is not None
     store.write("ranks", KEY, {"x": np.arange(40)})
     assert store.read("ranks", KEY) is not None
-    assert len(store.damaged) == 1
+    assert len(store.notes) == 1
 
 
 @given(st.data())
@@ -244,7 +245,7 @@ def test_an_entry_under_a_wrong_name_of_field_is_damage(store: Store) -> None:
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(save(arrays, metadata))
         assert store.read("kind", KEY) is None
-    assert len(store.damaged) == 3
+    assert len(store.notes) == 3
 
 
 # Interruption ------------------------------------------------------------------------------------
@@ -415,7 +416,7 @@ def write_often(root: Path, worker: int) -> list[str]:
             wrong.append("absent")
         elif set(entry.arrays["x"].tolist()) != {entry.fields["worker"]}:
             wrong.append("mixed")
-    return wrong + store.damaged
+    return wrong + store.notes
 
 
 def count_up(root: Path, worker: int) -> list[str]:
@@ -447,3 +448,48 @@ def test_entries_hold_plain_json(store: Store) -> None:
     with safe_open(store.path("kind", KEY), framework="np") as file:
         assert json.loads(file.metadata()["fields"]) == {"a": [1, 2], "b": 1}
         assert file.get_tensor("x").tolist() == [0, 1, 2]
+
+
+# Full --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """A disk without room, and the paths that were to be written."""
+    tried: list[Path] = []
+
+    def refuse(path: Path, payload: bytes, **given: object) -> None:
+        tried.append(path)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("pytest_occlusion.engine.store.write_atomically", refuse)
+    return tried
+
+
+def test_a_full_store_is_tried_once_and_said_once(tmp_path: Path, full: list[Path]) -> None:
+    store = Store(tmp_path / "store", forgiving=True)
+    for key in (KEY, OTHER):
+        store.write("kind", key, {"a": np.ones(3)})
+        entry = store.kept("kind", key, lambda: Entry({"a": np.ones(3)}, {}))
+        assert entry.arrays["a"].tolist() == [1, 1, 1]
+        with store.lock(key):
+            pass
+    assert len(full) == 1
+    (line,) = store.notes
+    assert f"the store {tmp_path / 'store'} is full (No space left on device)" in line
+
+
+def test_a_full_store_is_an_error_where_others_meet_in_it(tmp_path: Path, full: list[Path]) -> None:
+    with pytest.raises(OcclusionError, match="cannot write to the store"):
+        Store(tmp_path / "store").write("kind", KEY, {})
+
+
+def test_what_is_forbidden_is_never_forgiven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object, **more: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("pytest_occlusion.engine.store.write_atomically", refuse)
+    with pytest.raises(OcclusionError, match="Permission denied"):
+        Store(tmp_path / "store", forgiving=True).write("kind", KEY, {})

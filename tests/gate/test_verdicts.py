@@ -208,6 +208,7 @@ def test_a_regression_is_explained() -> None:
     text = explained(31, 40, weights="91cc" * 16)
     assert text.splitlines() == [
         "Recall@10 of clip at 25 % blocked (block) fell beyond the tolerance",
+        f"  accept: {ACCEPT}",
         "",
         "                  recall     hits   queries",
         "  baseline        40.0 %       40       100",
@@ -218,8 +219,6 @@ def test_a_regression_is_explained() -> None:
         "  weights changed     3f2a3f2a -> 91cc91cc",
         "  unchanged           corpus, protocol, precision, device, code, libraries",
         "  suggests            the new weights retrieve differently: nothing else changed",
-        "",
-        f"  accept: {ACCEPT}",
     ]
 
 

@@ -99,11 +99,11 @@ def test_the_embedded_suite(pytester: pytest.Pytester, project: Path, store: Pat
     result.stdout.fnmatch_lines(
         [
             "*Recall@* of tiny at * blocked (block) fell beyond the tolerance",
+            "*accept: pytest *--occlusion-models tiny --snapshot-update",
             "*baseline * %*",
             "*this run * %*",
             "*flipped *queries lost, * gained; exact McNemar p = *",
             "*weights changed * -> *",
-            "*accept: pytest *--occlusion-models tiny --snapshot-update",
         ]
     )
     (digest,) = {origin["weights"] for origin in before["provenance"].values()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -107,7 +109,7 @@ def test_damaged_images_are_all_named_before_anything_is_encoded(
     assert "2 radiographs of the corpus 'manifest' cannot be used" in output
     assert output.count("cannot be decoded") >= 2
     assert "secret" not in output
-    assert "not measured, as reported in full above" in output
+    assert "the same in 15 more tests" in output
 
 
 @pytest.mark.parametrize(
@@ -187,3 +189,40 @@ def test_a_store_that_cannot_be_written_serves_what_it_has(project: Project) -> 
     project.checkpoint("good", noise=3.0)
     done = project.pytester.runpytest_subprocess(*args)
     assert "cannot write to the store" in done.stdout.str(), "what it has not is refused"
+
+
+FULL = """
+import errno, os, sys
+
+def refuse(event, args):
+    global left
+    if event == "open" and args[2] & os.O_CREAT and str(args[0]).startswith(STORE):
+        left -= ".lock" not in str(args[0])
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), args[0])
+
+left, STORE = int(os.environ["ROOM"]), os.path.abspath("store")
+sys.addaudithook(refuse)
+"""
+
+
+@pytest.mark.parametrize("room", [0, 1, 4, 9])
+@workers()
+def test_a_store_that_fills_up_costs_what_it_would_have_kept(
+    project: Project, parallel: tuple[str, ...], room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.accept()
+    shutil.rmtree(project.path / "store")
+    (project.path / "full.py").write_text(FULL)
+    monkeypatch.setenv("ROOM", str(room))
+    args = (*parallel, "-p", "full", "--occlusion-store", "store", "-W", "error")
+    done = project.pytester.runpytest_subprocess(*args)
+    done.assert_outcomes(passed=18)
+    told = " ".join(done.stdout.str().split())
+    assert "is full (No space left on device): what came later was measured and not kept" in told
+    assert "16 cells: 16 same" in told
+    assert not list((project.path / "store").rglob("*.tmp"))
+    monkeypatch.setenv("ROOM", "1000")
+    again = project.pytester.runpytest_subprocess(*args)
+    again.assert_outcomes(passed=18)
+    assert "is full" not in again.stdout.str()

@@ -119,8 +119,8 @@ def test_a_group_that_is_gone_is_red_until_accepted(grouped: Project) -> None:
     run.stdout.fnmatch_lines(
         [
             "*groups by view, good, block: vanished*",
-            "*view = lateral: 20 queries when accepted; now none, or fewer than 5 patients*",
             "*accept: pytest*",
+            "*view = lateral: 20 queries when accepted; now none, or fewer than 5 patients*",
         ]
     )
     assert {row["group"] for row in results(grouped)["vanished"]} == {"lateral"}

@@ -106,13 +106,13 @@ def test_new_weights_turn_it_red_and_the_old_ones_green(
     result.stdout.fnmatch_lines(
         [
             "*Recall@1 of good at * % blocked (block) fell beyond the tolerance",
+            "*accept: pytest *--occlusion-models good --snapshot-update",
             "*baseline * % *60*",
             "*this run * % *60*",
             "*difference*pt*(tolerance 1)*",
             "*flipped*queries lost,*gained; exact McNemar p = *",
             "*weights changed*->*",
             "*unchanged*corpus, protocol, precision, device, code, libraries*",
-            "*accept: pytest *--occlusion-models good --snapshot-update",
         ]
     )
     result.stdout.fnmatch_lines(["*regressed:*", "*good-block-r*->*%*hits*"])

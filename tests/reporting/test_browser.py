@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_occlusion.reporting.files import as_html
+from pytest_occlusion.reporting.html import as_board
 from tests.reporting.browser import Browser, chromium, running
 from tests.reporting.fabricated import results
 from tests.reporting.test_html import evil_document
@@ -42,8 +43,12 @@ def page(browser: Browser, document: dict[str, Any], tmp_path: Path) -> Iterator
 
 
 def opened(browser: Browser, document: dict[str, Any], folder: Path) -> Iterator[Browser]:
+    yield from shown(browser, as_html(document), folder)
+
+
+def shown(browser: Browser, text: str, folder: Path) -> Iterator[Browser]:
     path = folder / "page.html"
-    path.write_text(as_html(document), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     browser.events.clear()
     browser.open(path)
     yield browser
@@ -258,3 +263,31 @@ def test_twenty_models_open_soon(browser: Browser, tmp_path: Path) -> None:
         ready = page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive")
         assert page.evaluate(COUNT) == "4800 of 4800 cells, the first 100 shown"
         assert ready < 10_000, "0.3 to 0.5 s on a busy machine; this only catches what explodes"
+
+
+def test_the_page_of_several_runs_sorts_and_hides(browser: Browser, tmp_path: Path) -> None:
+    runs = [results(3, occluders=("block",)), results(2, occluders=("block",))]
+    column = (
+        "[...document.querySelectorAll('#models tbody tr')].map((r) => r.cells[{}].textContent)"
+    )
+    press = (
+        "(() => {{ const head = document.querySelectorAll('#models th[aria-sort]')[{}];"
+        "head.querySelector('button').click(); return head.getAttribute('aria-sort'); }})()"
+    )
+    for page in shown(browser, as_board(runs, ["june", "july"]), tmp_path):
+        assert page.evaluate(press.format(0)) == "ascending"
+        names = page.evaluate(column.format(0))
+        assert names == sorted(names)
+        assert page.evaluate(press.format(4)) == "descending"
+        recalls = [float(text[:4]) for text in page.evaluate(column.format(4))]
+        assert recalls == sorted(recalls, reverse=True)
+        assert page.evaluate(press.format(4)) == "ascending"
+        recalls = [float(text[:4]) for text in page.evaluate(column.format(4))]
+        assert recalls == sorted(recalls)
+        page.evaluate("document.querySelector('input[data-model=\"0\"]').click()")
+        visible = "[...document.querySelectorAll('#models tbody tr')].filter((r) => !r.hidden)"
+        assert page.evaluate(f"{visible}.length") == 3
+        page.size(400, 800)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        page.size(1280, 900)
+        assert wide <= 400

@@ -93,7 +93,7 @@ def test_too_few_reports_decide_nothing(
 
 def test_a_sample_keeps_radiographs_with_their_reports() -> None:
     corpus = load_corpus("embedded", base=Path.cwd())
-    few = sample(corpus, range(len(corpus.radiographs)))
+    few = sample(corpus, range(len(corpus.radiographs)), RADIOGRAPHS)
     known = {one.key: corpus.studies[one.study].key for one in corpus.radiographs}
     assert len(few.radiographs) == RADIOGRAPHS
     assert {one.key: few.studies[one.study].key for one in few.radiographs}.items() <= known.items()

@@ -840,3 +840,23 @@ def test_faults_of_what_a_worker_is_given(table: Any, words: str) -> None:
 def test_the_table_of_workers_is_for_suites_alone() -> None:
     assert "ray" not in SETTINGS
     assert "unknown setting 'rai'" in fault({**SUITE, "rai": {}})
+
+
+def test_a_path_that_starts_where_pytest_was_started_is_corrected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "benchmarks" / "suites"
+    base.mkdir(parents=True)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "best.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    table = {"suite": "x", "models": {"m": {"family": "clip", "checkpoint": "weights/best.pt"}}}
+    with pytest.raises(OcclusionError) as caught:
+        build_settings(Suite(table, "x.toml", base), command_line={})
+    assert (
+        "x.toml: models.m: checkpoint = 'weights/best.pt' is not there; paths start at the suite's "
+        "folder: write '../../weights/best.pt'"
+    ) in str(caught.value)
+    (base / "weights").mkdir()
+    (base / "weights" / "best.pt").touch()
+    build_settings(Suite(table, "x.toml", base), command_line={})

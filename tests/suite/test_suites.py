@@ -8,7 +8,7 @@ import pytest
 
 from pytest_occlusion.errors import OcclusionError, printable
 from pytest_occlusion.suite.merge import build_settings
-from pytest_occlusion.suite.suites import configured, find_suite
+from pytest_occlusion.suite.suites import configured, embedded_checkpoint, find_suite
 
 MODEL = '[models.a]\nfamily = "clip"\ncheckpoint = "a.pt"\n'
 
@@ -145,9 +145,18 @@ def test_settings_without_models_say_what_is_missing(root: Path) -> None:
     assert 'suite = "mine"' in text
 
 
-def test_nothing_configured_means_the_embedded_suite(root: Path) -> None:
+def test_nothing_configured_is_said_and_how_to_begin(root: Path) -> None:
     add_suite(root / "benchmarks" / "suites", "embedded")
-    assert find_suite(None, root).table["suite"] == "embedded"
+    told = fault(None, root)
+    assert f"no suite is configured: no [tool.occlusion] in a pyproject.toml up to {root}" in told
+    assert "python -m pytest_occlusion init" in told
+
+
+def test_tiny_checkpoints_are_found_by_name() -> None:
+    assert (embedded_checkpoint("cxr-clip") / "cxr_clip.tar").is_file()
+    with pytest.raises(OcclusionError, match="embedded:cxr-klip does not exist") as caught:
+        embedded_checkpoint("cxr-klip")
+    assert "did you mean" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["not toml", "tool = 3", "[tool]\nocclusion = 'embedded'\n"])

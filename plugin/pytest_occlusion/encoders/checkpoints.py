@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -197,7 +196,7 @@ def _read_bundle(bundle: Path, weights: str) -> Read:
                 name = _member(bundle, archive.namelist(), weights)
                 with archive.open(name) as packed, member.open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked, 1 << 20)
-        except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as fault:
+        except signatures.ZIP_DAMAGE as fault:
             raise damaged(bundle, "a damaged zip", fault) from fault
         try:
             inner = signatures.container_of(member)

@@ -60,19 +60,7 @@ def open_source(
     revision, weights = options["revision"], options["weights"]
     if not str(checkpoint).startswith(HUB):
         return read_checkpoint(checkpoint, weights)
-    name = str(checkpoint).removeprefix(HUB)
-    if not re.fullmatch(NAMES, name):
-        raise OcclusionError(
-            f"{checkpoint}: not the id of a hub repository",
-            remedy="write hf-hub:ORGANISATION/NAME, and the commit as the option revision.",
-        )
-    if not revision or re.fullmatch(BRANCHES, revision):
-        why = f"revision = {revision!r} is a branch" if revision else "no revision is pinned"
-        raise OcclusionError(
-            f"{checkpoint}: {why}, so its weights could change unseen",
-            remedy="set revision = to the commit hash that the repository's page shows (or to a "
-            "tag of it).",
-        )
+    name = pinned_name(str(checkpoint), revision)
     if weights == ALL:
         needed = [[[one] for one in pattern.split("|")] for pattern in patterns]
     elif weights:
@@ -89,6 +77,28 @@ def open_source(
         weights = "+".join(file for file, parts in held if {part.name for part in parts} & chosen)
     read = read_checkpoint(place, weights)
     return replace(read, source=str(checkpoint), cached=tuple(folder_files(place)))
+
+
+def pinned_name(checkpoint: str, revision: str) -> str:
+    """The repository of an id, ``hf-hub:organisation/name``.
+
+    Raises:
+        OcclusionError: It is no id, or the revision is none that stays the same.
+    """
+    name = checkpoint.removeprefix(HUB)
+    if not re.fullmatch(NAMES, name):
+        raise OcclusionError(
+            f"{checkpoint}: not the id of a hub repository",
+            remedy="write hf-hub:ORGANISATION/NAME, and the commit as the option revision.",
+        )
+    if not revision or re.fullmatch(BRANCHES, revision):
+        why = f"revision = {revision!r} is a branch" if revision else "no revision is pinned"
+        raise OcclusionError(
+            f"{checkpoint}: {why}, so its weights could change unseen",
+            remedy="set revision = to the commit hash that the repository's page shows (or to a "
+            "tag of it).",
+        )
+    return name
 
 
 def _files_of(weights: str) -> list[str]:

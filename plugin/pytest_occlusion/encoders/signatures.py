@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -46,6 +48,14 @@ TORCHSCRIPT, TORCH_ZIP, TORCH_LEGACY, SAFETENSORS, BUNDLE = (
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd")
 """First bytes of gzip, bzip2, xz, 7z and zstandard."""
+
+
+ZIP_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
+    *(RuntimeError, ValueError, OverflowError, OSError),
+)
+"""What zipfile raises for damaged archives: names that are no text, places outside of the file,
+compressions that it does not know, passwords."""
 
 
 def container_of(path: Path) -> str:
@@ -106,10 +116,10 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile as fault:
+    except ZIP_DAMAGE as fault:
         raise OcclusionError(
             f"{path}: a truncated or damaged zip: it begins as one, but its table of contents at "
-            f"the end is missing ({path.stat().st_size:,} bytes are here)",
+            f"the end is missing or damaged ({path.stat().st_size:,} bytes are here)",
             remedy=AGAIN,
         ) from fault
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):

@@ -48,7 +48,7 @@ def draw_shards(
     shards: list[Shard] = []
     with Progress(f"{bench.label}: decoding", total, "radiographs", bench.say) as progress:
         for some in pieces:
-            key = _canvas_key(recipe, some)
+            key = canvas_key(recipe.name, some)
             canvases: Callable[[], NDArray[np.uint8]] = partial(_stored, bench, recipe, some, key)
             with store.lock(key):
                 if store.has("canvases", key):
@@ -111,9 +111,10 @@ def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionErr
     )
 
 
-def _canvas_key(recipe: CanvasRecipe, radiographs: Sequence[Radiograph]) -> str:
+def canvas_key(recipe: str, radiographs: Sequence[Radiograph]) -> str:
+    """Under which the store keeps the canvases of radiographs by the recipe of a name."""
     contents = [radiograph.content for radiograph in radiographs]
-    return settings_digest([ENGINE, recipe.name, _pillow(), contents])
+    return settings_digest([ENGINE, recipe, _pillow(), contents])
 
 
 @cache

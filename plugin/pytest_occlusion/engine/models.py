@@ -22,7 +22,7 @@ from pytest_occlusion.encoders import (
     load_encoder,
 )
 from pytest_occlusion.encoders.base import Encoder
-from pytest_occlusion.encoders.files import is_weights
+from pytest_occlusion.encoders.files import HUB, is_weights
 from pytest_occlusion.encoders.register import find_model
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.errors import MissingError, OcclusionError
@@ -64,8 +64,12 @@ def check_model(model: ModelSettings) -> OcclusionError | None:
             f"{model.name}: the environment variable {names} is not set", remedy="export it"
         )
     try:
-        check_options(get_family(model.family), dict(model.options))
+        options = check_options(get_family(model.family), dict(model.options))
         model_files(model)
+        if model.checkpoint.startswith(HUB) and "revision" in options:
+            from pytest_occlusion.encoders.hub import pinned_name
+
+            pinned_name(model.checkpoint, str(options["revision"]))
     except OcclusionError as fault:
         there = is_remote(model.checkpoint) or Path(model.checkpoint).exists()
         if not there and model.model and Path(model.checkpoint) == find_model(model.model).place:

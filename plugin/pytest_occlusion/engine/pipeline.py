@@ -50,15 +50,14 @@ def measure(job: Job) -> dict[Want, Measured]:
         OcclusionError: Radiographs that cannot be decoded (all, before anything is encoded),
             embeddings that are not finite or zero, or memory that does not suffice for one image.
     """
-    wants = [(condition, way) for condition in job.conditions for way in job.directions]
-    keys = {want: _ranks_key(job, *want) for want in wants}
+    keys = {want: _ranks_key(job, *want) for want in _wants(job)}
     found: dict[Want, Measured] = {}
 
     def missing() -> list[Want]:
-        for want in wants:
-            if want not in found and (kept := _kept(job, keys[want], want)):
+        for want, key in keys.items():
+            if want not in found and (kept := _kept(job, key, want)):
                 found[want] = kept
-        return [want for want in wants if want not in found]
+        return [want for want in keys if want not in found]
 
     if left := missing():
         with contextlib.ExitStack() as locks:
@@ -70,6 +69,15 @@ def measure(job: Job) -> dict[Want, Measured]:
                     found[want] = replace(measured, key=keys[want])
                     _keep(job, keys[want], measured)
     return found
+
+
+def unranked(job: Job) -> list[Want]:
+    """What :func:`measure` would not find in the store."""
+    return [want for want in _wants(job) if not _kept(job, _ranks_key(job, *want), want)]
+
+
+def _wants(job: Job) -> list[Want]:
+    return [(condition, way) for condition in job.conditions for way in job.directions]
 
 
 def _compute(job: Job, wants: Sequence[Want]) -> Iterator[tuple[Want, Measured]]:
@@ -142,9 +150,13 @@ def embed_texts(job: Job, engine: Engine) -> tuple[Floats, dict[str, Any]]:
         }
         return Entry({"embeddings": np.concatenate(pieces)[back]}, fields)
 
-    key = settings_digest([ENGINE, job.record.key, settings_digest(list(texts))])
-    kept = job.store.kept("texts", key, embed_all)
+    kept = job.store.kept("texts", texts_key(job), embed_all)
     return np.array(kept.arrays["embeddings"]), dict(kept.fields)
+
+
+def texts_key(job: Job) -> str:
+    """Under which the store keeps the embeddings of a job's texts."""
+    return settings_digest([ENGINE, job.record.key, settings_digest(list(job.task.texts))])
 
 
 def _ranks_key(job: Job, condition: Condition, direction: str) -> str:

@@ -71,7 +71,8 @@ class Session:
     @cached_property
     def store(self) -> Store:
         """What is kept between runs."""
-        return Store(self.settings.store)
+        # Workers of a cluster meet in it: there it has to be whole.
+        return Store(self.settings.store, forgiving=self.settings.engine == "local")
 
     @cached_property
     def cluster(self) -> Cluster | None:
@@ -186,7 +187,7 @@ class Session:
         """The result of one cell.
 
         Raises:
-            OcclusionError: What stopped its model; said in full once and then referred to.
+            OcclusionError: What stopped its model; the same for all of its cells.
         """
         if cell not in self._results:
             self._measure(cell)
@@ -298,8 +299,7 @@ class Session:
 
     def _measure(self, cell: Cell) -> None:
         if cell.model in self._faults:
-            first = self._faults[cell.model].problem.splitlines()[0]
-            raise OcclusionError(f"not measured, as reported in full above: {first}")
+            raise self._faults[cell.model]
         try:
             together = self.together(cell)
             if self._whole and self.store.root is None:  # a second pass would decode again

@@ -10,6 +10,7 @@ Keys are digests and values are numbers: no text and no identifier is ever store
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -18,7 +19,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_occlusion.errors import OcclusionError, unwritable
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Part of every file; entries of another schema are treated as absent."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""A full disk, and a used up share of it."""
 
 log = logging.getLogger("pytest_occlusion.engine.store")
 
@@ -44,7 +48,9 @@ class Store:
     """A folder of entries, or nothing at all without a root (``--occlusion-no-store``)."""
 
     root: Path | None  # made on the first write, readable by its owner only
-    damaged: list[str] = field(default_factory=list)  # a line per entry that was dropped as such
+    forgiving: bool = False  # whether work goes on where there is no room, and nothing is kept
+    notes: list[str] = field(default_factory=list)  # a line per damaged entry; that it is full
+    _full: list[int] = field(default_factory=list)  # the error, once one was forgiven
 
     def path(self, kind: str, key: str) -> Path:
         """Where the entry of this key lies (whether it exists or not)."""
@@ -71,8 +77,7 @@ class Store:
             return _load(path)
         except Exception as fault:  # whatever a damaged file makes the reader raise
             reason = f"{kind} entry {key[:12]} was damaged ({type(fault).__name__}) and is rebuilt"
-            self.damaged.append(reason)
-            log.warning("%s", reason)
+            self._note(reason)
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
@@ -87,9 +92,9 @@ class Store:
         """Write an entry atomically; an entry of the same key is replaced.
 
         Raises:
-            OcclusionError: The folder cannot be written.
+            OcclusionError: The folder cannot be written, and that is not forgiven.
         """
-        if self.root is None:
+        if self.root is None or self._full:
             return
         import numpy as np
         from safetensors.numpy import save
@@ -103,7 +108,23 @@ class Store:
             # Should the machine lose power, the checksum tells what never reached the disk.
             write_atomically(path, payload, mode=0o600, durable=False)
         except OSError as fault:
-            raise unwritable(self.root, fault) from fault
+            self._refused(fault)
+
+    def _refused(self, fault: OSError) -> None:
+        """Go on without keeping anything, if that is allowed and there is no room; else raise."""
+        root = cast("Path", self.root)
+        if not self.forgiving or fault.errno not in NO_ROOM:
+            raise unwritable(root, fault) from fault
+        if not self._full:
+            self._full.append(fault.errno)
+            self._note(
+                f"the store {root} is full ({fault.strerror}): what came later was measured and "
+                "not kept; make room, or choose another folder with --occlusion-store DIR"
+            )
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        log.warning("%s", text)
 
     def kept(self, kind: str, key: str, make: Callable[[], Entry]) -> Entry:
         """The entry; made, by one process only, where there is none."""
@@ -118,7 +139,7 @@ class Store:
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Hold the key, across processes, so that two workers never do the same work twice."""
-        if self.root is None:
+        if self.root is None or self._full:
             yield
             return
         from filelock import FileLock
@@ -129,7 +150,7 @@ class Store:
             _make_private(self.root, folder)
             lock.acquire()
         except OSError as fault:
-            raise unwritable(self.root, fault) from fault
+            self._refused(fault)
         try:
             yield
         finally:

@@ -93,7 +93,7 @@ def first_contact(settings: Settings, corpus: Corpus, say: Callable[[str], None]
         raise fault
     rule, candidates = settings.text_rule, settings.candidates
     rows = build_task(corpus, text_rule=rule, candidates=candidates).radiographs
-    few = sample(corpus, rows.tolist())
+    few = sample(corpus, rows.tolist(), RADIOGRAPHS)
     task = build_task(few, text_rule=rule, candidates=candidates)
     ks = tuple(k for k in KS if k <= len(task.candidate_text))
     grid = replace(settings.grid, ratios=RATIOS, ks=ks)
@@ -125,9 +125,9 @@ def first_contact(settings: Settings, corpus: Corpus, say: Callable[[str], None]
     return trial
 
 
-def sample(corpus: Corpus, rows: Sequence[int]) -> Corpus:
-    """A corpus of at most :data:`RADIOGRAPHS` of those at some positions, and of their studies."""
-    drawn = np.random.default_rng(SEED).permutation(np.asarray(rows))[:RADIOGRAPHS]
+def sample(corpus: Corpus, rows: Sequence[int], most: int) -> Corpus:
+    """A corpus of at most so many of the radiographs at some positions, and of their studies."""
+    drawn = np.random.default_rng(SEED).permutation(np.asarray(rows))[:most]
     chosen = corpus.chosen(sorted(drawn.tolist()))
     places = {study: at for at, study in enumerate(dict.fromkeys(one.study for one in chosen))}
     return replace(

@@ -203,7 +203,10 @@ def explain_groups(
     ]
     found = {verdict.kind for _, verdict in changed} | {one.kind for one in judgement.curves}
     told = [kind for kind in CHANGED if kind in found] + ["vanished"] * bool(judgement.vanished)
-    lines = [f"groups by {attribute}, {curve.model}, {curve.occluder}: {' and '.join(told)}"]
+    lines = [
+        f"groups by {attribute}, {curve.model}, {curve.occluder}: {' and '.join(told)}",
+        f"  accept: {accept}",
+    ]
     groups = [result.group for result, _ in changed] + [one.group for one in judgement.curves]
     for group in dict.fromkeys(groups):
         size = next(result.queries for result in results if result.group == group)
@@ -232,4 +235,4 @@ def explain_groups(
     for group, size in judgement.vanished.items():
         before = f"{attribute} = {group}: {size:,} queries when accepted"
         lines += ["", f"  {before}; now none, or fewer than {SMALLEST} patients"]
-    return [*lines, "", *triage, "", f"  accept: {accept}"]
+    return [*lines, "", *triage]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -142,6 +142,7 @@ def explain(
         ]
     lines = [
         f"{name} {'fell' if verdict.kind == REGRESSED else 'rose'} beyond the tolerance",
+        f"  accept: {accept}",
         "",
         f"  {'':<12}{'recall':>10}{'hits':>9}{'queries':>10}",
         f"  {'baseline':<12}{100 * old.recall:>8.1f} %{old.hits:>9,}{old.queries:>10,}",
@@ -154,7 +155,7 @@ def explain(
             f"  {'flipped':<12}{verdict.lost:,} queries lost, {verdict.gained:,} gained; exact "
             f"McNemar p = {verdict.p_value:.2g}"
         )
-    return [*lines, *flipped, "", *triage(old.provenance, current), "", f"  accept: {accept}"]
+    return [*lines, *flipped, "", *triage(old.provenance, current)]
 
 
 def triage(before: Provenance | None, after: Provenance) -> list[str]:
@@ -239,3 +240,31 @@ def judge_curve(
     areas, ratios = np.stack(changed), [now.cell.ratio for now in results]
     areas = area_under(ratios, areas) if len(ratios) > 1 else areas[0]
     return CurveVerdict(kind, difference, flips, sign_flip(areas, patients))
+
+
+def explain_curve(
+    name: str,
+    moved: Mapping[int, CurveVerdict],
+    recalls: Mapping[int, float],
+    *,
+    queries: int,
+    accept: str,
+) -> list[str]:
+    """The failure text of a curve: for each k that moved the means over the ratios.
+
+    ``recalls`` are those of this run, ``accept`` is the command that makes them the baseline.
+    """
+    lines = [
+        f"the curve {name} has moved (mean over the ratios; sign-flip test)",
+        f"  accept: {accept}",
+        "",
+        f"  {'':<7}{'baseline':>10}{'this run':>10}{'hits':>10}{'tolerance':>11}{'p':>9}",
+    ]
+    for k, verdict in moved.items():
+        before = recalls[k] - verdict.difference / queries
+        p = "" if verdict.p_value is None else f"{verdict.p_value:.1g}"
+        lines.append(
+            f"  {f'R@{k}':<7}{100 * before:>8.1f} %{100 * recalls[k]:>8.1f} %"
+            f"{verdict.difference:>+10,.1f}{verdict.tolerance:>11g}{p:>9}  {verdict.kind}"
+        )
+    return lines

@@ -33,6 +33,7 @@ from pytest_occlusion.gate.verdicts import (
     CurveVerdict,
     Verdict,
     explain,
+    explain_curve,
     judge_curve,
     triage,
     turns_red,
@@ -146,7 +147,7 @@ class CellCheck(_Check):
         ):
             flipped = self._flipped()
             told = explain(result, verdict, origin, accept=self.accept, flipped=flipped)
-            raise UnacceptedError("\n".join(told))
+            raise UnacceptedError("\n".join(told), model=self.cell.model)
 
     def _flipped(self) -> list[str]:
         """Names of some queries that flipped: opaque, unless the user asked for more."""
@@ -201,19 +202,27 @@ class CurveCheck(_Check):
         """
         if self.updating:
             return
-        moved, fail_on = [], self.settings.fail_on
-        for k in self.settings.grid.ks:
-            verdict = self.verdict(k)
-            if verdict.kind in CHANGED and turns_red(verdict.kind, verdict.p_value, fail_on):
-                p = "" if verdict.p_value is None else f", p = {verdict.p_value:.2g}"
-                moved.append(
-                    f"  R@{k:<4} {verdict.kind}: {verdict.difference:+.1f} hits "
-                    f"(tolerance {verdict.tolerance:g}){p}"
-                )
+        verdicts = {k: self.verdict(k) for k in self.settings.grid.ks}
+        moved = {
+            k: verdict
+            for k, verdict in verdicts.items()
+            if verdict.kind in CHANGED
+            and turns_red(verdict.kind, verdict.p_value, self.settings.fail_on)
+        }
         if moved:
-            head = f"the curve {self.curve.id} has moved (mean over the ratios; sign-flip test)"
-            lines = [head, *moved, f"  accept: {self.accept}"]
-            raise UnacceptedError("\n".join(lines))
+            told = explain_curve(
+                self.curve.id,
+                moved,
+                {k: float(np.mean([one.recall for one in self.results(k)])) for k in moved},
+                queries=self.results(self.settings.grid.ks[0])[0].queries,
+                accept=self.accept,
+            )
+            means = (f"R@{k} {verdict.difference:+.1f}" for k, verdict in moved.items())
+            raise UnacceptedError(
+                "\n".join(told),
+                model=self.curve.model,
+                brief=f"curve {self.curve.id}: {', '.join(means)} hits in the mean",
+            )
 
 
 @dataclass(frozen=True)
@@ -310,10 +319,12 @@ class GroupCheck(_Check):
             self._store()
             return
         if lacking := self.undecided:
-            raise UnacceptedError(
+            lacks = (
                 f"groups by {self.attribute} of {self.curve.id} cannot be judged: the baselines of "
-                f"{len(lacking)} cells do not say which of these queries hit\n"
-                f"  accept: {self.accept}"
+                f"{len(lacking)} cells do not say which of these queries hit"
+            )
+            raise UnacceptedError(
+                f"{lacks}\n  accept: {self.accept}", model=self.curve.model, brief=lacks
             )
         if self.judgement.red(self.settings.fail_on):
             cell = self.cells[0]
@@ -327,7 +338,7 @@ class GroupCheck(_Check):
                 triage=triage(accepted, provenance(self.gate.session, cell)),
                 accept=self.accept,
             )
-            raise UnacceptedError("\n".join(told))
+            raise UnacceptedError("\n".join(told), model=self.curve.model, brief=told[0])
 
     def _store(self) -> None:
         suite, model = self.settings.suite, self.curve.model

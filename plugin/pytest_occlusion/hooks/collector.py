@@ -16,12 +16,14 @@ from pytest_occlusion.hooks.properties import (
     MAP,
     OWN,
     RECORD,
+    RED,
     SAID,
     STORES,
     UNTIMED,
 )
 
 if TYPE_CHECKING:
+    from pytest_occlusion.reporting.reds import Red
     from pytest_occlusion.reporting.schema import Record
     from pytest_occlusion.suite.settings import Settings
 
@@ -42,6 +44,7 @@ class Collector:
         self.judged: set[str] = set()  # those of them that a test passed or failed on
         self.stores: list[Record] = []  # what was to be stored, and where
         self.unwritten: list[str] = []  # ids of cells that were not stored all the same
+        self.reds: dict[str, Record] = {}  # by test, why it is red where we said why
         self.untimed: dict[str, set[str]] = {}  # tests that took no timing, by the reason
 
     @property
@@ -67,7 +70,7 @@ class Collector:
     def notes(self) -> list[str]:
         """What is worth saying once, besides the numbers."""
         settings = self.settings
-        notes = [note for record in self.records for note in record["damaged"]]
+        notes = [note for record in self.records for note in record["notes"]]
         if lacking := len(self.cells - self.judged):
             notes.append(
                 f"{lacking} cells were skipped, or failed before they were measured: this run says "
@@ -99,6 +102,11 @@ class Collector:
             from pytest_occlusion.hooks.speaking import speaker
 
             speaker(self.config)(own[SAID])
+        if RED in own and report.failed:
+            self.reds[report.nodeid] = own
+            if crash := getattr(report.longrepr, "reprcrash", None):
+                # In one line: pytest's short summary, and JUnit's attribute beside the text.
+                crash.message = crash.message.partition("\n")[0].removeprefix("Failed: ")
         if report.skipped and isinstance(report.longrepr, tuple):
             _, marked, reason = report.longrepr[2].partition(UNTIMED)
             if marked:
@@ -148,6 +156,15 @@ class Collector:
         written = {store["cell"] for store in self.stores}.difference(lost)
         for record in self.records:
             record["cell"]["written"] = record["cell"]["id"] in written
+
+    def why_red(self) -> dict[str, Red]:
+        """By the ids of tests, what they are told with."""
+        from pytest_occlusion.reporting.reds import red_of
+
+        return {
+            test: red_of(own[RED], own[RECORD]["cell"] if RECORD in own else None)
+            for test, own in self.reds.items()
+        }
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show the degradation, and what regressed last."""

@@ -30,7 +30,7 @@ OUTPUTS = ("json", "csv", "markdown", "html")
 OPTIONS: dict[str, dict[str, Any]] = {
     "suite": {
         "metavar": "NAME|FILE",
-        "help": "suite to run: a .toml file, or one by name (default: pyproject.toml, or embedded)",
+        "help": "suite to run: a .toml file, or one by name (default: of pyproject.toml)",
     },
     "models": {"metavar": "LIST", "help": "only these models of the suite"},
     **{name: {"metavar": "VALUE", "help": s.help} for name, s in SETTINGS.items() if s.help},
@@ -46,6 +46,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": 0,
         "help": "with --snapshot-update: repeat N times and store how far each cell moves by "
         "itself",
+    },
+    "plan": {
+        "action": "store_true",
+        "help": "measure nothing: say what the run needs, what is stored, and how long it takes",
     },
     "show-queries": {
         "action": "store_true",
@@ -81,6 +85,11 @@ def is_updating(config: pytest.Config) -> bool:
 def in_use(config: pytest.Config) -> bool:
     """Whether this run asks for occlusion at all; other projects must notice nothing of us."""
     return any(option(config, name) for name in OPTIONS) or bool(_projects(config))
+
+
+def is_configured(config: pytest.Config) -> bool:
+    """Whether a suite is named before any test module is known."""
+    return option(config, "suite") is not None or bool(_projects(config))
 
 
 def _projects(config: pytest.Config, places: Iterable[Path] | None = None) -> list[Path]:
@@ -139,7 +148,7 @@ def settings_of(config: pytest.Config, module: Path | None = None) -> Settings:
 def _refuse(config: pytest.Config, projects: Iterable[Path | None]) -> None:
     from pytest_occlusion.errors import OcclusionError
 
-    none = f"nothing (no [tool.occlusion] up to {config.rootpath}: the embedded suite)"
+    none = f"nothing (no [tool.occlusion] up to {config.rootpath})"
     said = sorted(str(folder / "pyproject.toml") if folder else none for folder in projects)
     raise OcclusionError(
         f"tests of this run are configured by {' and by '.join(said)}",
@@ -180,7 +189,7 @@ def _settings(config: pytest.Config) -> Settings:
 
 
 @contextlib.contextmanager
-def explained(become: Callable[[str], BaseException]) -> Iterator[None]:
+def explained(become: Callable[[Exception], BaseException]) -> Iterator[None]:
     """Turn our errors into one of pytest's that shows the message without a traceback."""
     try:
         yield
@@ -188,5 +197,5 @@ def explained(become: Callable[[str], BaseException]) -> Iterator[None]:
         from pytest_occlusion.errors import OcclusionError, UnacceptedError
 
         if isinstance(fault, OcclusionError | UnacceptedError):
-            raise become(str(fault)) from None
+            raise become(fault) from None
         raise

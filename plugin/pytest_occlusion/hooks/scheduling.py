@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import parse_tx_spec_config
 
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.hooks.options import is_updating
+from pytest_occlusion.hooks.options import is_updating, option
 from pytest_occlusion.suite.grid import Grid, cells, scope_of
 from pytest_occlusion.suite.settings import Settings
 
@@ -37,12 +37,17 @@ def auto_workers(settings: Settings) -> int | None:
 
 
 def check_workers(config: pytest.Config, settings: Settings) -> None:
-    """See that one process alone talks to a cluster.
+    """See that one process alone talks to a cluster, or measures for a plan.
 
     Raises:
-        OcclusionError: There are to be more, of which each would ask for all of its nodes.
+        OcclusionError: There are to be more, of which each would ask for all of a cluster's nodes,
+            or none would run a test.
     """
-    if settings.engine == "local" or config.getoption("dist") == "no" or not config.getoption("tx"):
+    if config.getoption("dist") == "no" or not config.getoption("tx"):
+        return
+    if option(config, "plan"):
+        raise OcclusionError("a plan is made by one process", remedy="use -n 0")
+    if settings.engine == "local":
         return
     if (count := len(parse_tx_spec_config(config))) > 1:
         raise OcclusionError(

@@ -151,7 +151,7 @@ def x_end(cells: Sequence[Cell]) -> float:
 def occluder_panels(cells: Sequence[Cell], occluders: Sequence[str]) -> list[Panel]:
     """The occluders side by side at one k: a panel per model with a line per occluder."""
     every = {name: views.curves(c for c in cells if c["occluder"] == name) for name in occluders}
-    return _per_model(views.every(cells, "model"), views.focus_k(cells), occluders[0], every)
+    return panels_of_models(views.every(cells, "model"), views.focus_k(cells), occluders[0], every)
 
 
 def overlay_panels(
@@ -164,7 +164,7 @@ def overlay_panels(
     if not models or not shared:
         return []
     runs = dict(zip(names[::-1], (views.curves(new), views.curves(old)), strict=True))
-    panels = _per_model(models, views.focus_k(shared), condition.occluder, runs)
+    panels = panels_of_models(models, views.focus_k(shared), condition.occluder, runs)
     # The second run has the first place in the legend, and lies on top.
     return [
         replace(one, lines=[replace(line, earlier=line.place > 0) for line in one.lines[::-1]])
@@ -172,7 +172,7 @@ def overlay_panels(
     ]
 
 
-def _per_model(
+def panels_of_models(
     models: Sequence[str], k: int, occluder: str, every: Mapping[str, views.Curves]
 ) -> list[Panel]:
     """A panel per model with a line for each of several sets of curves."""

@@ -15,6 +15,41 @@ if TYPE_CHECKING:
     from pytest_occlusion.suite.settings import Settings
 
 
+def init(options: argparse.Namespace) -> int:
+    """Write a suite, its tests and a workflow for what a folder holds."""
+    from pytest_occlusion.suite.starting import look, plan_start, start_lines, write_start
+
+    folder = options.folder
+    if not folder.is_dir():
+        raise OcclusionError(f"{folder}: no such folder", remedy="make it, or name another")
+    found = look(folder.resolve())
+    start = plan_start(folder, found)
+    write_start(start)
+    for line in start_lines(start, found, Path.cwd()):
+        print(line)  # noqa: T201
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Say what a run would cost."""
+    from pytest_occlusion.engine.session import Session
+    from pytest_occlusion.engine.store import default_root
+    from pytest_occlusion.reporting.plan import plan_lines
+    from pytest_occlusion.suite.grid import cells
+    from pytest_occlusion.suite.merge import read_settings
+
+    given = {"corpus": options.corpus, "device": options.device}
+    settings = read_settings(options.suite, Path.cwd(), given, options.models)
+    settings = replace(settings, store=(options.store or default_root()).expanduser().absolute())
+    session = Session(settings, say=_to_stderr)
+    try:
+        for line in plan_lines(session, cells(settings.grid)):
+            print(line, flush=True)  # noqa: T201
+    finally:
+        session.close()
+    return 0
+
+
 def inspect(options: argparse.Namespace) -> int:
     """Say what a checkpoint file holds."""
     from pytest_occlusion.encoders.inspect import describe, inspect_checkpoint
@@ -72,8 +107,12 @@ def _corpus_of(settings: Settings, *, contents: bool = False) -> Corpus:
         split=settings.split,
         memory=Store(default_root()),
         contents=contents,
-        say=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+        say=_to_stderr,
     )
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def models(options: argparse.Namespace) -> int:
@@ -216,13 +255,21 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def html(options: argparse.Namespace) -> int:
-    """Render a results file as one page."""
-    from pytest_occlusion.reporting.html import as_html, read_sheet
+    """Render a results file as one page, or several side by side."""
+    from pytest_occlusion.reporting.board import names_of_files
+    from pytest_occlusion.reporting.html import as_board, as_html, read_sheet
     from pytest_occlusion.reporting.reading import read_results
 
-    results = read_results(options.results)
+    if len(options.files) > 1:
+        if options.gallery is not None:
+            raise OcclusionError(
+                "--gallery belongs to the page of one run",
+                remedy="leave it out, or give one results file",
+            )
+        runs = [*map(read_results, options.files)]
+        return _write_out(options.out, as_board(runs, names_of_files(options.files)).encode())
     sheet = None if options.gallery is None else read_sheet(options.gallery)
-    return _write_out(options.out, as_html(results, sheet).encode())
+    return _write_out(options.out, as_html(read_results(options.files[0]), sheet).encode())
 
 
 def plot(options: argparse.Namespace) -> int:

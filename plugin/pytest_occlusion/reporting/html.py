@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,7 @@ from markupsafe import Markup
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.reporting import beside, charts, page, svg, views
+from pytest_occlusion.reporting.board import Board
 from pytest_occlusion.reporting.catalogue import CHARTS
 from pytest_occlusion.reporting.reading import completed
 from pytest_occlusion.reporting.views import Results
@@ -59,7 +61,6 @@ def as_html(results: Results, sheet: bytes | None = None) -> str:
         sheet: A gallery (PNG) to put at the end; it shows radiographs, the results never do.
     """
     document = completed(results)
-    style, script = _asset("page.css").replace("/*DARK*/", _asset("dark.css")), _asset("page.js")
     headings = {
         name: text for name, text in SECTIONS.items() if name not in OPTIONAL or document[name]
     }
@@ -72,16 +73,34 @@ def as_html(results: Results, sheet: bytes | None = None) -> str:
         "headings": headings,
         "complete": bits <= BITS_SHOWN,
         "packed": _packed(results, "" if bits <= BITS_SHOWN else "hit_queries"),
-        "policy": _policy(style, script, images=bool(document["maps"]) or sheet is not None),
-        "style": Markup(style),  # noqa: S704 - ours, as is the script
-        "script": Markup(script),  # noqa: S704
         "sheet": sheet,
     }
     if document["maps"]:
         from pytest_occlusion.reporting import maps  # only where there are maps
 
         given["maps"] = maps
-    return _template().render(given) + "\n"
+    return _rendered("page", given, images=bool(document["maps"]) or sheet is not None)
+
+
+BOARD = {
+    "summary": "Summary",
+    "models": "Models of all runs",
+    "curves": "Curves",
+    "history": "History of every cell",
+}
+"""Id -> heading of the page of several runs."""
+
+
+def as_board(runs: Sequence[Results], names: Sequence[str]) -> str:
+    """The page of several runs, side by side: a team's record.
+
+    Args:
+        runs: Their documents, the oldest first.
+        names: What each is called, all different.
+    """
+    documents = [completed(run, name) for run, name in zip(runs, names, strict=True)]
+    given = {"headings": BOARD, "board": Board(names, documents)}
+    return _rendered("board", given, images=False)
 
 
 def read_sheet(path: Path) -> bytes:
@@ -101,7 +120,7 @@ def read_sheet(path: Path) -> bytes:
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     for module in (beside, charts, page, svg, views):
         environment.globals[module.__name__.rpartition(".")[2]] = module
@@ -110,9 +129,21 @@ def _template() -> Template:
     environment.globals |= {"CHARTS": CHARTS, "OWN": OWN}
     environment.filters |= {"px": svg.number, "base64": _in_base64}
     # Indentation and blank lines are for who reads the templates.
-    text = _asset("charts.html") + _asset("page.html")
+    text = "".join(map(_asset, ("charts.html", "parts.html", f"{name}.html")))
     lines = (line.strip() for line in text.splitlines())
     return environment.from_string("\n".join(line for line in lines if line))
+
+
+def _rendered(name: str, given: Mapping[str, Any], *, images: bool) -> str:
+    """A page by its template, with style and script."""
+    style = _asset("page.css").replace("/*DARK*/", _asset("dark.css"))
+    script = _asset("theme.js") + _asset(f"{name}.js")
+    own = {
+        "policy": _policy(style, script, images=images),
+        "style": Markup(style),  # noqa: S704 - ours, as is the script
+        "script": Markup(script),  # noqa: S704
+    }
+    return _template(name).render({**given, **own}) + "\n"
 
 
 def _in_base64(content: bytes) -> str:

@@ -76,7 +76,7 @@ def cell_record(
         "corpus": _corpus_record(session),
         "labels": session.once("labels", lambda: labels_record(session)),
         "beside": beside_recall(session, result),
-        "damaged": list(session.store.damaged),
+        "notes": list(session.store.notes),
         # Cells that differ in k alone share their rankings.
         "timings": [timing_record(cell.model, [*place, n], one) for n, one in enumerate(measured)],
     }

@@ -23,7 +23,7 @@ LABEL = 7
 
 COLUMN = 10
 BASELINE = 13
-SHOWN_CHANGES = 20
+SHOWN_CHANGES = 8
 OUTCOME = 14
 NARROW = 80
 BARS = {True: " ▁▂▃▄▅▆▇█", False: " .:-=+*#@"}
@@ -175,7 +175,8 @@ def _against_baseline(row: Sequence[Cell]) -> tuple[str, Mapping[str, bool]]:
     if all(cell["verdict"] == SAME for cell in known):
         return "same", {}
     worst = max(known, key=lambda cell: (cell["verdict"] in CHANGED, abs(views.moved(cell))))
-    text = f"{100 * views.moved(worst):+.1f} R@{worst['k']}"
+    points = 100 * views.moved(worst)
+    text = f"{points:+.{0 if abs(points) > 9.9 else 1}f} R@{worst['k']}"
     if any(cell["verdict"] == REGRESSED for cell in known):
         return f"{text} !", RED
     return text, YELLOW if worst["verdict"] in CHANGED else {}

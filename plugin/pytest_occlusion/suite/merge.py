@@ -21,7 +21,7 @@ from pytest_occlusion.errors import OcclusionError, listed
 from pytest_occlusion.suite import table
 from pytest_occlusion.suite.grid import Grid
 from pytest_occlusion.suite.settings import ModelSettings, RaySettings, Settings, attribute
-from pytest_occlusion.suite.suites import Suite, find_suite
+from pytest_occlusion.suite.suites import EMBEDDED, Suite, embedded_checkpoint, find_suite
 from pytest_occlusion.suite.table import SETTINGS, Check
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_+-]*", re.IGNORECASE)
@@ -179,6 +179,10 @@ def _models(tables: object, origin: str, base: Path, faults: list[str]) -> list[
             missing += unset
             try:
                 own[key] = _absolute(text, base) if text else ""
+                if key == "checkpoint" and (there := _meant(own[key], text, base)):
+                    faults.append(f"{label}: {key} = {text!r} is not there; {there}")
+            except OcclusionError as fault:
+                faults.append(f"{label}: {fault.problem}; {fault.remedy}")
             except (OSError, ValueError, RuntimeError) as fault:
                 reason = fault.strerror if isinstance(fault, OSError) else fault
                 faults.append(f"{label}: {key} cannot be a path ({reason})")
@@ -192,6 +196,8 @@ def _models(tables: object, origin: str, base: Path, faults: list[str]) -> list[
 
 def _absolute(place: str, base: Path) -> str:
     """Make a path absolute; leave alone what is no path here (a hub id, an open_clip tag)."""
+    if place.startswith(EMBEDDED):
+        return str(embedded_checkpoint(place.removeprefix(EMBEDDED)))
     if re.match(r"[a-z][a-z-]+:", place):
         return place
     path = Path(place).expanduser()
@@ -199,6 +205,15 @@ def _absolute(place: str, base: Path) -> str:
         return str(path)
     looks_like_path = place.startswith(".") or (base / path).exists() or path.suffix != ""
     return str((base / path).resolve()) if looks_like_path else place
+
+
+def _meant(place: str, text: str, base: Path) -> str:
+    """What to write for a path that starts where pytest was started, and not at the suite."""
+    here = Path(text).expanduser()
+    if here.is_absolute() or Path(place).exists() or not here.exists():
+        return ""
+    told = Path(os.path.relpath(here, base)).as_posix()
+    return f"paths start at the suite's folder: write {told!r}"
 
 
 def _expand(text: str) -> tuple[str, tuple[str, ...]]:

@@ -15,6 +15,14 @@ from pytest_occlusion.suite.table import known
 
 DEFAULT = "embedded"
 
+EMBEDDED = "embedded:"
+"""What the checkpoint of a tiny model begins with that comes with the tool."""
+
+NO_SUITE = (
+    "write a suite and its tests with `python -m pytest_occlusion init`, or name the one that "
+    "comes with the tool: --occlusion-suite embedded"
+)
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -28,17 +36,21 @@ class Suite:
 def find_suite(asked: str | None, root: Path) -> Suite:
     """Find a suite by its ``.toml`` file, or by name in ``benchmarks/suites`` or among our own.
 
-    ``None`` asks for what ``[tool.occlusion]`` in the root's ``pyproject.toml`` says, else for the
-    embedded suite.
+    ``None`` asks for what ``[tool.occlusion]`` in the root's ``pyproject.toml`` says.
 
     Raises:
-        OcclusionError: There is no such suite; the known ones are listed.
+        OcclusionError: There is no such suite; the known ones are listed. Or none is asked for.
     """
     base = Path.cwd()
     if asked is None:
         table, base = configured(root), root
         if "models" in table:
             return Suite({"suite": root.name, **table}, "pyproject.toml [tool.occlusion]", root)
+        if not table:
+            raise OcclusionError(
+                f"no suite is configured: no [tool.occlusion] in a pyproject.toml up to {root}",
+                remedy=NO_SUITE,
+            )
         asked = str(table.pop("suite", DEFAULT))
         if table:
             raise OcclusionError(
@@ -49,9 +61,7 @@ def find_suite(asked: str | None, root: Path) -> Suite:
     if asked.endswith(".toml"):
         path = base / expanded(asked)
         return Suite(read_suite(path), path.name, path.parent)
-    built_in = importlib.util.find_spec("pytest_occlusion_fixtures")
-    places = built_in.submodule_search_locations if built_in else None
-    folders = [root / "benchmarks" / "suites", *(Path(place) / "suites" for place in places or ())]
+    folders = [root / "benchmarks" / "suites", *(place / "suites" for place in _fixtures())]
     for folder in folders:
         path = folder / f"{asked}.toml"
         if is_file(path):
@@ -61,6 +71,25 @@ def find_suite(asked: str | None, root: Path) -> Suite:
         f"unknown suite {asked!r}; {known(names, asked)}",
         remedy=f"name one of them, or a .toml file of your own; looked in {folders[0]}",
     )
+
+
+def _fixtures() -> list[Path]:
+    """Where what comes with the tool lies."""
+    found = importlib.util.find_spec("pytest_occlusion_fixtures")
+    return [Path(place) for place in (found and found.submodule_search_locations) or ()]
+
+
+def embedded_checkpoint(name: str) -> Path:
+    """The folder of a tiny model that comes with the tool.
+
+    Raises:
+        OcclusionError: There is no such one; the known ones are listed.
+    """
+    there = {path.name: path for place in _fixtures() for path in place.glob("checkpoints/*")}
+    if name not in there:
+        said = known(sorted(there), name)
+        raise OcclusionError(f"checkpoint {EMBEDDED}{name} does not exist", remedy=said)
+    return there[name]
 
 
 def configured(root: Path) -> dict[str, Any]:

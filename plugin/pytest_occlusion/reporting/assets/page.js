@@ -9,16 +9,6 @@
   all(".needs-script").forEach((part) => (part.hidden = false));
   all("form").forEach((form) => form.addEventListener("submit", (event) => event.preventDefault()));
 
-  // Theme: as the system, then the two by hand.
-  const themes = [["", "as the system"], ["light", "light"], ["dark", "dark"]];
-  let theme = 0;
-  at("theme").hidden = false;
-  at("theme").addEventListener("click", () => {
-    theme = (theme + 1) % themes.length;
-    document.documentElement.dataset.theme = themes[theme][0];
-    at("theme").textContent = "Theme: " + themes[theme][1];
-  });
-
   // Charts: one condition at a time, and only the models that are ticked.
   const showCondition = () => {
     const chosen = at("condition").value;

@@ -1,0 +1,201 @@
+"""What a run will cost: what the store has, and from two measured batches the time of the rest."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pytest_occlusion.corpora.base import Radiograph
+from pytest_occlusion.corpora.task import build_task
+from pytest_occlusion.encoders.base import Encoder
+from pytest_occlusion.engine.drawing import canvas_key
+from pytest_occlusion.engine.embedding import embedding_keys
+from pytest_occlusion.engine.job import Condition, Job
+from pytest_occlusion.engine.local import device_name, local_engine
+from pytest_occlusion.engine.models import ModelRecord, check_model
+from pytest_occlusion.engine.pieces import Questions, answered, in_batches, in_shards
+from pytest_occlusion.engine.pipeline import texts_key, unranked
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.engine.store import Store
+from pytest_occlusion.engine.trial import sample
+from pytest_occlusion.retrieval.tiles import tile_rows
+from pytest_occlusion.suite.grid import REVERSE, Cell
+from pytest_occlusion.suite.settings import Settings
+
+BATCHES = 2
+"""Batches that are measured, after one that is not: the first of a process takes longer."""
+
+DRAWN = 16
+"""Radiographs that are decoded to learn how long that takes."""
+
+RANK_BYTES = 20
+"""Of a query in the store, under each condition: four counts and a gap."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a model needs of one kind."""
+
+    what: str
+    count: int  # of all
+    kept: int  # of them that the store has
+    seconds: float = 0.0  # that the rest will take
+    bytes: int = 0  # that the rest will take on disk
+
+    @property
+    def left(self) -> int:
+        """How many are to be done."""
+        return self.count - self.kept
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What is known of a model before it is measured."""
+
+    name: str
+    missing: str = ""  # why it cannot be run on this machine
+    record: ModelRecord | None = None
+    known: str = ""  # the entry of the register that its table names
+    device: str = ""  # empty where all is in the store
+    cut: int | None = None  # texts beyond the token limit
+    works: tuple[Work, ...] = ()
+    memory: int | None = None  # bytes of the GPU, or of this process
+
+    @property
+    def seconds(self) -> float:
+        """Of all that is left."""
+        return sum(work.seconds for work in self.works)
+
+    @property
+    def bytes(self) -> int:
+        """On disk, of all that is left."""
+        return sum(work.bytes for work in self.works)
+
+
+def plan_model(session: Session, name: str, cells: Sequence[Cell]) -> ModelPlan:
+    """What the cells of a model will cost; loads it if anything is left to do.
+
+    Raises:
+        OcclusionError: The model is there and cannot be loaded, or a radiograph not be decoded.
+    """
+    settings = session.settings.model(name)
+    if fault := check_model(settings):
+        return ModelPlan(name, missing=f"{fault.problem.removeprefix(f'{name}: ')}")
+    job = session.job_of(name, [cell for cell in cells if cell.model == name])
+    told = ModelPlan(name, record=job.record, known=settings.model)
+    wants = len(job.conditions) * len(job.directions)
+    left = unranked(job)
+    if not left:
+        return replace(told, works=(Work("rankings", wants, wants),))
+    shown = list(dict.fromkeys(condition.shown for condition, _ in left))
+    encoder = session.encoder(name)
+    speeds = _measured(job, encoder, shown[-1], session.settings)
+    shards, radiographs = in_shards(job.radiographs), len(job.radiographs)
+    drawn = sum(len(s) for s in shards if job.store.has("canvases", _key(job, s)))
+    embedded = sum(
+        len(some) * job.store.has("embeddings", key)
+        for some in shards
+        for key in embedding_keys(job.record, some, shown).values()
+    )
+    canvas, texts, asked = encoder.canvas, len(job.task.texts), len(shown)
+    size = canvas.channels * canvas.height * canvas.width
+    encoded = radiographs * asked - embedded
+    known, keep = texts * job.store.has("texts", texts_key(job)), job.store.root is not None
+    ranked = sum(len(job.task.candidate_text) if w == REVERSE else radiographs for _, w in left)
+    works = (
+        Work("canvases", radiographs, drawn, *_rest(radiographs - drawn, speeds.draw, keep * size)),
+        Work("texts", texts, known, *_rest(texts - known, speeds.text, keep * 4 * speeds.width)),
+        Work(
+            "forward passes",
+            radiographs * asked,
+            embedded,
+            *_rest(encoded, speeds.image, keep * 4 * speeds.width),
+        ),
+        Work(
+            "rankings",
+            wants,
+            wants - len(left),
+            speeds.rank * len(left),
+            keep * ranked * (RANK_BYTES + 4 * job.first),
+        ),
+    )
+    cut = sum(count > encoder.token_limit for count in encoder.count_tokens(job.task.texts))
+    held = 4 * speeds.width * (radiographs * asked + len(job.task.candidate_text))
+    memory = None if speeds.memory is None else speeds.memory + held
+    return replace(told, device=device_name(encoder), cut=cut, works=works, memory=memory)
+
+
+def _key(job: Job, radiographs: Sequence[Radiograph]) -> str:
+    return canvas_key(job.record.canvas, radiographs)
+
+
+def _rest(count: int, seconds: float, size: int) -> tuple[float, int]:
+    return count * seconds, count * size
+
+
+@dataclass(frozen=True)
+class _Speeds:
+    """Seconds of one radiograph, text and ranking; width of embeddings; memory in use."""
+
+    draw: float
+    image: float
+    text: float
+    rank: float
+    width: int
+    memory: int | None
+
+
+def _measured(job: Job, encoder: Encoder, shown: Condition, settings: Settings) -> _Speeds:
+    few = sample(job.corpus, job.task.radiographs.tolist(), job.batch_size * BATCHES)
+    task = build_task(few, text_rule=settings.text_rule, candidates=settings.candidates)
+    here = replace(job, corpus=few, task=task, store=Store(None), say=lambda line: None)
+    some = here.radiographs
+    start = time.perf_counter()
+    for one in some[:DRAWN]:
+        encoder.canvas.draw(one.open())
+    draw = (time.perf_counter() - start) / len(some[:DRAWN]) / job.decoders.most
+    with local_engine(here) as engine:
+        engine.draw([some[:1]])
+        engine.images([some[:1]], [shown])
+        engine.draw([some])
+        _, image = _timed(lambda: engine.images([some], [shown]))
+        batches = [[task.texts[at] for at in one] for one in in_batches(task.texts, job.batch_size)]
+        for _ in engine.texts([batches[-1][:1]]):
+            pass
+        rows, text = _timed(lambda: [found for found, _ in engine.texts(batches)])
+        width = rows[0].shape[1]
+        rank = _ranking(job, encoder, width)
+        return _Speeds(
+            draw, image / len(some), text / len(task.texts), rank, width, engine.peak_bytes()
+        )
+
+
+def _ranking(job: Job, encoder: Encoder, width: int) -> float:
+    """Seconds of all queries against all candidates, from the rows of a tile or two."""
+    import torch
+
+    radiographs, texts = len(job.radiographs), len(job.task.candidate_text)
+    rows = min(radiographs, BATCHES * tile_rows(texts))
+    draw = torch.Generator().manual_seed(0)
+
+    def unit(count: int) -> torch.Tensor:
+        drawn = torch.randn(count, width, generator=draw)
+        return torch.nn.functional.normalize(drawn, dim=1).to(encoder.device)
+
+    queries, candidates = unit(rows), unit(texts)
+    own = np.arange(rows, dtype=np.int64) % texts
+    asked = Questions(own, np.arange(texts), 0, job.first, similarity=False)
+    answered(queries[:1], candidates, replace(asked, query_groups=own[:1]))
+    _, seconds = _timed(lambda: answered(queries, candidates, asked))
+    return seconds * math.ceil(radiographs / rows)
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    made = work()
+    return made, time.perf_counter() - start

@@ -1,0 +1,334 @@
+"""What a project needs to begin: a suite, its tests and a workflow, for the files that it has.
+
+Looked for are tables, published collections and checkpoints. Where there are none, the embedded
+radiographs and a tiny checkpoint stand in, so that what is written runs as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pytest_occlusion.corpora import load_corpus
+from pytest_occlusion.corpora.columns import KNOWN, find_columns
+from pytest_occlusion.corpora.summary import task_of
+from pytest_occlusion.corpora.tables import Table
+from pytest_occlusion.encoders.files import CONFIG_NAME, is_weights, said
+from pytest_occlusion.encoders.inspect import inspect_checkpoint
+from pytest_occlusion.errors import OcclusionError, listed, printable
+from pytest_occlusion.suite.table import SETTINGS
+
+DEPTH, MOST = 3, 20_000
+"""How far below the folder, and among how many files and folders, is looked."""
+
+MODELS = 4
+"""At most so many checkpoints are opened: a folder of a training run holds one per epoch."""
+
+UNSEEN = ("node_modules", "site-packages", "venv", "env", "build", "dist", "baselines")
+"""Folders that hold nothing of the user's, beside those whose names begin with a dot."""
+
+COLLECTIONS: Mapping[str, str] = {
+    "mimic-cxr-2.*.csv*": "mimic-cxr:{folder}",
+    "df_chexpert_plus_*.csv": "chexpert-plus:{folder}?split=validate",
+    "indiana_reports.csv": "indiana:{folder}",
+    "nlmcxr_reports.tgz": "open-i:{folder}",
+    "rexrank_*.json": "annotations:{file}",
+    "annotation*.json": "annotations:{file}?split=test",
+    "deid_png": "rexgradient:{folder}?split=test",
+    "dataset_dict.json": "hf:{folder}",
+    "00000.tar": "webdataset:{folder}",
+}
+"""Name in a published collection, in lower case -> the corpus."""
+
+TABLES = ("*.csv", "*.tsv", "*.jsonl", "*.ndjson", "*.parquet", "*.csv.gz", "*.tsv.gz")
+
+EMBEDDED = "embedded"
+STAND_IN = {"family": "cxr-clip", "checkpoint": "embedded:cxr-clip"}
+TAKEN = (EMBEDDED, "paper", "corruptions", "augmentation", "try")
+"""Names of suites that come with the tool."""
+
+TESTS = '''"""How much report retrieval is lost when part of the radiograph is blocked."""
+
+
+def test_recall(occlusion_cell):
+    occlusion_cell.assert_accepted()
+
+
+def test_curve(occlusion_curve):
+    occlusion_curve.assert_accepted()
+'''
+
+
+@dataclass
+class Found:
+    """What a folder holds that can be tested."""
+
+    corpora: list[str] = field(default_factory=list)  # specifications, the best first
+    inside: list[str] = field(default_factory=list)  # tables beside files of collections
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> table of the suite
+    passed: list[str] = field(default_factory=list)  # what was looked at and not taken, and why
+
+
+def look(folder: Path) -> Found:
+    """Look for corpora and checkpoints; paths are absolute."""
+    found, tables, weights = Found(), [], []
+    for place in _walk(folder):
+        lowered = place.name.lower()
+        specs = [to for pattern, to in COLLECTIONS.items() if fnmatchcase(lowered, pattern)]
+        if specs:
+            spec = specs[0].format(folder=place.parent, file=place)
+            found.corpora += [spec] if spec not in found.corpora else []
+        elif place.is_file() and any(fnmatchcase(lowered, pattern) for pattern in TABLES):
+            tables.append(place)
+        elif place.is_file() and is_weights(place.name):
+            weights.append(place)
+    inside = [Path(spec.partition(":")[2].partition("?")[0]) for spec in found.corpora]
+    inside = [place if place.is_dir() else place.parent for place in inside]
+    for table in tables:
+        own = any(table.is_relative_to(place) for place in inside)
+        _take_table(table, found.inside if own else found.corpora, [] if own else found.passed)
+    checkpoints = dict.fromkeys(map(_checkpoint_of, weights))
+    for number, place in enumerate(checkpoints):
+        if number < MODELS:
+            _take_checkpoint(place, found)
+        else:
+            found.passed.append(f"{place}: {MODELS} others were looked at")
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files and folders, the nearest first and then by name."""
+    level, seen = [folder], 0
+    for _ in range(DEPTH):
+        below = []
+        for place in level:
+            try:
+                inside = sorted(Path(one.path) for one in os.scandir(place))
+            except OSError:
+                continue
+            for path in inside:
+                seen += 1
+                if seen > MOST:
+                    return
+                if not path.name.startswith(".") and path.name not in UNSEEN:
+                    yield path
+                    below += [path] if path.is_dir() and not path.is_symlink() else []
+        level = below
+
+
+def _take_table(path: Path, specs: list[str], passed: list[str]) -> None:
+    try:
+        find_columns(Table(path, KNOWN).header(), {}, str(path))
+    except OcclusionError as fault:
+        passed.append(fault.problem.splitlines()[0])
+    else:
+        specs.append(f"manifest:{path}")
+
+
+def _checkpoint_of(file: Path) -> Path:
+    """The folder of a weights file where it holds what belongs to one model, else the file."""
+    folder, own = file.parent, {CONFIG_NAME, "config.json", "vocab.txt", "tokenizer.json"}
+    return folder if any((folder / name).is_file() for name in own) else file
+
+
+def _take_checkpoint(path: Path, found: Found) -> None:
+    try:
+        seen = inspect_checkpoint(path)
+    except OcclusionError as fault:
+        found.passed.append(fault.problem.splitlines()[0])
+        return
+    except Exception as fault:  # of a library, on a file that need not be a checkpoint at all
+        found.passed.append(f"{path}: {said(fault)}")
+        return
+    if not seen.loads:
+        why = seen.faults[0] if seen.faults else "no known family"
+        found.passed.append(f"{path}: {why}")
+        return
+    name = _named(path.name.partition(".")[0], "model", found.models)
+    known = {"model": seen.known[0].name} if len(seen.known) == 1 else {}
+    found.models[name] = {**(known or {"family": seen.family}), "checkpoint": str(path)}
+
+
+def _named(text: str, otherwise: str, taken: Mapping[str, Any]) -> str:
+    """A name that ids can hold."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or otherwise
+    number = 2
+    while name in taken:
+        name, number = f"{re.sub('-[0-9]+$', '', name)}-{number}", number + 1
+    return name
+
+
+@dataclass(frozen=True)
+class Start:
+    """Files to write, and what to say of them."""
+
+    suite: str
+    corpus: str  # its specification, as found
+    counted: str  # what it holds, or why it cannot be read
+    faulty: bool  # whether it cannot
+    files: Mapping[Path, str]  # to create
+    project: Path  # pyproject.toml: what is added to its end
+    addition: str
+
+
+def plan_start(folder: Path, found: Found) -> Start:
+    """What to write for what was found.
+
+    Raises:
+        OcclusionError: The project has a suite, or files that would be replaced.
+    """
+    folder = folder.resolve()
+    suite = _named(folder.name, "ours", {})
+    suite = "ours" if suite in TAKEN else suite
+    project, suites = folder / "pyproject.toml", folder / "benchmarks" / "suites"
+    corpus, (counted, ks, faulty) = _chosen([*found.corpora, *found.inside] or [EMBEDDED])
+    models = found.models or {"stand-in": STAND_IN}
+    files = {
+        suites / f"{suite}.toml": _suite_text(suite, corpus, models, ks, suites),
+        folder / "benchmarks" / "test_retrieval.py": TESTS,
+        folder / ".github" / "workflows" / "occlusion.yml": _workflow(corpus),
+    }
+    before = project.read_text(encoding="utf-8") if project.is_file() else ""
+    there = [str(path) for path in files if path.exists()]
+    there += [f"{project}: a table [tool.occlusion]"] * ("tool.occlusion" in before)
+    if there:
+        raise OcclusionError(
+            f"{folder} is set up already, and nothing was written:\n{listed(there)}",
+            remedy="edit these, or remove them and begin again",
+        )
+    joint = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    addition = f'{joint}[tool.occlusion]\nsuite = "{suite}"\n'
+    return Start(suite, corpus, counted, faulty, files, project, addition)
+
+
+def _chosen(specs: Sequence[str]) -> tuple[str, tuple[str, list[int], bool]]:
+    """The first corpus that can be read, else the first, with what :func:`_counted` says of it."""
+    first = None
+    for spec in specs:
+        told = _counted(spec)
+        if not told[2]:
+            return spec, told
+        first = first or (spec, told)
+    assert first  # there is one
+    return first
+
+
+def _counted(spec: str) -> tuple[str, list[int], bool]:
+    """What a corpus holds in words, the ks that fit it, and whether it cannot be read."""
+    usual: list[int] = SETTINGS["ks"].default
+    try:
+        corpus = load_corpus(spec, contents=False)
+    except OcclusionError as fault:
+        return str(fault), usual, True
+    rule, candidates = SETTINGS["text-rule"].default, SETTINGS["candidates"].default
+    task = task_of(corpus, rule, candidates)
+    if task is None:
+        return f"no study has a text under the rule {rule!r}", usual, True
+    texts = len(task.candidate_text)
+    ks = [k for k in usual if 2 * k <= texts] or [1]
+    return f"{len(task.radiographs):,} radiographs, {texts:,} distinct reports", ks, False
+
+
+def _suite_text(
+    suite: str, corpus: str, models: Mapping[str, Mapping[str, Any]], ks: list[int], base: Path
+) -> str:
+    kind, colon, place = corpus.partition(":")
+    spec = f"{kind}:{_relative(place, base)}" if colon else kind
+    lines = [
+        "# What is measured, and on what. Paths are relative to this file and may hold environment",
+        '# variables, as in "$DATA/reports.csv".',
+        f"suite = {_text(suite)}",
+        f"corpus = {_text(spec)}" + "  # synthetic; yours: manifest:TABLE" * (spec == EMBEDDED),
+        f"ratios = {SETTINGS['ratios'].default}",
+        f"ks = {ks}",
+        'occluders = ["block"]  # patches, pixels, center, border, or corruptions',
+        "tolerance = 0.01  # share of a cell's queries that may change, or a number of them",
+    ]
+    for name, own in models.items():
+        lines += ["", f"[models.{name}]"]
+        if own is STAND_IN:
+            lines.append("# A tiny one that was trained on synthetic radiographs: put yours here.")
+        for key, value in own.items():
+            here = key == "checkpoint" and Path(str(value)).is_absolute()
+            lines.append(f"{key} = {_text(_relative(value, base) if here else value)}")
+    return "\n".join([*lines, ""])
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _relative(place: str, base: Path) -> str:
+    path, question, options = place.partition("?")
+    return Path(os.path.relpath(path, base)).as_posix() + question + options
+
+
+def _workflow(corpus: str) -> str:
+    where = "ubuntu-latest" if corpus == EMBEDDED else "self-hosted  # a machine that has the data"
+    return f"""name: occlusion
+on: [pull_request]
+jobs:
+  retrieval:
+    runs-on: {where}
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with: {{python-version: "3.12"}}
+      - run: pip install pytest-occlusion
+      - run: pytest benchmarks/ --occlusion-markdown "$GITHUB_STEP_SUMMARY"
+"""
+
+
+def write_start(start: Start) -> None:
+    """Write all files; the project's own at last, which makes the others count.
+
+    Raises:
+        OcclusionError: A folder that cannot be written.
+    """
+    try:
+        for path, text in start.files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        with start.project.open("a", encoding="utf-8") as file:
+            file.write(start.addition)
+    except OSError as fault:
+        raise OcclusionError(
+            f"{fault.filename}: {fault.strerror}", remedy="choose a folder that can be written"
+        ) from None
+
+
+def start_lines(start: Start, found: Found, here: Path) -> Iterator[str]:
+    """What was found and written, and what to do next."""
+    yield "found"
+    yield f"  corpus  {_near(start.corpus, here)}" + " (none was found)" * (not found.corpora)
+    if not start.faulty:
+        yield f"          {start.counted}"
+    for spec in found.corpora:
+        if spec != start.corpus:
+            yield f"          not taken: {_near(spec, here)}"
+    for name, table in found.models.items():
+        yield f"  model   {name}: {_near(table['checkpoint'], here)}"
+    if not found.models:
+        yield "  model   none; a tiny one stands in"
+    yield from (f"  passed over: {_near(text, here)}" for text in found.passed)
+    yield "written"
+    yield from (f"  {_near(str(path), here)}" for path in start.files)
+    yield f"  {_near(str(start.project), here)}: [tool.occlusion] suite"
+    if start.faulty:
+        yield "the corpus cannot be read yet:"
+        yield from (f"  {line}" for line in start.counted.splitlines())
+    yield "next"
+    yield "  python -m pytest_occlusion plan         what it will cost"
+    yield "  pytest benchmarks/ --snapshot-update    measure, and accept what came"
+    yield "  pytest benchmarks/                      from then on: red when it changes"
+
+
+def _near(text: str, here: Path) -> str:
+    return printable(text.replace(f"{here}{os.sep}", ""))

@@ -1,0 +1,182 @@
+"""The first minutes: what ``init`` writes runs, and ``plan`` says what it would cost."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pytest_occlusion.__main__ import main
+from tests.encoders.tiny import write_hub_model
+from tests.plugin.conftest import Project
+
+SMALL = ("--occlusion-ratios", "0,0.25", "--occlusion-ks", "5")
+
+
+def started(pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["init"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def table(project: Project, tmp_path: Path) -> Path:
+    """The toy project's pictures and table, without its tests and suite."""
+    folder = tmp_path / "hospital"
+    folder.mkdir()
+    shutil.copytree(project.path / "images", folder / "images")
+    shutil.copy(project.path / "reports.csv", folder)
+    return folder
+
+
+def runs(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
+    accepted = pytester.runpytest_subprocess("benchmarks", *args, "--snapshot-update")
+    assert accepted.ret == 0, accepted.stdout.str()
+    again = pytester.runpytest_subprocess("benchmarks", *args)
+    assert again.ret == 0, again.stdout.str()
+    return again
+
+
+def test_an_empty_folder(pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> None:
+    told = started(pytester, capsys)
+    assert "pytest benchmarks/ --snapshot-update" in told
+    store = ("-p", "no:cacheprovider", "--occlusion-store", "store")
+    runs(pytester, *store, *SMALL).stdout.fnmatch_lines(["2 cells: 2 same"])
+
+
+def test_a_folder_with_a_table_and_a_model_of_hugging_face(
+    pytester: pytest.Pytester,
+    table: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_hub_model(table / "my-clip", "clip")
+    capsys.readouterr()
+    monkeypatch.chdir(table)
+    told = started(pytester, capsys)
+    assert "manifest:reports.csv" in told
+    assert "my-clip: my-clip" in told
+    assert "secret" not in told
+    store = ("-p", "no:cacheprovider", "--occlusion-store", "store")
+    result = runs(pytester, *store, *SMALL)
+    result.stdout.fnmatch_lines(["suite hospital: 60 radiographs*", "2 cells: 2 same"])
+
+
+def test_tests_without_a_suite_are_told_to_begin(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_recall(occlusion_cell):\n    occlusion_cell.assert_accepted()\n")
+    result = pytester.runpytest()
+    told = result.stdout.str() + result.stderr.str()
+    assert "no suite is configured: no [tool.occlusion] in a pyproject.toml up to" in told
+    assert "python -m pytest_occlusion init" in told
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "1 passed" not in told
+    assert pytester.runpytest("--co", "-q", "--occlusion-suite", "embedded").ret == 0
+
+
+# Plans -------------------------------------------------------------------------------------------
+
+
+def rows(told: str) -> dict[str, list[int]]:
+    """Kind of work -> how many in all, in the store, and to do."""
+    found = re.findall(r"^  ([a-z ]+?)  +([\d,]+) +([\d,]+) +([\d,]+) ", told, re.MULTILINE)
+    return {name: [int(n.replace(",", "")) for n in counts] for name, *counts in found}
+
+
+def test_a_plan_counts_what_is_to_do_and_runs_nothing(project: Project) -> None:
+    first = project.run("--occlusion-plan", "--occlusion-models", "good", expect=0)
+    told = first.stdout.str()
+    assert first.parseoutcomes().get("passed", 0) == 0
+    assert "suite toy: 1 model, 4 levels, 2 ks" in told
+    assert rows(told) == {
+        "canvases": [60, 0, 60],
+        "texts": [60, 0, 60],
+        "forward passes": [240, 0, 240],
+        "rankings": [4, 0, 4],
+    }
+    assert "secret" not in told
+    assert not list((project.path / "store" / "v1").glob("embeddings/*/*"))
+    project.run("--occlusion-ratios", "0,0.25", "--occlusion-models", "good")
+    told = project.run("--occlusion-plan", "--occlusion-models", "good").stdout.str()
+    assert rows(told) == {
+        "canvases": [60, 60, 0],
+        "texts": [60, 60, 0],
+        "forward passes": [120, 0, 120],
+        "rankings": [4, 2, 2],
+    }
+    project.run("--occlusion-models", "good")
+    told = project.run("--occlusion-plan", "--occlusion-models", "good").stdout.str()
+    assert rows(told) == {"rankings": [4, 4, 0]}
+    assert "all is in the store" in told
+
+
+def test_a_plan_is_made_by_one_process(project: Project) -> None:
+    refused = project.run("-n", "2", "--occlusion-plan", expect=4)
+    refused.stderr.fnmatch_lines(["*a plan is made by one process*", "*use -n 0*"])
+
+
+def test_a_plan_of_the_selected_tests_alone(project: Project) -> None:
+    told = project.run("--occlusion-plan", "-k", "other-block-r25-k001 and recall").stdout.str()
+    assert "1 model, 1 levels, 1 ks" in told
+    assert rows(told)["forward passes"] == [60, 0, 60]
+
+
+def test_a_plan_names_what_is_missing(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.path / "good.safetensors").unlink()
+    told = project.run("--occlusion-plan").stdout.str()
+    assert "good: missing" in told
+    assert "good.safetensors" in told
+    assert "1 model missing; the rest:" in told
+    monkeypatch.delenv("MIMIC_CXR_ROOT", raising=False)
+    capsys.readouterr()
+    paper = Path(__file__).parents[2] / "benchmarks" / "suites" / "paper.toml"
+    assert main(["plan", "--suite", str(paper)]) == 0
+    said = capsys.readouterr().out
+    assert "suite paper: 4 models, 8 levels, 6 ks" in said
+    assert "corpus mimic-cxr is missing" in said
+
+
+def test_a_plan_without_a_store(project: Project) -> None:
+    told = project.run("--occlusion-plan", "--occlusion-no-store").stdout.str()
+    assert "nothing is kept" in told
+    assert "at most 0 B on disk" in told
+
+
+# The command line --------------------------------------------------------------------------------
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    import pytest_occlusion
+
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"pytest-occlusion {pytest_occlusion.__version__}\n"
+
+
+COMMANDS = (
+    *("init", "plan", "inspect", "models", "fetch", "try", "corpus"),
+    *("compare", "html", "plot", "gallery"),
+)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_has_an_example_and_exit_codes_and_no_markup(
+    capsys: pytest.CaptureFixture[str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit, match="0"):
+        main([*filter(None, [command]), "--help"])
+    told = capsys.readouterr().out
+    assert "exit status: 0 " in told
+    assert "`" not in told
+    assert "example: python -m pytest_occlusion " in told or not command
+    assert max(map(len, told.splitlines())) <= 80
+    for name in COMMANDS if not command else ():
+        assert re.search(rf"^    {name} ", told, re.MULTILINE)
+
+
+def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "nowhere"]) == 2
+    assert "nowhere: no such folder" in capsys.readouterr().err
