@@ -23,6 +23,7 @@ from pytest_occlusion.engine.pipeline import texts_key, unranked
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.engine.trial import sample
+from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.retrieval.tiles import tile_rows
 from pytest_occlusion.suite.grid import REVERSE, Cell
 from pytest_occlusion.suite.settings import Settings
@@ -58,7 +59,7 @@ class ModelPlan:
     """What is known of a model before it is measured."""
 
     name: str
-    missing: str = ""  # why it cannot be run on this machine
+    fault: str = ""  # why it cannot be run on this machine
     record: ModelRecord | None = None
     known: str = ""  # the entry of the register that its table names
     device: str = ""  # empty where all is in the store
@@ -78,14 +79,17 @@ class ModelPlan:
 
 
 def plan_model(session: Session, name: str, cells: Sequence[Cell]) -> ModelPlan:
-    """What the cells of a model will cost; loads it if anything is left to do.
+    """What the cells of a model will cost; loads it if anything is left to do."""
+    try:
+        if fault := check_model(session.settings.model(name)):
+            raise fault
+        return _plan(session, name, cells)
+    except OcclusionError as fault:
+        return ModelPlan(name, fault=str(fault))
 
-    Raises:
-        OcclusionError: The model is there and cannot be loaded, or a radiograph not be decoded.
-    """
+
+def _plan(session: Session, name: str, cells: Sequence[Cell]) -> ModelPlan:
     settings = session.settings.model(name)
-    if fault := check_model(settings):
-        return ModelPlan(name, missing=f"{fault.problem.removeprefix(f'{name}: ')}")
     job = session.job_of(name, [cell for cell in cells if cell.model == name])
     told = ModelPlan(name, record=job.record, known=settings.model)
     wants = len(job.conditions) * len(job.directions)

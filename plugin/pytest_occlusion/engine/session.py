@@ -57,6 +57,7 @@ class Session:
     later: Later | None = None  # what questions beyond the cells' own need, where there are some
     workers: int = 1  # processes that share the work
     say: Callable[[str], None] = print  # where progress lines go
+    contents: bool = True  # whether image files are read for what the corpus' fingerprint says
     decoders: Decoders = field(default_factory=Decoders, init=False)
     _results: dict[Cell, CellResult] = field(default_factory=dict, init=False)
     _measured: dict[tuple[str, Condition, str], Measured] = field(default_factory=dict, init=False)
@@ -105,6 +106,7 @@ class Session:
             base=self.settings.base,
             split=self.settings.split,
             memory=self.store,
+            contents=self.contents,
             say=self.say,
         )
 

@@ -58,7 +58,10 @@ class Folding:
                 continue
             own = [red for _, red in reason]
             shown = told(own)
+            add = getattr(reason[shown][0].longrepr, "addsection", None)
+            if add is None:  # another plugin has put something else in its place
+                continue
             title, lines = others(own, width)
-            reason[shown][0].longrepr.addsection(title, "\n".join(lines), "-")
+            add(title, "\n".join(lines), "-")
             hidden |= {id(report) for at, (report, _) in enumerate(reason) if at != shown}
         return hidden

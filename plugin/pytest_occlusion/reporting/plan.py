@@ -18,7 +18,7 @@ def plan_lines(session: Session, cells: Sequence[Cell]) -> Iterator[str]:
     """Lines of a plan, each as soon as it is known; nothing is stored but digests of files.
 
     Raises:
-        OcclusionError: A corpus or model that is there and cannot be used.
+        OcclusionError: A corpus that is there and cannot be used.
     """
     settings = session.settings
     models = list(dict.fromkeys(cell.model for cell in cells))
@@ -26,6 +26,8 @@ def plan_lines(session: Session, cells: Sequence[Cell]) -> Iterator[str]:
     ks = len({cell.k for cell in cells})
     yield f"suite {settings.suite}: {_counted(len(models), 'model')}, {levels} levels, {ks} ks"
     yield f"= {_counted(len(cells), 'cell')}; with a test for each, and for each curve"
+    # Digests of images are asked of the store, and of no use where it has nothing.
+    session.contents = any(map(session.store.any, ("canvases", "embeddings", "ranks")))
     try:
         corpus = session.corpus
     except MissingError as missing:
@@ -44,13 +46,15 @@ def plan_lines(session: Session, cells: Sequence[Cell]) -> Iterator[str]:
         yield from _model_lines(plans[-1])
     yield ""
     yield from _whole(plans, session.store.root)
+    if not session.contents:
+        yield "before that every image file is read once, for its digest: not counted"
 
 
 def _model_lines(plan: ModelPlan) -> Iterator[str]:
     record = plan.record
     if record is None:
-        yield f"{plan.name}: missing"
-        yield f"  {plan.missing}"
+        yield f"{plan.name}: cannot be run here"
+        yield from (f"  {line}" for line in plan.fault.splitlines())
         return
     where = f", {plan.device} {record.precision}" if plan.device else ""
     yield f"{plan.name}: {record.family} {record.variant}, weights {record.weights[:8]}{where}"
@@ -71,9 +75,9 @@ def _work_line(work: Work) -> str:
 
 
 def _whole(plans: Sequence[ModelPlan], store: Path | None) -> Iterator[str]:
-    ready = [plan for plan in plans if not plan.missing]
-    if missing := len(plans) - len(ready):
-        yield f"{_counted(missing, 'model')} missing; the rest:"
+    ready = [plan for plan in plans if not plan.fault]
+    if less := len(plans) - len(ready):
+        yield f"without {_counted(less, 'model')} that cannot be run here:"
     needed = sum(plan.bytes for plan in ready)
     if not any(work.left for plan in ready for work in plan.works):
         yield "all is in the store: a run reads ranks, and opens no model"
