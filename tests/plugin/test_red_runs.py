@@ -61,7 +61,7 @@ def test_one_fault_of_many_tests_is_told_once(project: Project, parallel: tuple[
     run = project.run(*parallel, "-k", "good", expect=1)
     told = run.stdout.str()
     assert told.count("query embeddings are not finite") == 1
-    assert "the same in 8 more tests" in told
+    assert "the same in 8 tests more" in told
     outcomes = run.parseoutcomes()
     assert outcomes.get("errors", 0) + outcomes.get("failed", 0) == 9
 

@@ -72,12 +72,21 @@ def test_cells_without_a_baseline_are_new() -> None:
     assert not lines
 
 
+def test_one_of_a_kind_is_not_many() -> None:
+    text = "groups by sex, x, block: regressed"
+    title, _ = others(
+        [altered(reds()[0]), Red(MODEL, text), Red(MODEL, "curve x"), Red(MODEL, "curve y")], 80
+    )
+    assert title == f"all 4 of {MODEL}: 1 cell regressed, 2 curves, 1 test of groups (-vv: whole)"
+    assert others([Red("", "full")] * 2, 80)[0] == "the same in 1 test more"
+
+
 def test_a_fault_is_one_reason_and_so_is_a_model() -> None:
     fault = Red("", "the store is full")
     assert fault.reason != Red("", "another").reason
     assert fault.reason == Red("", "the store is full").reason
     assert Red(MODEL, "a").reason == Red(MODEL, "b").reason != fault.reason
-    assert others([fault] * 5, 80) == ("the same in 4 more tests", [])
+    assert others([fault] * 5, 80) == ("the same in 4 tests more", [])
 
 
 def test_severities_are_levels_too() -> None:
