@@ -73,10 +73,11 @@ class UnacceptedError(AssertionError):
         super().__init__(message)
 
 
-def unwritable(root: Path, fault: OSError) -> OcclusionError:
-    """What to say where the folder of a store cannot be written."""
+def unwritable(root: Path, fault: OSError, *, what: str = "write to") -> OcclusionError:
+    """What to say where the folder of a store cannot be written, or read."""
+    room = "make room there, " if what == "write to" else ""
     return OcclusionError(
-        f"cannot write to the store {root}: {fault.strerror or fault}",
-        remedy="make room there, choose another folder with --occlusion-store DIR, or use "
+        f"cannot {what} the store {root}: {fault.strerror or fault}",
+        remedy=f"{room}choose another folder with --occlusion-store DIR, or use "
         "--occlusion-no-store",
     )

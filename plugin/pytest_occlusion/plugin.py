@@ -43,6 +43,9 @@ STORED = (CELL, GROUP)
 
 MODELS = "--occlusion-models"
 
+STOPPING = ("-x", "--exitfirst", "--maxfail")
+"""Options that would end an update at another test's failure."""
+
 GATE_KEY: pytest.StashKey[Gate] = pytest.StashKey()
 
 JUNIT = ("recall", "ci_low", "ci_high", "hits", "queries", "baseline_hits", "verdict")
@@ -197,13 +200,13 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not in_use(config) or not option(config, "plan") or not is_controller(config):
         return None
     from pytest_occlusion.reporting.plan import plan_lines
-    from pytest_occlusion.suite.grid import cells
 
     reporter = config.pluginmanager.getplugin("terminalreporter")
     with explained(pytest.UsageError):
         work = _gate(config).session
         reporter.section("plan")
-        for line in plan_lines(work, work.wanted or cells(work.settings.grid)):
+        nothing = ["no test that asks for a cell is selected: nothing is planned"]
+        for line in plan_lines(work, work.wanted) if work.wanted else nothing:
             reporter.write_line(line)
     return True
 
@@ -356,9 +359,9 @@ def _accept(config: pytest.Config, model: str) -> str:
     kept = [
         arg
         for before, arg in pairwise(["", *args])
-        if arg not in ("--snapshot-update", MODELS)
-        and before != MODELS
-        and not arg.startswith(f"{MODELS}=")
+        if arg not in ("--snapshot-update", MODELS, *STOPPING)
+        and before not in (MODELS, "--maxfail")
+        and not arg.startswith((f"{MODELS}=", "--maxfail="))
     ]
     return shlex.join(["pytest", *kept, MODELS, model, "--snapshot-update"])
 

@@ -493,3 +493,23 @@ def test_what_is_forbidden_is_never_forgiven(
     monkeypatch.setattr("pytest_occlusion.engine.store.write_atomically", refuse)
     with pytest.raises(OcclusionError, match="Permission denied"):
         Store(tmp_path / "store", forgiving=True).write("kind", KEY, {})
+
+
+def test_a_store_of_somebody_else_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store", forgiving=True)
+    store.write("kind", KEY, {"a": np.ones(1)})
+
+    def refuse(*given: object, **more: object) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    looks: dict[str, Callable[[], object]] = {
+        "exists": lambda: store.has("kind", KEY),
+        "glob": lambda: store.any("kind"),
+        "open": lambda: store.read("kind", KEY),
+    }
+    for name, look in looks.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, name, refuse)
+            with pytest.raises(OcclusionError, match="cannot read the store"):
+                look()
+    assert store.read("kind", KEY) is not None, "it was not taken for damaged"

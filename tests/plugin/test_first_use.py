@@ -152,6 +152,21 @@ def test_a_plan_goes_on_beside_a_model_that_is_broken(project: Project) -> None:
     assert "other: toy linear" in told
 
 
+def test_a_plan_of_nothing(project: Project) -> None:
+    told = project.run("--occlusion-plan", "-k", "nothing_there").stdout.str()
+    assert "no test that asks for a cell is selected: nothing is planned" in told
+    assert "all together" not in told
+
+
+def test_a_plan_that_nothing_is_left_of(project: Project) -> None:
+    for name in ("good", "other"):
+        (project.path / f"{name}.safetensors").unlink()
+    refused = project.run("--occlusion-plan", expect=4)
+    assert "other: cannot be run here" in refused.stdout.str()
+    refused.stderr.fnmatch_lines(["*no model of the plan can be run here*"])
+    assert "all is in the store" not in refused.stdout.str()
+
+
 def test_a_plan_without_a_store(project: Project) -> None:
     told = project.run("--occlusion-plan", "--occlusion-no-store").stdout.str()
     assert "nothing is kept" in told

@@ -24,7 +24,9 @@ def test_new_weights_of_two_models(project: Project, parallel: tuple[str, ...]) 
     count = run.parseoutcomes()["failed"]
     assert count > 8
     assert explanations(told) == 2
-    assert sum(line.startswith("FAILED ") for line in run.stdout.lines) == 2
+    failed = [line for line in run.stdout.lines if line.startswith("FAILED ")]
+    assert len(failed) == 2
+    assert all(re.search(r" - 1 of \d+: Recall@", line) for line in failed)
     both = [int(one) for one in re.findall(r"-+ all (\d+) of (?:good|other): ", told)]
     assert sum(both) == count
     assert told.count("curve good-block: R@") == told.count("curve other-block: R@") == 1
@@ -82,3 +84,5 @@ def test_failures_of_others_are_left_alone(project: Project) -> None:
 def test_other_ways_to_print(project: Project, how: str) -> None:
     run = project.run(how, expect=1)
     assert "16 failed" in run.stdout.lines[-1]
+    listed = sum(line.startswith("FAILED ") for line in run.stdout.lines)
+    assert listed == {"--no-summary": 0, "-q": 2}.get(how, 16), "what is not told is listed"

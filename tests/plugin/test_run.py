@@ -95,6 +95,14 @@ def test_the_command_that_accepts_names_models_once(
     assert line.count("--occlusion-models") == line.count("good,other") + 1 == 1
 
 
+def test_the_command_that_accepts_goes_on_past_other_failures(project: Project) -> None:
+    result = project.run("-x", "--maxfail", "3", "--maxfail=2", expect=1)
+    line = next(line for line in result.stdout.lines if "accept: pytest" in line)
+    assert "-x" not in line.split()
+    assert "maxfail" not in line
+    assert "3" not in line.split()
+
+
 @workers()
 def test_new_weights_turn_it_red_and_the_old_ones_green(
     project: Project, parallel: tuple[str, ...]

@@ -89,6 +89,15 @@ def test_runs_without_a_common_k_have_no_panel() -> None:
     assert not Board(("a", "b"), [completed(one), completed(other)]).panels(BLOCK)
 
 
+def test_runs_may_have_other_conditions_and_ks(runs: list[dict[str, Any]]) -> None:
+    runs[1]["cells"] = [cell for cell in runs[1]["cells"] if cell["occluder"] == "center"]
+    runs[2]["cells"] = [cell for cell in runs[2]["cells"] if cell["k"] == 5]
+    made = board(runs)
+    assert {one.run for one in made.entries(BLOCK)} == {"may", "july"}
+    assert "The runs differ in k: 10 in may, june; 5 in july." in made.differences
+    Page(as_board(runs, NAMES))
+
+
 def test_every_cell_through_the_runs(runs: list[dict[str, Any]]) -> None:
     runs[1]["cells"] = [cell for cell in runs[1]["cells"] if cell["ratio"] != 0.25]
     for model, rows, moved in board(runs).history(BLOCK):
@@ -156,3 +165,8 @@ def test_the_command(
     sheet = ["--gallery", "sheet.png"]
     assert main(["html", *map(str, files), "--out", str(out), *sheet]) == 2
     assert "--gallery belongs to the page of one run" in capsys.readouterr().err
+    before = files[1].read_bytes()
+    for given in (files[1:2], files):
+        assert main(["html", *map(str, given), "--out", str(files[1])]) == 2
+        assert "the page would replace what it is made of" in capsys.readouterr().err
+    assert files[1].read_bytes() == before

@@ -133,6 +133,8 @@ def test_checkpoints_are_models_under_names_of_their_own(folder: Path) -> None:
         "best-model-2": "clip",
         "medclip": "medclip",
     }
+    assert sum('may be of family "cxr-repair"' in line for line in lines) == 2
+    assert (folder / "benchmarks/suites/my-project.toml").read_text().count("# may be of") == 2
     assert models["medclip"]["checkpoint"] == "../../medclip"
     passed = [line for line in lines if "passed over" in line]
     assert len(passed) == 1
@@ -171,6 +173,80 @@ def test_only_a_bounded_number_of_files_is_looked_at(
     write_table(folder / "reports.csv", 1)
     monkeypatch.setattr(starting, "MOST", 5)
     assert not look(folder).corpora
+
+
+def test_numbers_in_names_of_checkpoints_stay(folder: Path) -> None:
+    for place in ("old", "new"):
+        shutil.copytree(embedded_checkpoint("cxr-clip"), folder / place / "epoch-10")
+    begin(folder)
+    assert set(suite_of(folder)["models"]) == {"epoch-10", "epoch-10-2"}
+
+
+@pytest.mark.parametrize("name", ["d$HOME.csv", "my table?.csv", "a$b.pt"])
+def test_names_that_suites_would_read_otherwise_are_passed_over(folder: Path, name: str) -> None:
+    write_table(folder / "reports.csv", 2)
+    (folder / "reports.csv").rename(folder / name)
+    start, lines = begin(folder)
+    assert start.corpus == "embedded"
+    assert any("mean something in suites" in line and name in line for line in lines)
+
+
+def test_the_next_steps_lead_into_the_folder(folder: Path) -> None:
+    start = plan_start(folder, look(folder))
+    lines = list(start_lines(start, look(folder), folder.parent))
+    assert lines[lines.index("next") + 1] == f"  cd {folder.name}"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[project\n", "cannot be added (Expected"),
+        ("[project]\ndescription = '\xfc'\n".encode("latin-1"), "cannot be added ('utf-8' codec"),
+        (b"[tool]\nblack = 1\ntool = 3\n[x]\n", ""),
+        (b"tool = {black = {}}\n", "cannot be added (Cannot"),
+    ],
+)
+def test_a_project_file_without_room_for_a_table(folder: Path, content: bytes, said: str) -> None:
+    (folder / "pyproject.toml").write_bytes(content)
+    if not said:
+        begin(folder)
+        return
+    with pytest.raises(OcclusionError) as caught:
+        begin(folder)
+    assert said in str(caught.value)
+    assert (folder / "pyproject.toml").read_bytes() == content
+    assert not (folder / "benchmarks").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[tool."occlusion"]\nx = 1\n', "[ tool . occlusion ]\n", "[tool]\nocclusion = {x = 1}\n"],
+)
+def test_a_table_of_ours_is_known_however_it_is_spelled(folder: Path, text: str) -> None:
+    (folder / "pyproject.toml").write_text(text)
+    with pytest.raises(OcclusionError, match="set up already"):
+        begin(folder)
+
+
+def test_words_of_ours_elsewhere_are_no_table(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("# see tool.occlusion\n[tool.occlusionist]\n")
+    begin(folder)
+    assert read_settings(None, folder, {}, None).suite == "my-project"
+
+
+def test_ends_of_lines_stay_as_they_are(folder: Path) -> None:
+    (folder / "pyproject.toml").write_bytes(b"[project]\r\nname = 'x'\r\n")
+    begin(folder)
+    content = (folder / "pyproject.toml").read_bytes()
+    assert content.count(b"\n") == content.count(b"\r\n") == 5
+
+
+def test_nothing_is_left_where_the_project_file_cannot_be_written(folder: Path) -> None:
+    start = plan_start(folder, look(folder))
+    (folder / "pyproject.toml").mkdir()
+    with pytest.raises(OcclusionError, match="nothing was written"):
+        write_start(start)
+    assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("text", ["", "[project]\nname = 'x'", "[project]\nname = 'x'\n"])

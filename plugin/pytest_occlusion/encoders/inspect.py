@@ -49,6 +49,12 @@ class Inspection:
         """Whether its family would load it as it is."""
         return bool(self.family) and not self.faults
 
+    @property
+    def ambiguous(self) -> bool:
+        """Whether it can be CXR-RePaiR's too, whose files are CLIP's."""
+        certain = len({entry.family for entry in self.known}) == 1
+        return self.family == "clip" and self.read.container != TORCHSCRIPT and not certain
+
 
 def inspect_checkpoint(path: str | Path, weights: str = "") -> Inspection:
     """Read a checkpoint as its family's loader does, and compare it with what that expects.
@@ -116,7 +122,7 @@ def describe(found: Inspection) -> str:
     """An inspection as lines for a terminal, at most 100 columns apart from paths."""
     read, plan = found.read, found.plan
     family = found.family or "none that is known"
-    if found.family == "clip" and read.container != TORCHSCRIPT and not _certain(found):
+    if found.ambiguous:
         family = "clip, or cxr-repair (the file does not tell which: same format)"
     tensors = (plan.state if plan else read.state).values()
     parameters = sum(tensor.numel() for tensor in tensors if tensor.is_floating_point())
@@ -143,10 +149,6 @@ def describe(found: Inspection) -> str:
         "verdict": "loads as it is" if found.loads else "does not load as it is",
     }
     return "\n".join(printable(f"{name:<12}{said}") for name, said in lines.items() if said)
-
-
-def _certain(found: Inspection) -> bool:
-    return len({entry.family for entry in found.known}) == 1
 
 
 def _known_as(found: Inspection) -> str:

@@ -18,13 +18,16 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pytest_occlusion.errors import OcclusionError, unwritable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 SCHEMA = 1
 """Part of every file; entries of another schema are treated as absent."""
@@ -62,11 +65,25 @@ class Store:
 
     def has(self, kind: str, key: str) -> bool:
         """Whether there is an entry of this key; it may yet turn out to be damaged."""
-        return self.root is not None and self.path(kind, key).exists()
+        return self.root is not None and self._readable(self.path(kind, key).exists)
 
     def any(self, kind: str) -> bool:
         """Whether there is an entry of this kind."""
-        return self.root is not None and any((self.root / f"v{SCHEMA}" / kind).glob("*"))
+        if self.root is None:
+            return False
+        place = self.root / f"v{SCHEMA}" / kind
+        return self._readable(lambda: any(place.glob("*")))
+
+    def _readable(self, look: Callable[[], T]) -> T:
+        """What is found in the store.
+
+        Raises:
+            OcclusionError: It may not be read, as one that another user made.
+        """
+        try:
+            return look()
+        except PermissionError as fault:
+            raise unwritable(cast("Path", self.root), fault, what="read") from fault
 
     def read(self, kind: str, key: str) -> Entry | None:
         """The entry, verified; ``None`` when it is absent or was damaged (then it is removed)."""
@@ -74,7 +91,9 @@ class Store:
             return None
         path = self.path(kind, key)
         try:
-            return _load(path)
+            return self._readable(partial(_load, path))
+        except OcclusionError:
+            raise
         except Exception as fault:  # whatever a damaged file makes the reader raise
             reason = f"{kind} entry {key[:12]} was damaged ({type(fault).__name__}) and is rebuilt"
             self._note(reason)

@@ -19,6 +19,9 @@ CATEGORIES = ("failed", "error")
 WHOLE = 2
 """From this verbosity on (``-vv``) everything is told."""
 
+BRIEF = ("no", "line")
+"""Styles of tracebacks (``--tb``) that leave no room for what stands for the others."""
+
 
 class Folding:
     """Around the terminal's summary, in the process that reports."""
@@ -34,7 +37,9 @@ class Folding:
         """Hide the others of every reason while pytest prints; it counts them afterwards."""
         stats = terminalreporter.stats
         kept = {name: stats[name] for name in CATEGORIES if name in stats}
-        if kept and terminalreporter.config.get_verbosity() < WHOLE:
+        config = terminalreporter.config
+        whole = config.get_verbosity() >= WHOLE or config.option.tbstyle in BRIEF
+        if kept and not whole:
             hidden = self._hidden(kept, terminalreporter._tw.fullwidth)
             for name, reports in kept.items():
                 stats[name] = [report for report in reports if id(report) not in hidden]
@@ -63,5 +68,7 @@ class Folding:
                 continue
             title, lines = others(own, width)
             add(title, "\n".join(lines), "-")
+            if crash := getattr(reason[shown][0].longrepr, "reprcrash", None):
+                crash.message = f"1 of {len(own)}: {crash.message}"
             hidden |= {id(report) for at, (report, _) in enumerate(reason) if at != shown}
         return hidden

@@ -69,10 +69,11 @@ class Board:
     def differences(self) -> list[str]:
         """In what the runs differ, so that numbers of two may not answer one question."""
         told = []
-        for what in ("corpus", *ALIKE):
+        for what in ("corpus", "k", *ALIKE):
             found: dict[str, list[str]] = {}
             for name, one in zip(self.names, self.documents, strict=True):
-                value = _corpus_of(one) if what == "corpus" else one["protocol"].get(what)
+                known = {"corpus": _corpus_of(one), "k": views.focus_k(one["cells"])}
+                value = known.get(what, one["protocol"].get(what))
                 found.setdefault(str(value), []).append(name)
             if len(found) > 1:
                 parts = (f"{value} in {', '.join(names)}" for value, names in found.items())

@@ -260,6 +260,12 @@ def html(options: argparse.Namespace) -> int:
     from pytest_occlusion.reporting.html import as_board, as_html, read_sheet
     from pytest_occlusion.reporting.reading import read_results
 
+    given = [*options.files, *([options.gallery] if options.gallery else [])]
+    if options.out.resolve() in [path.resolve() for path in given]:
+        raise OcclusionError(
+            f"{options.out}: the page would replace what it is made of",
+            remedy="give another file with --out",
+        )
     if len(options.files) > 1:
         if options.gallery is not None:
             raise OcclusionError(

@@ -10,7 +10,7 @@ from pytest_occlusion.corpora.summary import summary_lines
 from pytest_occlusion.encoders.register import find_model
 from pytest_occlusion.engine.estimate import ModelPlan, Work, plan_model
 from pytest_occlusion.engine.session import Session
-from pytest_occlusion.errors import MissingError
+from pytest_occlusion.errors import MissingError, OcclusionError
 from pytest_occlusion.suite.grid import Cell
 
 
@@ -18,7 +18,7 @@ def plan_lines(session: Session, cells: Sequence[Cell]) -> Iterator[str]:
     """Lines of a plan, each as soon as it is known; nothing is stored but digests of files.
 
     Raises:
-        OcclusionError: A corpus that is there and cannot be used.
+        OcclusionError: A corpus that is there and cannot be used, or no model that can.
     """
     settings = session.settings
     models = list(dict.fromkeys(cell.model for cell in cells))
@@ -45,8 +45,12 @@ def plan_lines(session: Session, cells: Sequence[Cell]) -> Iterator[str]:
         yield ""
         yield from _model_lines(plans[-1])
     yield ""
+    if all(plan.fault for plan in plans):
+        raise OcclusionError(
+            "no model of the plan can be run here", remedy="mend what is said of each above"
+        )
     yield from _whole(plans, session.store.root)
-    if not session.contents:
+    if any(not one.content for one in corpus.radiographs[:1]):
         yield "before that every image file is read once, for its digest: not counted"
 
 

@@ -279,6 +279,8 @@ def largest_changes(cells: Iterable[Cell], kind: str) -> list[Cell]:
 def standings(results: Results, condition: Condition) -> list[Standing]:
     """Accuracy against robustness, at the k of pictures about one k, of models that have both."""
     cells = of_condition(results["cells"], condition)
+    if not cells:
+        return []
     k, known = focus_k(cells), curves(cells)
     found = []
     for one in results["curves"]:

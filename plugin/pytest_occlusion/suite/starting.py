@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +20,7 @@ from pytest_occlusion.corpora import load_corpus
 from pytest_occlusion.corpora.columns import KNOWN, find_columns
 from pytest_occlusion.corpora.summary import task_of
 from pytest_occlusion.corpora.tables import Table
-from pytest_occlusion.encoders.files import CONFIG_NAME, is_weights, said
+from pytest_occlusion.encoders.files import CONFIG_NAME, SUFFIXES, is_weights, said
 from pytest_occlusion.encoders.inspect import inspect_checkpoint
 from pytest_occlusion.errors import OcclusionError, listed, printable
 from pytest_occlusion.suite.table import SETTINGS
@@ -46,9 +47,12 @@ COLLECTIONS: Mapping[str, str] = {
 }
 """Name in a published collection, in lower case -> the corpus."""
 
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz", *SUFFIXES)
+
 TABLES = ("*.csv", "*.tsv", "*.jsonl", "*.ndjson", "*.parquet", "*.csv.gz", "*.tsv.gz")
 
 EMBEDDED = "embedded"
+UNSURE = 'may be of family "cxr-repair": the same files, and another preprocessing'
 STAND_IN = {"family": "cxr-clip", "checkpoint": "embedded:cxr-clip"}
 TAKEN = (EMBEDDED, "paper", "corruptions", "augmentation", "try")
 """Names of suites that come with the tool."""
@@ -72,6 +76,7 @@ class Found:
     corpora: list[str] = field(default_factory=list)  # specifications, the best first
     inside: list[str] = field(default_factory=list)  # tables beside files of collections
     models: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> table of the suite
+    unsure: list[str] = field(default_factory=list)  # models that may be of another family
     passed: list[str] = field(default_factory=list)  # what was looked at and not taken, and why
 
 
@@ -80,6 +85,10 @@ def look(folder: Path) -> Found:
     found, tables, weights = Found(), [], []
     for place in _walk(folder):
         lowered = place.name.lower()
+        if odd := [mark for mark in "$?" if mark in str(place.relative_to(folder))]:
+            if place.is_file() and lowered.endswith(ENDINGS):
+                found.passed.append(f"{place}: {' and '.join(odd)} mean something in suites")
+            continue
         specs = [to for pattern, to in COLLECTIONS.items() if fnmatchcase(lowered, pattern)]
         if specs:
             spec = specs[0].format(folder=place.parent, file=place)
@@ -153,14 +162,16 @@ def _take_checkpoint(path: Path, found: Found) -> None:
     name = _named(path.name.partition(".")[0], "model", found.models)
     known = {"model": seen.known[0].name} if len(seen.known) == 1 else {}
     found.models[name] = {**(known or {"family": seen.family}), "checkpoint": str(path)}
+    if seen.ambiguous:
+        found.unsure.append(name)
 
 
 def _named(text: str, otherwise: str, taken: Mapping[str, Any]) -> str:
     """A name that ids can hold."""
-    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or otherwise
-    number = 2
+    own = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or otherwise
+    name, number = own, 2
     while name in taken:
-        name, number = f"{re.sub('-[0-9]+$', '', name)}-{number}", number + 1
+        name, number = f"{own}-{number}", number + 1
     return name
 
 
@@ -187,16 +198,16 @@ def plan_start(folder: Path, found: Found) -> Start:
     suite = _named(folder.name, "ours", {})
     suite = "ours" if suite in TAKEN else suite
     project, suites = folder / "pyproject.toml", folder / "benchmarks" / "suites"
+    before, configured = _project(project)
     corpus, (counted, ks, faulty) = _chosen([*found.corpora, *found.inside] or [EMBEDDED])
     models = found.models or {"stand-in": STAND_IN}
     files = {
-        suites / f"{suite}.toml": _suite_text(suite, corpus, models, ks, suites),
+        suites / f"{suite}.toml": _suite_text(suite, corpus, models, ks, suites, found.unsure),
         folder / "benchmarks" / "test_retrieval.py": TESTS,
         folder / ".github" / "workflows" / "occlusion.yml": _workflow(corpus),
     }
-    before = project.read_text(encoding="utf-8") if project.is_file() else ""
     there = [str(path) for path in files if path.exists()]
-    there += [f"{project}: a table [tool.occlusion]"] * ("tool.occlusion" in before)
+    there += [f"{project}: a table [tool.occlusion]"] * configured
     if there:
         raise OcclusionError(
             f"{folder} is set up already, and nothing was written:\n{listed(there)}",
@@ -204,7 +215,30 @@ def plan_start(folder: Path, found: Found) -> Start:
         )
     joint = "" if not before else "\n" if before.endswith("\n") else "\n\n"
     addition = f'{joint}[tool.occlusion]\nsuite = "{suite}"\n'
+    addition = addition.replace("\n", "\r\n") if "\r\n" in before else addition
     return Start(suite, corpus, counted, faulty, files, project, addition)
+
+
+def _project(path: Path) -> tuple[str, bool]:
+    """The text of a ``pyproject.toml``, if there is one, and whether it configures us.
+
+    Raises:
+        OcclusionError: It cannot be read, is no TOML, or has no room for a table of ours.
+    """
+    if not path.exists():
+        return "", False
+    try:
+        text = path.read_bytes().decode("utf-8")
+        tool = tomllib.loads(text).get("tool", {})
+        if "occlusion" not in tool:
+            tomllib.loads(f"{text}\n[tool.occlusion]\n")
+    except (OSError, ValueError) as fault:
+        reason = fault.strerror if isinstance(fault, OSError) else fault
+        raise OcclusionError(
+            f"{path}: a table [tool.occlusion] cannot be added ({reason})",
+            remedy="correct that file first; nothing was written",
+        ) from fault
+    return text, "occlusion" in tool
 
 
 def _chosen(specs: Sequence[str]) -> tuple[str, tuple[str, list[int], bool]]:
@@ -236,7 +270,12 @@ def _counted(spec: str) -> tuple[str, list[int], bool]:
 
 
 def _suite_text(
-    suite: str, corpus: str, models: Mapping[str, Mapping[str, Any]], ks: list[int], base: Path
+    suite: str,
+    corpus: str,
+    models: Mapping[str, Mapping[str, Any]],
+    ks: list[int],
+    base: Path,
+    unsure: Collection[str],
 ) -> str:
     kind, colon, place = corpus.partition(":")
     spec = f"{kind}:{_relative(place, base)}" if colon else kind
@@ -254,6 +293,7 @@ def _suite_text(
         lines += ["", f"[models.{name}]"]
         if own is STAND_IN:
             lines.append("# A tiny one that was trained on synthetic radiographs: put yours here.")
+        lines += [f"# {UNSURE}"] * (name in unsure)
         for key, value in own.items():
             here = key == "checkpoint" and Path(str(value)).is_absolute()
             lines.append(f"{key} = {_text(_relative(value, base) if here else value)}")
@@ -291,16 +331,21 @@ def write_start(start: Start) -> None:
     Raises:
         OcclusionError: A folder that cannot be written.
     """
+    made: list[Path] = []
     try:
         for path, text in start.files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
+                made.append(path)
                 file.write(text)
-        with start.project.open("a", encoding="utf-8") as file:
+        with start.project.open("a", encoding="utf-8", newline="") as file:
             file.write(start.addition)
     except OSError as fault:
+        for path in made:
+            path.unlink(missing_ok=True)
         raise OcclusionError(
-            f"{fault.filename}: {fault.strerror}", remedy="choose a folder that can be written"
+            f"{fault.filename}: {fault.strerror}",
+            remedy="choose a folder that can be written; nothing was written",
         ) from None
 
 
@@ -315,6 +360,7 @@ def start_lines(start: Start, found: Found, here: Path) -> Iterator[str]:
             yield f"          not taken: {_near(spec, here)}"
     for name, table in found.models.items():
         yield f"  model   {name}: {_near(table['checkpoint'], here)}"
+    yield from (f"          {name} {UNSURE}" for name in found.unsure)
     if not found.models:
         yield "  model   none; a tiny one stands in"
     yield from (f"  passed over: {_near(text, here)}" for text in found.passed)
@@ -325,6 +371,8 @@ def start_lines(start: Start, found: Found, here: Path) -> Iterator[str]:
         yield "the corpus cannot be read yet:"
         yield from (f"  {line}" for line in start.counted.splitlines())
     yield "next"
+    if start.project.parent != here:
+        yield f"  cd {_near(str(start.project.parent), here)}"
     yield "  python -m pytest_occlusion plan         what it will cost"
     yield "  pytest benchmarks/ --snapshot-update    measure, and accept what came"
     yield "  pytest benchmarks/                      from then on: red when it changes"
