@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from pytest_occlusion.engine.pieces import Questions, answered, in_batches, in_s
 from pytest_occlusion.engine.pipeline import texts_key, unranked
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.engine.store import Store
-from pytest_occlusion.engine.trial import sample
+from pytest_occlusion.engine.trial import sample, timed
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.retrieval.tiles import tile_rows
 from pytest_occlusion.suite.grid import REVERSE, Cell
@@ -167,11 +166,11 @@ def _measured(job: Job, encoder: Encoder, shown: Condition, settings: Settings) 
         engine.draw([some[:1]])
         engine.images([some[:1]], [shown])
         engine.draw([some])
-        _, image = _timed(lambda: engine.images([some], [shown]))
+        _, image = timed(lambda: engine.images([some], [shown]))
         batches = [[task.texts[at] for at in one] for one in in_batches(task.texts, job.batch_size)]
         for _ in engine.texts([batches[-1][:1]]):
             pass
-        rows, text = _timed(lambda: [found for found, _ in engine.texts(batches)])
+        rows, text = timed(lambda: [found for found, _ in engine.texts(batches)])
         width = rows[0].shape[1]
         rank = _ranking(job, encoder, width)
         return _Speeds(
@@ -195,11 +194,5 @@ def _ranking(job: Job, encoder: Encoder, width: int) -> float:
     own = np.arange(rows, dtype=np.int64) % texts
     asked = Questions(own, np.arange(texts), 0, job.first, similarity=False)
     answered(queries[:1], candidates, replace(asked, query_groups=own[:1]))
-    _, seconds = _timed(lambda: answered(queries, candidates, asked))
+    _, seconds = timed(lambda: answered(queries, candidates, asked))
     return seconds * math.ceil(radiographs / rows)
-
-
-def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
-    made = work()
-    return made, time.perf_counter() - start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from pytest_occlusion.engine.session import Session
 from pytest_occlusion.suite.grid import cells
 from pytest_occlusion.suite.settings import Settings
 
-if TYPE_CHECKING:
-    import torch
+Made = TypeVar("Made")
 
 RADIOGRAPHS, SEED = 64, 0
 """How many are tried, and the seed of their choice."""
@@ -103,8 +102,9 @@ def first_contact(settings: Settings, corpus: Corpus, say: Callable[[str], None]
     encoder = session.encoder(name)
     results = tuple(map(session.result, cells(grid)))
     canvases, _ = session.decoders.draw(encoder.canvas, few.radiographs, lambda count: None)
-    images, fast = _timed(lambda: encoder.encode_canvases(canvases, batch_size=settings.batch_size))
-    texts, quick = _timed(lambda: encoder.encode_texts(task.texts))
+    size = settings.batch_size
+    images, fast = timed(lambda: encoder.encode_canvases(canvases, batch_size=size).numpy())
+    texts, quick = timed(lambda: encoder.encode_texts(task.texts).numpy())
     norms = np.concatenate([np.linalg.norm(rows, axis=1) for rows in (images, texts)])
     counts = encoder.count_tokens(task.texts)
     trial = Trial(
@@ -137,10 +137,11 @@ def sample(corpus: Corpus, rows: Sequence[int], most: int) -> Corpus:
     )
 
 
-def _timed(work: Callable[[], torch.Tensor]) -> tuple[np.ndarray, float]:
+def timed(work: Callable[[], Made]) -> tuple[Made, float]:
+    """What comes of some work, and its seconds."""
     started = time.perf_counter()
-    rows = work().numpy()
-    return rows, time.perf_counter() - started
+    made = work()
+    return made, time.perf_counter() - started
 
 
 def _alike(rows: np.ndarray) -> float:

@@ -55,12 +55,11 @@ class Board:
             {
                 "name": name,
                 "suite": one["suite"],
-                "corpus": f"{one['corpus']['name']} {one['corpus']['fingerprint'][:8]}",
+                "corpus": _corpus_of(one),
                 "radiographs": one["corpus"]["radiographs"],
                 "models": len(views.every(one["cells"], "model")),
                 "cells": len(one["cells"]),
                 "counts": counts(one["cells"]),
-                "protocol": {name: one["protocol"].get(name) for name in ALIKE},
             }
             for name, one in zip(self.names, self.documents, strict=True)
         ]
@@ -111,7 +110,20 @@ class Board:
                 )
                 found.append((self._alike(one), entry))
         return sorted(
-            (replace(entry, standing=_fronted(key, entry, found)) for key, entry in found),
+            (
+                replace(
+                    entry,
+                    standing=views.fronted(
+                        entry.standing,
+                        [
+                            other.standing
+                            for key, other in found
+                            if key == alike and other.standing.k == entry.standing.k
+                        ],
+                    ),
+                )
+                for alike, entry in found
+            ),
             key=lambda entry: -entry.standing.accuracy,
         )
 
@@ -176,17 +188,6 @@ def _bare(line: Line) -> Line:
 
 def _corpus_of(document: Results) -> str:
     return f"{document['corpus']['name']} {document['corpus']['fingerprint'][:8]}"
-
-
-def _fronted(alike: list[Any], entry: Entry, every: Sequence[tuple[list[Any], Entry]]) -> Standing:
-    """Whether no other entry that can be compared is as good in both and better in one."""
-    own = entry.standing
-    rivals = [
-        other.standing
-        for key, other in every
-        if key == alike and other.standing.k == own.k and other.standing.clears
-    ]
-    return replace(own, front=own.clears and not any(other.beats(own) for other in rivals))
 
 
 def names_of_files(paths: Sequence[Any]) -> list[str]:

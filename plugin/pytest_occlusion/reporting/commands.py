@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,12 +42,9 @@ def plan(options: argparse.Namespace) -> int:
     given = {"corpus": options.corpus, "device": options.device}
     settings = read_settings(options.suite, Path.cwd(), given, options.models)
     settings = replace(settings, store=(options.store or default_root()).expanduser().absolute())
-    session = Session(settings, say=_to_stderr)
-    try:
+    with closing(Session(settings, say=_to_stderr)) as session:
         for line in plan_lines(session, cells(settings.grid)):
             print(line, flush=True)  # noqa: T201
-    finally:
-        session.close()
     return 0
 
 
@@ -303,10 +301,12 @@ def gallery(options: argparse.Namespace) -> int:
 
     given = {"corpus": options.corpus, "occluders": options.occluders, "ratios": options.ratios}
     settings = read_settings(options.suite, Path.cwd(), given, options.model)
-    session = Session(replace(settings, store=default_root()), say=lambda line: None)
-    rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
     picture = BytesIO()
-    contact_sheet(session, settings.grid.models[0], rows).save(picture, format="png")
+    with closing(
+        Session(replace(settings, store=default_root()), say=lambda line: None)
+    ) as session:
+        rows = chosen_rows(session, options.key, count=options.count, seed=options.seed)
+        contact_sheet(session, settings.grid.models[0], rows).save(picture, format="png")
     return _write_out(options.out, picture.getvalue(), mode=0o600)
 
 

@@ -11,6 +11,7 @@ from pytest_occlusion.encoders.register import find_model
 from pytest_occlusion.engine.estimate import ModelPlan, Work, plan_model
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.errors import MissingError, OcclusionError
+from pytest_occlusion.reporting.page import counted
 from pytest_occlusion.suite.grid import Cell
 
 
@@ -24,8 +25,8 @@ def plan_lines(session: Session, cells: Sequence[Cell]) -> Iterator[str]:
     models = list(dict.fromkeys(cell.model for cell in cells))
     levels = len({(cell.occluder, cell.ratio, cell.direction) for cell in cells})
     ks = len({cell.k for cell in cells})
-    yield f"suite {settings.suite}: {_counted(len(models), 'model')}, {levels} levels, {ks} ks"
-    yield f"= {_counted(len(cells), 'cell')}; with a test for each, and for each curve"
+    yield f"suite {settings.suite}: {counted(len(models), 'model')}, {levels} levels, {ks} ks"
+    yield f"= {counted(len(cells), 'cell')}; with a test for each, and for each curve"
     # Digests of images are asked of the store, and of no use where it has nothing.
     session.contents = any(map(session.store.any, ("canvases", "embeddings", "ranks")))
     try:
@@ -81,7 +82,7 @@ def _work_line(work: Work) -> str:
 def _whole(plans: Sequence[ModelPlan], store: Path | None) -> Iterator[str]:
     ready = [plan for plan in plans if not plan.fault]
     if less := len(plans) - len(ready):
-        yield f"without {_counted(less, 'model')} that cannot be run here:"
+        yield f"without {counted(less, 'model')} that cannot be run here:"
     needed = sum(plan.bytes for plan in ready)
     if not any(work.left for plan in ready for work in plan.works):
         yield "all is in the store: a run reads ranks, and opens no model"
@@ -100,10 +101,6 @@ def _whole(plans: Sequence[ModelPlan], store: Path | None) -> Iterator[str]:
     yield f"store {store}: {_bytes(free)} free"
     if free < needed:
         yield "  -> that is not enough: choose another folder with --occlusion-store DIR"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def time_text(seconds: float) -> str:

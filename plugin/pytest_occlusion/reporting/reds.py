@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pytest_occlusion.gate.verdicts import IMPROVED, NEW, REGRESSED
 from pytest_occlusion.occlusion.levels import axis_name, level_text
 from pytest_occlusion.reporting import views
+from pytest_occlusion.reporting.page import counted
 from pytest_occlusion.reporting.views import Cell
 
 COLUMN = 8
@@ -50,16 +51,13 @@ def told(reds: Sequence[Red]) -> int:
 def others(reds: Sequence[Red], width: int) -> tuple[str, list[str]]:
     """Title and lines that stand for all tests of one reason, the explained one among them."""
     if not reds[0].model:
-        return f"the same in {_counted(len(reds) - 1, 'test')} more", []
+        return f"the same in {counted(len(reds) - 1, 'test')} more", []
     cells = [red.cell for red in reds if red.cell is not None]
     counts = Counter(cell["verdict"] for cell in cells)
-    kinds = [f"{_counted(counts[kind], 'cell')} {kind}" for kind in ORDER if kind in counts]
+    kinds = [f"{counted(counts[kind], 'cell')} {kind}" for kind in ORDER if kind in counts]
     rest = Counter(red.text.startswith("curve ") for red in reds if red.cell is None)
-    kinds += [
-        _counted(rest[one], what)
-        for one, what in ((True, "curve"), (False, "test of groups"))
-        if rest[one]
-    ]
+    kinds += [counted(rest[True], "curve")] * (True in rest)
+    kinds += [f"{counted(rest[False], 'test')} of groups"] * (False in rest)
     moved = [cell for cell in cells if cell["verdict"] != NEW]
     lines = ["change of recall in points; blank where the test passed"] if moved else []
     for group in views.grouped(moved, "direction", "occluder").values():
@@ -68,11 +66,6 @@ def others(reds: Sequence[Red], width: int) -> tuple[str, list[str]]:
         if red.cell is None:
             lines += textwrap.wrap(red.text, width, subsequent_indent="  ")
     return f"all {len(reds)} of {reds[0].model}: {', '.join(kinds)} (-vv: whole)", lines
-
-
-def _counted(count: int, what: str) -> str:
-    first, space, last = what.partition(" ")
-    return f"{count} {first}{'s' * (count != 1)}{space}{last}"
 
 
 def _table(cells: Sequence[Cell], width: int) -> list[str]:

@@ -289,11 +289,13 @@ def standings(results: Results, condition: Condition) -> list[Standing]:
         if here and curve and retention(curve) and one["area"] is not None:
             numbers = (one[name] for name in ("area", "half_ratio", "r_squared", "flags"))
             found.append(Standing(one["model"], k, curve[0]["recall"], *numbers))
-    rivals = [one for one in found if one.clears]
-    return [
-        replace(one, front=one.clears and not any(other.beats(one) for other in rivals))
-        for one in found
-    ]
+    return [fronted(one, found) for one in found]
+
+
+def fronted(one: Standing, others: Iterable[Standing]) -> Standing:
+    """The same, on the front if no other that clears is as good in both and better in one."""
+    beaten = any(other.clears and other.beats(one) for other in others)
+    return replace(one, front=one.clears and not beaten)
 
 
 def changes_of(results: Results) -> dict[tuple[str, str | None], Change]:

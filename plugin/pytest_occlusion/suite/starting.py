@@ -47,9 +47,8 @@ COLLECTIONS: Mapping[str, str] = {
 }
 """Name in a published collection, in lower case -> the corpus."""
 
-ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz", *SUFFIXES)
-
-TABLES = ("*.csv", "*.tsv", "*.jsonl", "*.ndjson", "*.parquet", "*.csv.gz", "*.tsv.gz")
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".csv.gz", ".tsv.gz")
+"""What names of tables end in."""
 
 EMBEDDED = "embedded"
 UNSURE = 'may be of family "cxr-repair": the same files, and another preprocessing'
@@ -86,14 +85,14 @@ def look(folder: Path) -> Found:
     for place in _walk(folder):
         lowered = place.name.lower()
         if odd := [mark for mark in "$?" if mark in str(place.relative_to(folder))]:
-            if place.is_file() and lowered.endswith(ENDINGS):
+            if place.is_file() and lowered.endswith((*TABLES, *SUFFIXES)):
                 found.passed.append(f"{place}: {' and '.join(odd)} mean something in suites")
             continue
         specs = [to for pattern, to in COLLECTIONS.items() if fnmatchcase(lowered, pattern)]
         if specs:
             spec = specs[0].format(folder=place.parent, file=place)
             found.corpora += [spec] if spec not in found.corpora else []
-        elif place.is_file() and any(fnmatchcase(lowered, pattern) for pattern in TABLES):
+        elif place.is_file() and lowered.endswith(TABLES):
             tables.append(place)
         elif place.is_file() and is_weights(place.name):
             weights.append(place)
@@ -277,6 +276,7 @@ def _suite_text(
     base: Path,
     unsure: Collection[str],
 ) -> str:
+    tolerance = SETTINGS["tolerance"].default
     kind, colon, place = corpus.partition(":")
     spec = f"{kind}:{_relative(place, base)}" if colon else kind
     lines = [
@@ -287,7 +287,7 @@ def _suite_text(
         f"ratios = {SETTINGS['ratios'].default}",
         f"ks = {ks}",
         'occluders = ["block"]  # patches, pixels, center, border, or corruptions',
-        "tolerance = 0.01  # share of a cell's queries that may change, or a number of them",
+        f"tolerance = {tolerance}  # share of a cell's queries that may change, or a number",
     ]
     for name, own in models.items():
         lines += ["", f"[models.{name}]"]
