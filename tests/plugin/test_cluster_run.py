@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -243,7 +244,8 @@ def test_a_node_that_goes_and_one_that_comes(
     assert process.poll() is None, "there was work left for them"
     told = ended(process, 1)
     same_cells(project, wanted)
-    assert "encoding on 1 worker:" in told
+    # The first line comes after some seconds: whose number it tells is a matter of luck.
+    assert re.search(r"encoding on (1 worker|[23] workers): ", told)
     assert "is not asked" not in told, "those that came were given work"
     nodes.remove(nodes.added.pop())
 
