@@ -28,7 +28,9 @@ from pytest_occlusion.hooks.options import (
 if TYPE_CHECKING:
     from pytest_occlusion.engine.session import Session
     from pytest_occlusion.gate.judging import Gate
+    from pytest_occlusion.gate.quick import QuickGate
     from pytest_occlusion.hooks.checks import CellCheck, ClaimCheck, CurveCheck, GroupCheck
+    from pytest_occlusion.hooks.quick import QuickCellCheck, QuickCurveCheck
     from pytest_occlusion.insight.sensitivity import SensitivityMap
     from pytest_occlusion.suite.settings import Settings
 
@@ -41,12 +43,13 @@ again for every attribute of groups, the models, and the models again for their 
 STORED = (CELL, GROUP)
 """Those that compare with what is stored, through syrupy."""
 
-MODELS = "--occlusion-models"
+MODELS, QUICK = "--occlusion-models", "--occlusion-quick"
 
 STOPPING = ("-x", "--exitfirst", "--maxfail")
 """Options that would end an update at another test's failure."""
 
 GATE_KEY: pytest.StashKey[Gate] = pytest.StashKey()
+QUICK_KEY: pytest.StashKey[QuickGate] = pytest.StashKey()
 
 JUNIT = ("recall", "ci_low", "ci_high", "hits", "queries", "baseline_hits", "verdict")
 """Fields of a cell that are also properties of their own, for readers of JUnit XML."""
@@ -164,6 +167,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         _gate(config).session.wanted = wanted
         return
     work = _gate(config).session
+    if work.settings.quick:
+        grouped, claims, mapped = [], [], []
     if grouped:
         from pytest_occlusion.suite.grid import cells_of_curve
 
@@ -227,6 +232,32 @@ def _gate(config: pytest.Config, module: Path | None = None) -> Gate:
     return config.stash[GATE_KEY]
 
 
+def _quick(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What checks of a quick run have in common; the verdict goes with the test's report."""
+    from pytest_occlusion.reporting.quick import quick_record
+
+    gate, model = _quick_gate(request.config), request.param.model
+    verdict = gate.verdict(request.path.parent, model)
+    request.node.user_properties.append((properties.QUICK, quick_record(verdict)))
+    full = _command(request.config, model)
+    return {"gate": gate, "folder": request.path.parent, "full": full}
+
+
+def _quick_gate(config: pytest.Config) -> QuickGate:
+    if QUICK_KEY not in config.stash:
+        from pytest_occlusion.gate.quick import QuickGate
+
+        config.stash[QUICK_KEY] = QuickGate(_gate(config).session)
+    return config.stash[QUICK_KEY]
+
+
+def _skip_if_quick(config: pytest.Config) -> None:
+    if option(config, "quick"):
+        from pytest_occlusion.hooks.quick import WHOLE
+
+        pytest.skip(WHOLE)
+
+
 def _compare(snapshot: Any) -> Callable[[dict[str, Any], str], bool]:
     """Syrupy's part: plain data against the stored snapshot of a name."""
     from pytest_occlusion.gate.snapshots import RecallSnapshot
@@ -246,12 +277,19 @@ def _common(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture
-def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
+def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck | QuickCellCheck:
     """One cell of the suite; parametrized.
 
     ``occlusion_cell.assert_accepted()`` is the regression test; ``occlusion_cell.result`` has the
     numbers for assertions of your own.
     """
+    if option(request.config, "quick"):
+        from pytest_occlusion.hooks.quick import QuickCellCheck
+
+        quick = QuickCellCheck(**_quick(request), cell=request.param)
+        if quick.looked_at:
+            request.node.user_properties.append(("verdict", quick.verdict.kind(quick.cell)))
+        return quick
     from pytest_occlusion.hooks.checks import CellCheck
     from pytest_occlusion.reporting.record import cell_record
 
@@ -271,8 +309,12 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck:
 
 
 @pytest.fixture
-def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck:
+def occlusion_curve(request: pytest.FixtureRequest) -> CurveCheck | QuickCurveCheck:
     """One curve (model, direction, occluder) of the suite; parametrized."""
+    if option(request.config, "quick"):
+        from pytest_occlusion.hooks.quick import QuickCurveCheck
+
+        return QuickCurveCheck(**_quick(request), curve=request.param)
     from pytest_occlusion.hooks.checks import CurveCheck
     from pytest_occlusion.reporting.rows import curve_record
 
@@ -290,6 +332,7 @@ def occlusion_group(request: pytest.FixtureRequest, snapshot: Any) -> GroupCheck
     ``occlusion_group.assert_accepted()`` is the regression test of those that the suite gates;
     ``occlusion_group.results`` has the numbers for assertions of your own.
     """
+    _skip_if_quick(request.config)
     from pytest_occlusion.hooks.checks import GroupCheck
     from pytest_occlusion.reporting.rows import group_record
 
@@ -311,6 +354,7 @@ def occlusion_claim(request: pytest.FixtureRequest) -> ClaimCheck:
 
     Skipped, with the reason, where the suite cannot say: a model is not there, or nothing blocked.
     """
+    _skip_if_quick(request.config)
     from pytest_occlusion.hooks.checks import ClaimCheck
     from pytest_occlusion.insight.claims import CLAIMS, UnaskableError, evidence_of
     from pytest_occlusion.reporting.record import claim_record
@@ -331,6 +375,7 @@ def occlusion_map(request: pytest.FixtureRequest) -> SensitivityMap:
 
     The map goes into the summary and the result files; it is there for assertions of your own.
     """
+    _skip_if_quick(request.config)
     from pytest_occlusion.insight.maps import session_map
     from pytest_occlusion.reporting.record import map_record
 
@@ -354,16 +399,22 @@ def occlusion_session(request: pytest.FixtureRequest) -> Session:
 
 def _accept(config: pytest.Config, model: str) -> str:
     """The command line of this run, narrowed to the model, with the flag that accepts."""
+    return f"{_command(config, model)} --snapshot-update"
+
+
+def _command(config: pytest.Config, model: str) -> str:
+    """The command line of this run, narrowed to the model; of a quick run, that of a full one."""
     own = map(str, config.invocation_params.args)
     args = getattr(config, "workerinput", {}).get("occlusion_args", own)
+    valued = (MODELS, "--maxfail", QUICK)
     kept = [
         arg
         for before, arg in pairwise(["", *args])
-        if arg not in ("--snapshot-update", MODELS, *STOPPING)
-        and before not in (MODELS, "--maxfail")
-        and not arg.startswith((f"{MODELS}=", "--maxfail="))
+        if arg not in ("--snapshot-update", MODELS, QUICK, *STOPPING)
+        and before not in valued
+        and not arg.startswith(tuple(f"{name}=" for name in valued))
     ]
-    return shlex.join(["pytest", *kept, MODELS, model, "--snapshot-update"])
+    return shlex.join(["pytest", *kept, MODELS, model])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_occlusion.gate.verdicts import allowed_flips
-from pytest_occlusion.retrieval.significance import holm, sign_flip
+from pytest_occlusion.retrieval.significance import holm, loss_p_value, sign_flip
 
 QUERIES = 1770
 DEFAULT_TOLERANCE = 0.01
@@ -64,3 +64,29 @@ def test_sign_flip_is_seeded() -> None:
 
 def test_sizes_of_the_default_tolerance() -> None:
     assert allowed_flips(DEFAULT_TOLERANCE, QUERIES) == 18
+
+
+@given(st.lists(st.integers(-6, 6), max_size=9))
+def test_losses_equal_enumeration(totals: list[int]) -> None:
+    sizes = [abs(total) for total in totals if total]
+    sums = [sum(map(int.__mul__, signs, sizes)) for signs in product((1, -1), repeat=len(sizes))]
+    expected = np.mean([one <= sum(totals) for one in sums])
+    assert loss_p_value(np.array(totals, np.int64)) == pytest.approx(expected)
+
+
+def test_many_patients_are_as_good_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    for tilt in (0.5, 0.53, 0.56):
+        totals = np.where(draw.random(1500) < tilt, -1, 1) * draw.integers(0, 7, 1500) * 2
+        exact = loss_p_value(totals)
+        monkeypatch.setattr("pytest_occlusion.retrieval.significance.EXACT", 10)
+        assert loss_p_value(totals) == pytest.approx(exact, rel=0.05)
+        monkeypatch.undo()
+    assert loss_p_value(np.full(100_000, -1)) > 0, "no p value is zero"
+    assert loss_p_value(np.full(100_000, 1)) == 1
+
+
+def test_gains_are_no_losses() -> None:
+    assert loss_p_value(np.array([3, 1, 2])) == 1
+    assert loss_p_value(np.array([-3, -1, -2])) == pytest.approx(1 / 8)
+    assert loss_p_value(np.zeros(5, np.int64)) == 1

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.encoders.base import CanvasRecipe
 from pytest_occlusion.engine.job import ENGINE, Bench, Job
 from pytest_occlusion.engine.pieces import in_shards
+from pytest_occlusion.engine.places import find
 from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.errors import OcclusionError, listed
 
@@ -54,7 +56,7 @@ def draw_shards(
                 if store.has("canvases", key):
                     progress.add(len(some))
                 else:
-                    drawn, unread = bench.decoders.draw(recipe, some, progress.add)
+                    drawn, unread = _drawn(bench, recipe, some, progress.add)
                     faults += unread
                     if store.root is None:
                         canvases = partial(np.asarray, drawn)
@@ -62,6 +64,27 @@ def draw_shards(
                         store.write("canvases", key, {"canvases": drawn})
             shards.append(Shard(some, canvases))
     return shards, faults
+
+
+def _drawn(
+    bench: Bench,
+    recipe: CanvasRecipe,
+    radiographs: Sequence[Radiograph],
+    done: Callable[[int], None],
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """As :meth:`Decoders.draw`; what a sample drew is not drawn again."""
+    contents = [one.content for one in radiographs]
+    known = find(bench.store, "canvases", canvas_owner(recipe.name), contents)
+    if not known:
+        return bench.decoders.draw(recipe, radiographs, done)
+    done(len(known))
+    left = [at for at in range(len(radiographs)) if at not in known]
+    drawn, faults = bench.decoders.draw(recipe, [radiographs[at] for at in left], done)
+    canvases = np.empty((len(radiographs), *drawn.shape[1:]), np.uint8)
+    canvases[left] = drawn
+    for at, canvas in known.items():
+        canvases[at] = canvas
+    return canvases, faults
 
 
 def canvas_shards(job: Job) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
@@ -114,7 +137,12 @@ def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionErr
 def canvas_key(recipe: str, radiographs: Sequence[Radiograph]) -> str:
     """Under which the store keeps the canvases of radiographs by the recipe of a name."""
     contents = [radiograph.content for radiograph in radiographs]
-    return settings_digest([ENGINE, recipe, _pillow(), contents])
+    return settings_digest([*canvas_owner(recipe), contents])
+
+
+def canvas_owner(recipe: str) -> list[Any]:
+    """What the canvas of a radiograph depends on besides the radiograph; plain data."""
+    return [ENGINE, recipe, _pillow()]
 
 
 @cache

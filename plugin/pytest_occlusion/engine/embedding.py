@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import groupby, islice, pairwise
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from pytest_occlusion.engine.job import ENGINE, Bench, Condition
 from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.parallel import batch_map
 from pytest_occlusion.engine.pieces import EVEN, Floats
+from pytest_occlusion.engine.places import find
 from pytest_occlusion.engine.staging import Stage, Staged
 from pytest_occlusion.errors import OcclusionError
 
@@ -51,17 +52,25 @@ def embedding_keys(
     """Under which the store keeps the embeddings of a shard under each condition."""
     # A map has hundreds of conditions: radiographs are digested once.
     contents = settings_digest([[one.key, one.content] for one in radiographs])
-    known = record.key
-    return {one: settings_digest([ENGINE, known, one.key, contents]) for one in conditions}
+    return {one: settings_digest([*embedding_owner(record, one), contents]) for one in conditions}
+
+
+def embedding_owner(record: ModelRecord, condition: Condition) -> list[Any]:
+    """What the embedding of a radiograph depends on besides the radiograph; plain data."""
+    return [ENGINE, record.key, condition.key]
+
+
+def radiograph_digests(radiographs: Sequence[Radiograph]) -> list[str]:
+    """What of each radiograph decides its embeddings: its pixels, and the key of its masks."""
+    return [settings_digest([one.key, one.content]) for one in radiographs]
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Work for one thread: rows of a shard, first up to last, under some conditions."""
+    """Work for one thread: rows of a shard under some conditions."""
 
     shard: Shard
-    first: int
-    last: int
+    rows: Sequence[int]  # ascending; a ``range`` where they lie together
     conditions: Sequence[Condition]
 
 
@@ -73,6 +82,20 @@ class _Part:
     done: dict[Condition, torch.Tensor]
     keys: Mapping[Condition, str]
     pieces: Sequence[_Piece]
+    known: Mapping[Condition, Mapping[int, Floats]]  # rows that a sample has encoded
+
+    def whole(self, condition: Condition, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The embeddings of all radiographs, from those of the pieces and what was known."""
+        import torch
+
+        found, known = torch.cat([*parts]), self.known.get(condition, {})
+        if not known:
+            return found
+        rows = np.empty((len(self.shard.radiographs), found.shape[1]), np.float32)
+        rows[[at for at in range(len(rows)) if at not in known]] = found.numpy()
+        for at, row in known.items():
+            rows[at] = row
+        return torch.from_numpy(rows)
 
 
 def embed_images(
@@ -111,10 +134,10 @@ def embed_images(
                     for condition, embeddings in zip(piece.conditions, embedded, strict=True):
                         rows.setdefault(condition, []).append(embeddings)
                 for condition, several in rows.items():
-                    part.done[condition] = torch.cat(several)
+                    part.done[condition] = part.whole(condition, several)
                     array = part.done[condition].numpy()
                     bench.store.write("embeddings", part.keys[condition], {"embeddings": array})
-                encoded += len(part.shard.radiographs) * len(rows)
+                encoded += sum(len(one.rows) * len(one.conditions) for one in part.pieces)
     seconds = sum(done.busy) / max(1, threads)
     fields = {
         "encode_seconds": seconds,
@@ -161,16 +184,41 @@ def _parts(
                 done[condition] = torch.from_numpy(np.array(kept.arrays["embeddings"]))
                 progress.add(count)
         missing = sorted((one for one in conditions if one not in done), key=_way)
+        known = _known(bench, shard, missing)
+        untouched = [one for one in missing if one not in known]
         groups = 1 if threads == 1 else math.ceil(EVEN * threads / later)
-        share = max(1, math.ceil(len(missing) / groups))
-        pieces = [
-            _Piece(shard, first, min(first + size, count), missing[at : at + share])
-            for at in range(0, len(missing), share)
-            for first in range(0, count, size)
+        share = max(1, math.ceil(len(untouched) / groups))
+        asked: list[tuple[Sequence[int], Sequence[Condition]]] = [
+            (range(count), untouched[at : at + share]) for at in range(0, len(untouched), share)
         ]
-        parts.append(_Part(shard, done, keys, pieces))
+        for condition, rows in known.items():
+            progress.add(len(rows))
+            if left := [at for at in range(count) if at not in rows]:
+                asked.append((left, [condition]))
+                continue
+            array = np.stack([rows[at] for at in range(count)])
+            done[condition] = torch.from_numpy(array)
+            bench.store.write("embeddings", keys[condition], {"embeddings": array})
+        pieces = [
+            _Piece(shard, rows[first : first + size], some)
+            for rows, some in asked
+            for first in range(0, len(rows), size)
+        ]
+        parts.append(_Part(shard, done, keys, pieces, known))
         later -= math.ceil(count / size)
     return parts
+
+
+def _known(
+    bench: Bench, shard: Shard, conditions: Sequence[Condition]
+) -> dict[Condition, dict[int, Floats]]:
+    """What a sample has encoded of a shard, of the conditions under which it has any."""
+    digests = radiograph_digests(shard.radiographs) if conditions else []
+    found = {
+        one: find(bench.store, "embeddings", embedding_owner(bench.record, one), digests)
+        for one in conditions
+    }
+    return {condition: rows for condition, rows in found.items() if rows}
 
 
 @dataclass
@@ -195,15 +243,20 @@ class _Pass:
         """Embeddings of a piece, one tensor per condition; in halves where memory runs out."""
         import torch
 
-        count = piece.last - piece.first
+        count = len(piece.rows)
         if count > self.batch_size:
-            cuts = [*range(piece.first, piece.last, self.batch_size), piece.last]
-            smaller = [replace(piece, first=at, last=end) for at, end in pairwise(cuts)]
+            size = self.batch_size
+            smaller = [
+                replace(piece, rows=piece.rows[at : at + size]) for at in range(0, count, size)
+            ]
             embedded = [self.embed(one, staged) for one in smaller]
             return [torch.cat(several) for several in zip(*embedded, strict=True)]
         results: list[torch.Tensor] = []
         try:
-            canvases = self.stage.rows(staged, piece.first, piece.last)
+            first = piece.rows[0]
+            canvases = self.stage.rows(staged, first, piece.rows[-1] + 1)
+            if not isinstance(piece.rows, range):
+                canvases = canvases[[at - first for at in piece.rows]]
             for embeddings in _embed_batch(self.encoder, piece, canvases):
                 results.append(embeddings)
                 self.progress.add(count)
@@ -230,7 +283,7 @@ def _embed_batch(encoder: Encoder, piece: _Piece, batch: torch.Tensor) -> Iterat
     """Embeddings of one batch of canvases under each condition, in order."""
     from pytest_occlusion.occlusion import prepare
 
-    keys = [radiograph.key for radiograph in piece.shard.radiographs[piece.first : piece.last]]
+    keys = [piece.shard.radiographs[at].key for at in piece.rows]
     # One way at a time: a map has hundreds of occluders, each with noise of its own.
     for (bare, name, fill, seed), alike in groupby(piece.conditions, _way):
         prepared = None if bare else prepare(batch, name=name, fill=fill, keys=keys, seed=seed)

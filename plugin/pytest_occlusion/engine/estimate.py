@@ -97,7 +97,7 @@ def _plan(session: Session, name: str, cells: Sequence[Cell]) -> ModelPlan:
         return replace(told, works=(Work("rankings", wants, wants),))
     shown = list(dict.fromkeys(condition.shown for condition, _ in left))
     encoder = session.encoder(name)
-    speeds = _measured(job, encoder, shown[-1], session.settings)
+    speeds = measured_speeds(job, encoder, shown[-1], session.settings)
     shards, radiographs = in_shards(job.radiographs), len(job.radiographs)
     drawn = sum(len(s) for s in shards if job.store.has("canvases", _key(job, s)))
     embedded = sum(
@@ -142,7 +142,7 @@ def _rest(count: int, seconds: float, size: int) -> tuple[float, int]:
 
 
 @dataclass(frozen=True)
-class _Speeds:
+class Speeds:
     """Seconds of one radiograph, text and ranking; width of embeddings; memory in use."""
 
     draw: float
@@ -153,7 +153,8 @@ class _Speeds:
     memory: int | None
 
 
-def _measured(job: Job, encoder: Encoder, shown: Condition, settings: Settings) -> _Speeds:
+def measured_speeds(job: Job, encoder: Encoder, shown: Condition, settings: Settings) -> Speeds:
+    """From a few radiographs of a job, under one condition; nothing is read from the store."""
     few = sample(job.corpus, job.task.radiographs.tolist(), job.batch_size * BATCHES)
     task = build_task(few, text_rule=settings.text_rule, candidates=settings.candidates)
     here = replace(job, corpus=few, task=task, store=Store(None), say=lambda line: None)
@@ -173,7 +174,7 @@ def _measured(job: Job, encoder: Encoder, shown: Condition, settings: Settings) 
         rows, text = timed(lambda: [found for found, _ in engine.texts(batches)])
         width = rows[0].shape[1]
         rank = _ranking(job, encoder, width)
-        return _Speeds(
+        return Speeds(
             draw, image / len(some), text / len(task.texts), rank, width, engine.peak_bytes()
         )
 

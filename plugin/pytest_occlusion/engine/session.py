@@ -7,9 +7,11 @@ selected cells of that model need, and the others look it up.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -67,11 +69,15 @@ class Session:
     _sampled: dict[Cell, FloatArray] = field(default_factory=dict, init=False)
     _groupings: dict[str, Grouping] = field(default_factory=dict, init=False)
     _once: dict[Hashable, Any] = field(default_factory=dict, init=False)
+    _scratch: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False)
     _open: tuple[str, Encoder] | None = field(default=None, init=False)
 
     @cached_property
     def store(self) -> Store:
-        """What is kept between runs."""
+        """What is kept between runs; a sample that grows needs one, if only for this run."""
+        if self.settings.quick and self.settings.store is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="occlusion-")
+            return Store(Path(self._scratch.name))
         # Workers of a cluster meet in it: there it has to be whole.
         return Store(self.settings.store, forgiving=self.settings.engine == "local")
 
@@ -225,7 +231,7 @@ class Session:
         radiographs = self.corpus.chosen(self.task.radiographs.tolist())
         if self.cluster is not None:
             pass  # its workers decode
-        elif self.workers == 1 and not self.store.any("canvases"):
+        elif self.workers == 1 and not self.settings.quick and not self.store.any("canvases"):
             self.decoders.open_ahead(in_shards(radiographs))
         else:
             self.decoders.start(len(radiographs))
@@ -331,6 +337,8 @@ class Session:
         self.decoders.close()
         if self.cluster is not None:
             self.cluster.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
         self._open = None
 
     def job_of(self, model: str, cells: Sequence[Cell] = ()) -> Job:

@@ -48,6 +48,11 @@ DIGEST_FIELDS = ("weights", "corpus", "protocol")
 
 def provenance(session: Session, cell: Cell) -> Provenance:
     """What the result of a measured cell depends on."""
+    return provenance_of(session, cell, str(session.measured(cell)[0].fields.get("device", "cpu")))
+
+
+def provenance_of(session: Session, cell: Cell, device: str) -> Provenance:
+    """What a result of a cell depends on that was measured on some device."""
     record = session.record(cell.model)
     protocol = {**session.settings.protocol(), "direction": cell.direction}
     encoder = {name: value for name, value in record.settings.items() if name != "revision"}
@@ -60,7 +65,7 @@ def provenance(session: Session, cell: Cell) -> Provenance:
         corpus=session.corpus.fingerprint,
         protocol=settings_digest([protocol, encoder, record.canvas]),
         precision=record.precision,
-        device=str(session.measured(cell)[0].fields.get("device", "cpu")),
+        device=device,
         code=(
             f"pytest-occlusion {_version('pytest-occlusion')}, engine {ENGINE}, {record.family} "
             f"revision {record.settings.get('revision')}"

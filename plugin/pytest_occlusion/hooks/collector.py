@@ -15,6 +15,7 @@ from pytest_occlusion.hooks.properties import (
     GROUPS,
     MAP,
     OWN,
+    QUICK,
     RECORD,
     RED,
     SAID,
@@ -45,6 +46,7 @@ class Collector:
         self.stores: list[Record] = []  # what was to be stored, and where
         self.unwritten: list[str] = []  # ids of cells that were not stored all the same
         self.reds: dict[str, Record] = {}  # by test, why it is red where we said why
+        self.quick: dict[str, Record] = {}  # by model, its quick verdict
         self.untimed: dict[str, set[str]] = {}  # tests that took no timing, by the reason
 
     @property
@@ -102,6 +104,8 @@ class Collector:
             from pytest_occlusion.hooks.speaking import speaker
 
             speaker(self.config)(own[SAID])
+        if QUICK in own:
+            self.quick[own[QUICK]["model"]] = own[QUICK]
         if RED in own and report.failed:
             self.reds[report.nodeid] = own
             if crash := getattr(report.longrepr, "reprcrash", None):
@@ -137,10 +141,21 @@ class Collector:
         failed = self.unwritten or (self.cells and not self.judged)
         if failed and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.quick:
+            from pytest_occlusion.reporting.quick import write_quick
+
+            write_quick(self.settings.outputs, *self._quick)
         if results := self.results():
             from pytest_occlusion.reporting.files import write_results
 
             write_results(self.settings.outputs, results)
+
+    @property
+    def _quick(self) -> tuple[list[Record], str, str]:
+        """Verdicts in the order of the suite, the suite's name, what was asked."""
+        order = self.settings.grid.models
+        records = [self.quick[name] for name in order if name in self.quick]
+        return records, self.settings.suite, str(self.config.getoption("occlusion_quick"))
 
     def _check_stored(self) -> None:
         """Look whether what was to be stored was: a worker that dies at the end fails no test."""
@@ -187,6 +202,12 @@ class Collector:
             )
             return [(line.text, dict(line.markup)) for line in lines]
         untimed = [(note, {"yellow": True}) for note in self._untimed()]
+        if self.quick:
+            from pytest_occlusion.reporting.quick import summary as quick_summary
+
+            records, _, asked = self._quick
+            told = quick_summary(records, asked, writer.fullwidth)
+            return [*((line.text, dict(line.markup)) for line in told), *untimed]
         if self.cells:
             many = f"{len(self.cells)} were skipped, or failed before they were measured"
             return [(f"no cell was executed: {many}", {"red": True}), *untimed]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from pytest_occlusion.suite.table import SETTINGS
 
 if TYPE_CHECKING:
-    from pytest_occlusion.suite.settings import Settings
+    from pytest_occlusion.suite.settings import Quick, Settings
 
 SETTINGS_KEY: pytest.StashKey[Settings] = pytest.StashKey()
 PROJECT_KEY: pytest.StashKey[tuple[Path | None, bool]] = pytest.StashKey()
@@ -50,6 +51,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plan": {
         "action": "store_true",
         "help": "measure nothing: say what the run needs, what is stored, and how long it takes",
+    },
+    "quick": {
+        "metavar": "SHARE|SECONDS",
+        "help": "look for losses in a sample: 0.1 is a tenth of the forward passes, 60s a minute; "
+        "nothing is accepted",
     },
     "show-queries": {
         "action": "store_true",
@@ -175,6 +181,7 @@ def _settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError(
             f"--occlusion-calibrate {runs}: a spread needs 2 runs or more\n  -> 6 is a good start"
         )
+    quick = _quick(config, settings)
     named = ("store", *OUTPUTS)
     paths = {n: Path(given[n]).expanduser().absolute() for n in named if given[n]}
     store = paths.pop("store", None) or default_root()
@@ -184,8 +191,43 @@ def _settings(config: pytest.Config) -> Settings:
         outputs=paths,
         allow_missing=given["allow-missing"],
         calibrate=runs,
+        quick=quick,
         show_queries=given["show-queries"],
     )
+
+
+def _quick(config: pytest.Config, settings: Settings) -> Quick | None:
+    """How much a quick run may do; ``None`` where none is asked for."""
+    from pytest_occlusion.suite.settings import Quick
+
+    text = option(config, "quick")
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d*\.?\d+)(s?)", text.strip())
+    number = float(found[1]) if found else 0.0
+    if not found or not number or (number < 1 and found[2]):
+        raise pytest.UsageError(
+            f"--occlusion-quick {text}: a share of the forward passes below 1, or seconds\n"
+            "  -> 0.1 is a tenth of a full run, 60s a minute"
+        )
+    refused = {
+        "--snapshot-update": (is_updating(config), "a sample accepts nothing"),
+        "--occlusion-plan": (option(config, "plan"), "a plan is of a full run"),
+        "--occlusion-csv": (option(config, "csv"), "a sample has no cells to list"),
+        "--occlusion-html": (option(config, "html"), "a sample has no curves to draw"),
+    }
+    for name, (given, why) in refused.items():
+        if given:
+            raise pytest.UsageError(
+                f"--occlusion-quick with {name}: {why}\n  -> leave one of them out"
+            )
+    if settings.ad_hoc:
+        raise pytest.UsageError(
+            "--occlusion-quick compares with baselines, and none applies: the command line "
+            f"changed {', '.join(settings.ad_hoc)}\n  -> leave that out, or write it as a suite "
+            "of its own"
+        )
+    return Quick(share=number) if number < 1 else Quick(seconds=number)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from xdist.workermanage import parse_tx_spec_config
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.hooks.options import is_updating, option
-from pytest_occlusion.suite.grid import Grid, cells, scope_of
+from pytest_occlusion.suite.grid import cells, scope_of
 from pytest_occlusion.suite.settings import Settings
 
 
@@ -61,11 +61,12 @@ def check_workers(config: pytest.Config, settings: Settings) -> None:
 class ModelScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
     """Sends all tests of one scope to one worker; see ``suite.grid.scope_of``."""
 
-    def __init__(self, config: Any, log: Any, grid: Grid) -> None:
+    def __init__(self, config: Any, log: Any, settings: Settings) -> None:
         """Keep the grid, and count the workers that will share it."""
         super().__init__(config, log)
-        self.grid = grid
-        self.workers = len(parse_tx_spec_config(config))
+        self.grid = settings.grid
+        # A sample is of a whole model.
+        self.workers = 1 if settings.quick else len(parse_tx_spec_config(config))
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid, self.grid, self.workers)
@@ -82,7 +83,7 @@ class XdistHooks:
         """Give whole models to workers, unless the user chose a distribution."""
         if config.getoption("dist") != "load":
             return None
-        return ModelScheduling(config, log, self.settings.grid)
+        return ModelScheduling(config, log, self.settings)
 
     def pytest_configure_node(self, node: Any) -> None:
         """Tell workers how the user called pytest, for failures."""

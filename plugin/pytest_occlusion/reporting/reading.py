@@ -14,6 +14,9 @@ from pytest_occlusion.reporting.schema import Record
 WRITER = "pytest --occlusion-json PATH"
 WRITE_AGAIN = f"write it again with {WRITER}"
 
+QUICK = "quick-1"
+"""Schema of what a quick run writes."""
+
 TOLD = 5
 """Faults of a damaged document that are told; the others are counted."""
 
@@ -30,6 +33,11 @@ def read_results(path: Path) -> Record:
         raise OcclusionError(f"{path}: no such file", remedy=f"write it with {WRITER}") from None
     except (OSError, ValueError, RecursionError) as fault:
         raise OcclusionError(f"{path}: not a result file ({fault})", remedy=WRITE_AGAIN) from fault
+    if isinstance(content, dict) and content.get("schema") == QUICK:
+        raise OcclusionError(
+            f"{path}: of a quick run, which measured a sample and no cell",
+            remedy="write one of a full run, without --occlusion-quick",
+        )
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise OcclusionError(f"{path}: not a result file (it has no cells)", remedy=WRITE_AGAIN)
     if content.get("schema") not in schema.READABLE:

@@ -41,8 +41,8 @@ def told(reds: Sequence[Red]) -> int:
 
     def urgency(at: int) -> tuple[float, ...]:
         cell = reds[at].cell
-        if cell is None:
-            return len(ORDER), 0.0, at
+        if cell is None:  # of a sample, the text of any cell is that of the model
+            return len(ORDER) - (not reds[at].text), 0.0, at
         return ORDER.index(cell["verdict"]), -abs(views.moved(cell)), at
 
     return min(range(len(reds)), key=urgency)
@@ -55,7 +55,9 @@ def others(reds: Sequence[Red], width: int) -> tuple[str, list[str]]:
     cells = [red.cell for red in reds if red.cell is not None]
     counts = Counter(cell["verdict"] for cell in cells)
     kinds = [f"{counted(counts[kind], 'cell')} {kind}" for kind in ORDER if kind in counts]
-    rest = Counter(red.text.startswith("curve ") for red in reds if red.cell is None)
+    if sampled := sum(not red.text for red in reds if red.cell is None):
+        kinds.append(f"{counted(sampled, 'cell')} {REGRESSED} in a sample")
+    rest = Counter(red.text.startswith("curve ") for red in reds if red.cell is None and red.text)
     kinds += [counted(rest[True], "curve")] * (True in rest)
     kinds += [f"{counted(rest[False], 'test')} of groups"] * (False in rest)
     moved = [cell for cell in cells if cell["verdict"] != NEW]

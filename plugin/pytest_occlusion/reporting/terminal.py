@@ -87,10 +87,10 @@ def summary(
             "run with --snapshot-update again."
         )
         lines.append(Line(text, RED))
-    return [part for line in lines for part in _wrapped(line, width)]
+    return [part for line in lines for part in wrapped(line, width)]
 
 
-def _wrapped(line: Line, width: int) -> list[Line]:
+def wrapped(line: Line, width: int) -> list[Line]:
     """Sentences broken at the edge of the terminal; tables are made to fit."""
     if len(line.text) <= width or line.text.startswith(" "):
         return [line]

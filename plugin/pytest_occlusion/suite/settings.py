@@ -41,6 +41,14 @@ class RaySettings:
     workers: int = 0  # at most; 0 for as many as there is room for
 
 
+@dataclass(frozen=True)
+class Quick:
+    """How much of the work a quick run may do: one of the two is given, the other is 0."""
+
+    share: float = 0.0  # of the forward passes of a full run, below 1
+    seconds: float = 0.0  # for all models together, one after another
+
+
 def attribute(setting: str) -> str:
     """The attribute of :class:`Settings` that holds a setting of the table."""
     return {"seed": "seeds", "map": "map_grid"}.get(setting, setting.replace("-", "_"))
@@ -85,6 +93,7 @@ class Settings:
     outputs: Mapping[str, Path] = field(default_factory=dict)  # kind -> file to write
     allow_missing: bool = False  # skip what is not on this machine instead of refusing
     calibrate: int = 0  # how many times to repeat every model with what must not matter changed
+    quick: Quick | None = None  # look for losses in a sample, and judge nothing else
     show_queries: bool = False  # whether failures may name radiographs and studies
 
     def model(self, name: str) -> ModelSettings:

@@ -1,0 +1,62 @@
+"""Where a radiograph lies in the store beside those of another shard.
+
+An entry is named by all radiographs of its shard, so that the shards of a sample are strangers to
+those of the whole corpus. What a sample drew and encoded is therefore noted one by one: a run of
+the whole takes it from there. On a CPU an embedding may differ in its last bit from one that was
+encoded in a batch of another size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pytest_occlusion.corpora.digests import settings_digest
+from pytest_occlusion.engine.store import Store
+
+KIND = "places"
+
+
+def note(store: Store, kind: str, whose: Sequence[Any], key: str, contents: Sequence[str]) -> None:
+    """Note that rows of an entry are those of some radiographs.
+
+    Args:
+        store: Where it lies.
+        kind: Of the entry, whose array is called as well: ``canvases`` or ``embeddings``.
+        whose: Plain data: what else they depend on, such as the recipe of a canvas.
+        key: Of the entry.
+        contents: Digest of the radiograph of each row.
+    """
+    own = _key(kind, whose)
+    with store.lock(own):
+        kept = store.read(KIND, own)
+        places = dict(kept.fields["places"]) if kept else {}
+        places |= {content: [key, row] for row, content in enumerate(contents)}
+        store.write(KIND, own, {}, {"places": places})
+
+
+def find(
+    store: Store, kind: str, whose: Sequence[Any], contents: Sequence[str]
+) -> dict[int, NDArray[Any]]:
+    """Place in ``contents`` -> row, of those radiographs that were noted and are still there."""
+    noted = store.read(KIND, _key(kind, whose))
+    if noted is None:
+        return {}
+    places = noted.fields["places"]
+    rows: dict[str, list[tuple[int, int]]] = {}
+    for at, content in enumerate(contents):
+        if content in places:
+            key, row = places[content]
+            rows.setdefault(key, []).append((at, row))
+    found: dict[int, NDArray[Any]] = {}
+    for key, asked in rows.items():
+        if entry := store.read(kind, key):
+            array = entry.arrays[kind]
+            found |= {at: array[row] for at, row in asked if row < len(array)}
+    return found
+
+
+def _key(kind: str, whose: Sequence[Any]) -> str:
+    return settings_digest([KIND, kind, *whose])

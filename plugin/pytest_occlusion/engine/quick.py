@@ -1,0 +1,152 @@
+"""A sample of a model's forward passes, each ranked against all candidates.
+
+What it draws and encodes is kept, and noted for the run of the whole (``places``); where that has
+been done already, its ranks are looked up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.corpora.task import Task
+from pytest_occlusion.engine.drawing import canvas_key, canvas_owner
+from pytest_occlusion.engine.embedding import (
+    embedding_keys,
+    embedding_owner,
+    radiograph_digests,
+)
+from pytest_occlusion.engine.estimate import measured_speeds
+from pytest_occlusion.engine.job import Condition, Job
+from pytest_occlusion.engine.parallel import usable_cores
+from pytest_occlusion.engine.pieces import in_shards
+from pytest_occlusion.engine.pipeline import measure, unranked
+from pytest_occlusion.engine.places import note
+from pytest_occlusion.engine.sampling import Passes, all_passes
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.retrieval.ranks import Ranks
+from pytest_occlusion.retrieval.recall import hit_probability
+from pytest_occlusion.suite.grid import Cell
+
+FORWARD = "image-to-text"
+
+SMALLEST_BATCH = 8
+"""Radiographs below which a batch is not cut for another thread."""
+
+
+@dataclass
+class Sampled:
+    """The passes of one model, measured a part at a time.
+
+    Attributes:
+        job: Of all radiographs, under these conditions.
+        conditions: Each once: with nothing blocked all occluders are alike.
+        passes: All of them, in their order.
+        ks: Lengths of lists.
+        encoded: Forward passes that this run has done.
+        device: Where they were done.
+    """
+
+    job: Job
+    conditions: Sequence[Condition]
+    passes: Passes
+    ks: Sequence[int]
+    encoded: int = field(default=0, init=False)
+    device: str = field(default="cpu", init=False)
+
+    @property
+    def shown(self) -> list[Condition]:
+        """What is shown under each condition."""
+        return [condition.shown for condition in self.conditions]
+
+    def hits(self, first: int, last: int) -> NDArray[np.bool_]:
+        """Whether passes first up to last hit: bool ``[n, len(ks)]``.
+
+        Raises:
+            OcclusionError: As :func:`pipeline.measure`.
+        """
+        part = self.passes.part(first, last)
+        found = np.zeros((len(part), len(self.ks)), np.bool_)
+        for place, condition in enumerate(self.conditions):
+            (own,) = np.nonzero(part.shown == place)
+            if len(own):
+                found[own] = self._hits(condition, part.rows[own])
+        return found
+
+    def _hits(self, condition: Condition, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        whole = replace(self.job, conditions=[condition])
+        if not unranked(whole):
+            return self._bits(self._measured(whole))[rows]
+        ordered = np.sort(rows)
+        # A part of one condition is small: cut for all threads.
+        share = max(SMALLEST_BATCH, math.ceil(len(rows) / usable_cores()))
+        few = replace(
+            whole, task=_of(whole.task, ordered), batch_size=min(self.job.batch_size, share)
+        )
+        return self._bits(self._measured(few))[np.searchsorted(ordered, rows)]
+
+    def _measured(self, job: Job) -> Ranks:
+        (measured,) = measure(job).values()
+        self.device = str(measured.fields.get("device", "cpu"))
+        if measured.fresh:
+            self.encoded += int(measured.fields["encoded_images"])
+            _note(job, job.conditions[0].shown)
+        return measured.ranks
+
+    def _bits(self, ranks: Ranks) -> NDArray[np.bool_]:
+        chances = [hit_probability(ranks, k) for k in self.ks]
+        return np.stack(chances, axis=1) >= 0.5
+
+
+def sampled(session: Session, model: str, cells: Sequence[Cell]) -> Sampled:
+    """The passes behind some cells of a model, from images to texts."""
+    conditions = {one.shown: one for cell in cells for one in session.conditions(cell)}
+    job = session.job_of(model, cells)
+    return Sampled(
+        # This process measures: a sample is small, and a cluster takes long to start.
+        job=replace(job, engine=None, first=0, directions=[FORWARD]),
+        conditions=list(conditions.values()),
+        passes=all_passes(session.corpus, session.task, len(conditions)),
+        ks=list(dict.fromkeys(cell.k for cell in cells)),
+    )
+
+
+def passes_in(session: Session, one: Sampled, seconds: float) -> int:
+    """How many passes fit into so many seconds, by two batches that are measured for it.
+
+    Raises:
+        OcclusionError: As :func:`pipeline.measure`.
+    """
+    encoder = session.encoder(one.job.label)
+    speeds = measured_speeds(one.job, encoder, one.conditions[-1].shown, session.settings)
+    left = seconds - speeds.text * len(one.job.task.texts)
+    return max(0, int(left / (speeds.draw + speeds.image)))
+
+
+def _of(task: Task, rows: NDArray[np.int64]) -> Task:
+    """The task with some of its radiographs, and all of its candidates."""
+    return replace(
+        task,
+        radiographs=task.radiographs[rows],
+        radiograph_group=task.radiograph_group[rows],
+        radiograph_patient=tuple(task.radiograph_patient[row] for row in rows),
+    )
+
+
+def _note(job: Job, condition: Condition) -> None:
+    if job.store.root is None:
+        return
+    recipe = job.record.canvas
+    for some in in_shards(job.radiographs):
+        contents = [one.content for one in some]
+        key = canvas_key(recipe, some)
+        if job.store.has("canvases", key):
+            note(job.store, "canvases", canvas_owner(recipe), key, contents)
+        key = embedding_keys(job.record, some, [condition])[condition]
+        if job.store.has("embeddings", key):
+            owner = embedding_owner(job.record, condition)
+            note(job.store, "embeddings", owner, key, radiograph_digests(some))

@@ -1,0 +1,234 @@
+"""Did a growing sample of a model's passes lose hits? Knows of bits and patients, of no session.
+
+It looks for losses and nothing else. Each look at the sample has a share of the one chance of a
+false alarm, and so have the whole of each curve, and its levels and ks by themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_occlusion.engine.sampling import Passes
+from pytest_occlusion.retrieval.significance import holm, loss_p_value
+from pytest_occlusion.suite.grid import Cell
+
+WHOLE_SHARE = 0.8
+"""Of a model's chance, what curves as a whole have; levels and ks by themselves have the rest."""
+
+POWER = 3.0
+"""A look at a share t of the budget has spent t to this power of the chance.
+
+Kim & DeMets (1987), Biometrika 74:149: first looks see only what nobody can miss, and the last has
+nearly all. Each look is held to what is spent since the one before, which keeps the sum whatever
+the dependence between looks.
+"""
+
+LOOKS = (0.25, 0.5, 1.0)
+"""Shares of the budget after which the sample is looked at: it doubles."""
+
+BOUND = 1.96
+"""Standard deviations to the upper end of a 95 % interval."""
+
+Bits = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Counts = dict[tuple[float, int], tuple[int, int]]
+"""(ratio, k) -> hits that were lost, and gained."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was found of a curve: of the whole, of one level, or of one k at all levels."""
+
+    occluder: str
+    ratio: float | None  # ``None`` for all levels
+    k: int | None  # ``None`` for all ks
+    passes: int
+    asked: int  # hits that there could be
+    lost: int  # hits of the baseline that are gone
+    gained: int
+    tolerance: float  # loss that is allowed, a share of what was asked
+    p_value: float  # one-sided: do more passes lose on balance than gain, patient by patient
+    highest: float  # upper end of the 95 % interval of the loss
+    p_adjusted: float = 1.0  # Holm's, over the like parts of a model
+    regressed: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of a curve."""
+        return self.ratio is None and self.k is None
+
+    @property
+    def loss(self) -> float:
+        """Share of what was asked that was lost on balance."""
+        return (self.lost - self.gained) / self.asked if self.asked else 0.0
+
+    def covers(self, cell: Cell) -> bool:
+        """Whether a cell is a part of it."""
+        return (
+            cell.occluder == self.occluder
+            and self.ratio in (None, cell.ratio)
+            and self.k in (None, cell.k)
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """A curve's baselines, as passes are compared with them.
+
+    Attributes:
+        occluder: The curve's.
+        ratios: Levels, ``[L]``.
+        ks: Lengths of lists, ``[K]``.
+        level: int64 ``[S]``, place of the level of each shown condition; -1 where it has none.
+        offset: int64 ``[S]``, where the bits of that condition's mask seed begin.
+        before: bool ``[L, queries, K]``, stored hits.
+        tolerance: Loss of a cell that is allowed, as a share.
+    """
+
+    occluder: str
+    ratios: Sequence[float]
+    ks: Sequence[int]
+    level: Ints
+    offset: Ints
+    before: Bits
+    tolerance: float
+
+
+def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[list[Part], Counts]:
+    """What a sample says of one curve.
+
+    Args:
+        side: Its baselines.
+        passes: The sample.
+        now: bool ``[n, K]``, what hit.
+        patients: int64 ``[N]``, of each radiograph.
+
+    Returns:
+        The whole, every level, every k; and (ratio, k) -> lost and gained.
+    """
+    (own,) = np.nonzero(side.level[passes.shown] >= 0)
+    shown, rows = passes.shown[own], passes.rows[own]
+    level = side.level[shown]
+    before = side.before[level, side.offset[shown] + rows]
+    lost, gained = before & ~now[own], ~before & now[own]
+    change, whose = gained.astype(np.int64) - lost, patients[rows]
+
+    def part(ratio: float | None, k: int | None, at: Ints) -> Part:
+        columns = np.array([place for place, one in enumerate(side.ks) if k in (None, one)])
+        whole, asked = ratio is None and k is None, len(at) * len(columns)
+        moved = change[at][:, columns].sum(axis=1)
+        return Part(
+            occluder=side.occluder,
+            ratio=ratio,
+            k=k,
+            passes=len(at),
+            asked=asked,
+            lost=int(lost[at][:, columns].sum()),
+            gained=int(gained[at][:, columns].sum()),
+            # Flips at the levels partly cancel, as in ``verdicts.judge_curve``.
+            tolerance=side.tolerance / 2 if whole else side.tolerance,
+            # A pass has one vote: what lost at many ks is no surer than what lost at one.
+            p_value=loss_p_value(_totals(np.sign(moved), whose[at])),
+            highest=_highest(_totals(moved, whose[at]), asked, len(columns)),
+        )
+
+    every = np.arange(len(own))
+    parts = [part(None, None, every)]
+    parts += [
+        part(ratio, None, np.flatnonzero(level == at)) for at, ratio in enumerate(side.ratios)
+    ]
+    parts += [part(None, k, every) for k in side.ks]
+    counts = {
+        (ratio, k): (int(lost[level == at, column].sum()), int(gained[level == at, column].sum()))
+        for at, ratio in enumerate(side.ratios)
+        for column, k in enumerate(side.ks)
+    }
+    return parts, counts
+
+
+def _totals(change: Ints, patients: Ints) -> Ints:
+    totals: Ints = np.bincount(patients, weights=change).astype(np.int64)
+    return totals
+
+
+def _highest(totals: Ints, asked: int, ks: int) -> float:
+    """Upper end of the 95 % interval of a loss, from what each patient lost on balance.
+
+    One query that lost at every k is added: of no change at all little can be concluded from few.
+    """
+    if not asked:
+        return 1.0
+    squares = float((totals.astype(float) ** 2).sum()) + ks**2
+    return min(1.0, (ks - float(totals.sum()) + BOUND * math.sqrt(squares)) / (asked + ks))
+
+
+def judged(parts: Sequence[Part], alpha: float) -> list[Part]:
+    """The parts of a model with the verdict of one look that has so much chance of a false alarm.
+
+    A part regressed if it lost more than it may, and significantly: after Holm, over the curves as
+    a whole, and over all levels and ks.
+    """
+    families = ["whole" if part.is_whole else "parts" for part in parts]
+    found = []
+    for part, adjusted in zip(parts, holm([one.p_value for one in parts], families), strict=True):
+        p, share = adjusted or 0.0, WHOLE_SHARE if part.is_whole else 1 - WHOLE_SHARE
+        red = p < alpha * share and part.loss > part.tolerance
+        found.append(replace(part, p_adjusted=p, regressed=red))
+    return found
+
+
+def spent(share: float) -> float:
+    """Of the chance of a false alarm, what looks up to a share of the budget have used."""
+    return float(share**POWER)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What a sample came to when it was decided."""
+
+    parts: Sequence[Part]  # of all curves
+    counts: Sequence[Counts]  # of each curve
+    passes: int
+    looks: int
+
+
+def grow(
+    sides: Sequence[Side],
+    passes: Passes,
+    hits: Callable[[int, int], Bits],
+    patients: Ints,
+    *,
+    budget: int,
+    alpha: float,
+) -> Grown:
+    """Look at a growing sample until it is decided, or the budget is spent.
+
+    Decided is a loss, and that no curve lost as a whole what a cell may lose.
+
+    Args:
+        sides: Baselines of each curve.
+        passes: All of them, in order.
+        hits: What passes first up to last hit: bool ``[n, K]``.
+        patients: int64 ``[N]``, of each radiograph.
+        budget: Passes at most.
+        alpha: Chance of a false alarm.
+    """
+    ends = sorted({math.ceil(share * budget) for share in LOOKS})
+    now = np.zeros((0, len(sides[0].ks)), np.bool_)
+    looks, before = 0, 0.0
+    for end in ends:
+        looks += 1
+        now = np.concatenate([now, hits(len(now), end)])
+        found = [find_parts(side, passes.part(0, end), now, patients) for side in sides]
+        share = alpha * (spent(end / budget) - before)
+        before = spent(end / budget)
+        parts = judged([part for some, _ in found for part in some], share)
+        safe = all(part.highest <= 2 * part.tolerance for part in parts if part.is_whole)
+        if safe or any(part.regressed for part in parts):
+            break
+    return Grown(parts, [counts for _, counts in found], end, looks)

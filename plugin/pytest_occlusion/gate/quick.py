@@ -1,0 +1,211 @@
+"""Quick verdicts: a sample of forward passes meets the stored hits of the same queries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from pytest_occlusion.engine.job import Condition
+from pytest_occlusion.engine.quick import FORWARD, passes_in, sampled
+from pytest_occlusion.engine.session import Session
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.gate.growing import Part, Side, grow
+from pytest_occlusion.gate.provenance import Provenance, provenance_of
+from pytest_occlusion.gate.snapshots import read_baseline, snapshot_file
+from pytest_occlusion.gate.verdicts import NEW, REGRESSED, Baseline, allowed_flips
+from pytest_occlusion.suite.grid import Cell, Curve, cells
+from pytest_occlusion.suite.settings import Quick
+
+NO_SIGN = "no-sign"
+"""No loss was seen, down to a size that is said. Never ``same``: a sample cannot know that."""
+
+ALPHA = 0.004
+"""Chance that a quick run turns red though no model of it lost anything; each has its part."""
+
+
+@dataclass(frozen=True)
+class QuickVerdict:
+    """What a sample says of a model.
+
+    Attributes:
+        model: Which one.
+        parts: Of every curve that has baselines: the whole, its levels, its ks.
+        cells: Lost and gained hits of every cell that was looked at.
+        lacking: Cells that could not be looked at -> why.
+        passes: Forward passes of the sample; ``encoded`` of them in this run.
+        every: Those of a full run.
+        looks: How often the sample was looked at.
+        origin: Where the numbers come from; ``None`` where nothing was measured.
+        accepted: The same of the baselines.
+    """
+
+    model: str
+    parts: Sequence[Part]
+    cells: Mapping[Cell, tuple[int, int]]
+    lacking: Mapping[Cell, str]
+    passes: int = 0
+    encoded: int = 0
+    every: int = 0
+    looks: int = 0
+    origin: Provenance | None = None
+    accepted: Provenance | None = None
+
+    def kind(self, cell: Cell) -> str:
+        """Verdict of a cell: red if it lost, and a part that it belongs to is found to have."""
+        if cell in self.lacking:
+            return NEW
+        lost, gained = self.cells.get(cell, (0, 0))
+        hurt = any(part.regressed and part.covers(cell) for part in self.parts)
+        return REGRESSED if hurt and lost > gained else NO_SIGN
+
+    def whole(self, occluder: str) -> Part | None:
+        """What was found of a whole curve."""
+        return next((one for one in self.wholes if one.occluder == occluder), None)
+
+    @property
+    def wholes(self) -> list[Part]:
+        """Those of all curves."""
+        return [one for one in self.parts if one.is_whole]
+
+    @property
+    def red(self) -> bool:
+        """Whether any part regressed."""
+        return any(part.regressed for part in self.parts)
+
+
+@dataclass(frozen=True)
+class QuickGate:
+    """Quick verdicts on the models of a session, each worked out once."""
+
+    session: Session
+    _known: dict[tuple[Path, str], QuickVerdict | OcclusionError] = field(default_factory=dict)
+
+    def verdict(self, folder: Path, model: str) -> QuickVerdict:
+        """The verdict on a model against the baselines beside the tests of a folder.
+
+        Raises:
+            OcclusionError: What stopped the measurement, or a baseline that cannot be read.
+        """
+        key = folder, model
+        if key not in self._known:
+            try:
+                self._known[key] = self._look(folder, model)
+            except OcclusionError as fault:
+                self._known[key] = fault
+        found = self._known[key]
+        if isinstance(found, OcclusionError):  # the same for all tests of the model
+            raise found
+        return found
+
+    def _look(self, folder: Path, model: str) -> QuickVerdict:
+        session, settings = self.session, self.session.settings
+        file = snapshot_file(folder, settings.suite, model)
+        of_model = quick_cells(session, model)
+        stored = {cell: read_baseline(file, cell.id) for cell in of_model}
+        lacking = {cell: why for cell in of_model if (why := self._lacks(stored[cell]))}
+        # A level is looked at whole, or its ks could not be put together.
+        holes = {(cell.curve, cell.ratio) for cell in lacking}
+        looked = [cell for cell in of_model if (cell.curve, cell.ratio) not in holes]
+        if not looked:
+            return QuickVerdict(model, (), {}, lacking)
+        one = sampled(session, model, looked)
+        sides = [
+            self._side(curve, [c for c in looked if c.curve == curve], stored, one.shown)
+            for curve in dict.fromkeys(cell.curve for cell in looked)
+        ]
+        every = len(one.passes)
+        asked = settings.quick or Quick(share=1.0)
+        budget = (
+            passes_in(session, one, asked.seconds / len(settings.grid.models))
+            if asked.seconds
+            else math.ceil(asked.share * every)
+        )
+        grown = grow(
+            sides,
+            one.passes,
+            one.hits,
+            session.resamples(FORWARD).cluster,
+            budget=min(every, max(budget, len(one.shown))),
+            alpha=ALPHA / len(settings.grid.models),
+        )
+        of_curve = {side.occluder: own for side, own in zip(sides, grown.counts, strict=True)}
+        first = stored[looked[0]]
+        return QuickVerdict(
+            model,
+            grown.parts,
+            {cell: of_curve[cell.occluder][cell.ratio, cell.k] for cell in looked},
+            lacking,
+            passes=grown.passes,
+            encoded=one.encoded,
+            every=every,
+            looks=grown.looks,
+            origin=provenance_of(session, looked[0], one.device),
+            accepted=first.provenance if first else None,
+        )
+
+    def _lacks(self, baseline: Baseline | None) -> str:
+        """Why a cell cannot be compared query by query; nothing where it can."""
+        session = self.session
+        if baseline is None:
+            return "there is no baseline"
+        queries = len(session.task.radiographs) * len(session.settings.seeds)
+        if baseline.hit_queries is None or len(baseline.hit_queries) != queries:
+            return "its baseline does not say which of these queries hit"
+        origin = baseline.provenance
+        if origin is None or origin.corpus != session.corpus.fingerprint:
+            return "its baseline is of another corpus"
+        return ""
+
+    def _side(
+        self,
+        curve: Curve,
+        own: Sequence[Cell],
+        stored: Mapping[Cell, Baseline | None],
+        shown: Sequence[Condition],
+    ) -> Side:
+        session, settings = self.session, self.session.settings
+        ratios = list(dict.fromkeys(cell.ratio for cell in own))
+        ks = list(dict.fromkeys(cell.k for cell in own))
+        count = len(session.task.radiographs)
+        level = np.full(len(shown), -1, np.int64)
+        offset = np.zeros(len(shown), np.int64)
+        for place, ratio in enumerate(ratios):
+            some = session.conditions(Cell(curve.model, FORWARD, curve.occluder, ratio, ks[0]))
+            for number, condition in reversed([*enumerate(some)]):
+                at = shown.index(condition.shown)
+                level[at], offset[at] = place, number * count
+        bits = {cell: one.hit_queries for cell, one in stored.items() if one is not None}
+        before = np.stack(
+            [
+                np.stack([bits[replace(own[0], ratio=ratio, k=k)] for k in ks], axis=1)  # type: ignore[misc]
+                for ratio in ratios
+            ]
+        )
+        tolerances = [
+            settings.tolerance_of(cell.id, cell.model, one.calibrated)
+            for cell in own
+            if (one := stored[cell])
+        ]
+        queries = before.shape[1]
+        return Side(
+            occluder=curve.occluder,
+            ratios=ratios,
+            ks=ks,
+            level=level,
+            offset=offset,
+            before=before,
+            tolerance=float(np.mean([allowed_flips(t, queries) / queries for t in tolerances])),
+        )
+
+
+def quick_cells(session: Session, model: str) -> list[Cell]:
+    """Cells of a model that a quick run looks at: those with baselines, from images to texts."""
+    return [
+        cell
+        for cell in cells(session.settings.grid)
+        if cell.model == model and cell.direction == FORWARD and cell in session.settings.gated
+    ]

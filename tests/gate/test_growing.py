@@ -1,0 +1,184 @@
+"""Growing samples: the counts by hand, the tests' levels, and when they stop."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_occlusion.engine.sampling import Passes
+from pytest_occlusion.gate.growing import (
+    LOOKS,
+    WHOLE_SHARE,
+    Bits,
+    Part,
+    Side,
+    find_parts,
+    grow,
+    judged,
+    spent,
+)
+from pytest_occlusion.suite.grid import Cell
+
+KS = (1, 5)
+RATIOS = (0.0, 0.25)
+
+
+def side_of(before: Bits) -> Side:
+    """A curve whose conditions 0 and 1 are its levels; condition 2 is of another curve."""
+    return Side(
+        occluder="block",
+        ratios=RATIOS,
+        ks=KS,
+        level=np.array([0, 1, -1]),
+        offset=np.zeros(3, np.int64),
+        before=before,
+        tolerance=0.01,
+    )
+
+
+@given(st.integers(0, 10_000), st.integers(0, 40))
+def test_counts_and_p_values_by_hand(seed: int, size: int) -> None:
+    draw = np.random.default_rng(seed)
+    before = draw.random((2, 12, 2)) < 0.5
+    passes = Passes(draw.integers(0, 12, size), draw.integers(0, 3, size))
+    now, patients = draw.random((size, 2)) < 0.5, draw.integers(0, 4, 12)
+    side = side_of(before)
+    parts, counts = find_parts(side, passes, now, patients)
+    kinds = [(None, None), (0.0, None), (0.25, None), (None, 1), (None, 5)]
+    assert [(part.ratio, part.k) for part in parts] == kinds
+    for part in parts:
+        lost = gained = shown = 0
+        totals: dict[int, int] = {}
+        for at, (row, where) in enumerate(zip(passes.rows, passes.shown, strict=True)):
+            if where == 2 or part.ratio not in (None, RATIOS[where]):
+                continue
+            shown += 1
+            balance = 0
+            for column, k in enumerate(KS):
+                if part.k in (None, k):
+                    old, new = bool(before[where, row, column]), bool(now[at, column])
+                    lost, gained = lost + (old and not new), gained + (new and not old)
+                    balance += int(new) - int(old)
+            whose = int(patients[row])
+            vote = (balance > 0) - (balance < 0)
+            totals[whose] = totals.get(whose, 0) + vote
+        assert (part.passes, part.lost, part.gained) == (shown, lost, gained)
+        assert part.asked == shown * (1 if part.k else 2)
+        sizes = [abs(total) for total in totals.values() if total]
+        every = itertools.product((1, -1), repeat=len(sizes))
+        sums = [sum(map(int.__mul__, signs, sizes)) for signs in every]
+        expected = np.mean([one <= sum(totals.values()) for one in sums])
+        assert part.p_value == pytest.approx(expected)
+    for (ratio, k), (lost, gained) in counts.items():
+        at, column = RATIOS.index(ratio), KS.index(k)
+        own = [n for n in range(size) if passes.shown[n] == at]
+        both = [(bool(before[at, passes.rows[n], column]), bool(now[n, column])) for n in own]
+        assert (lost, gained) == (both.count((True, False)), both.count((False, True)))
+
+
+def test_seeds_have_bits_of_their_own() -> None:
+    before = np.zeros((1, 4, 1), np.bool_)
+    before[0, 2:] = True  # two queries, of which only the second seed hits
+    side = Side("block", (0.25,), (1,), np.array([0, 0]), np.array([0, 2]), before, 0.0)
+    passes = Passes(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]))
+    parts, _ = find_parts(side, passes, np.zeros((4, 1), np.bool_), np.array([0, 1]))
+    assert parts[0].lost == 2
+
+
+def part_of(p: float, *, ratio: float | None = None, lost: int = 50, k: int | None = None) -> Part:
+    return Part("block", ratio, k, 100, 600, lost, 0, 0.01, p, 0.2)
+
+
+def test_families_have_their_shares() -> None:
+    alpha = 0.001
+    whole, others = part_of(alpha * WHOLE_SHARE * 0.99), [part_of(0.5, ratio=r) for r in RATIOS]
+    assert judged([whole, *others], alpha)[0].regressed
+    assert not judged([part_of(alpha * WHOLE_SHARE), *others], alpha)[0].regressed
+    rest = alpha * (1 - WHOLE_SHARE)
+    few = judged([part_of(0.5), part_of(rest / 2 * 0.99, ratio=0.0), others[1]], alpha)
+    assert [part.regressed for part in few] == [False, True, False]
+    few = judged([part_of(0.5), part_of(rest / 2, ratio=0.0), others[1]], alpha)
+    assert not any(part.regressed for part in few), "Holm: of two, the first is held to half"
+
+
+def test_a_loss_inside_the_tolerance_is_none() -> None:
+    assert not judged([part_of(1e-9, lost=6)], 0.001)[0].regressed
+    assert judged([part_of(1e-9, lost=7)], 0.001)[0].regressed
+
+
+def test_looks_spend_the_chance_and_no_more() -> None:
+    used = [spent(share) for share in (0.0, *LOOKS)]
+    assert used[0] == 0
+    assert used[-1] == 1
+    assert used == sorted(used)
+
+
+def grown(
+    *, lost: float, queries: int = 400, budget: int = 800, seed: int = 0, flips: float = 0.0
+) -> tuple[list[bool], int, float]:
+    """Whether parts regressed, the passes, and how far down nothing was seen."""
+    draw = np.random.default_rng(seed)
+    before = draw.random((2, queries, 2)) < 0.5
+    now = before.copy()
+    now[(draw.random(now.shape) < 2 * lost) & before] = False
+    now ^= draw.random(now.shape) < flips
+    order = draw.permutation(queries)
+    passes = Passes(np.tile(order, 2), np.repeat([0, 1], queries))
+    asked = []
+
+    def hits(first: int, last: int) -> Bits:
+        asked.append((first, last))
+        return now[passes.shown[first:last], passes.rows[first:last]]
+
+    came = grow([side_of(before)], passes, hits, np.arange(queries), budget=budget, alpha=0.001)
+    assert len(asked) == came.looks
+    assert [first for first, _ in asked] == [0, *(last for _, last in asked[:-1])], "each once"
+    return [part.regressed for part in came.parts], came.passes, came.parts[0].highest
+
+
+def test_a_large_loss_is_seen_at_the_first_look() -> None:
+    red, passes, _ = grown(lost=0.2)
+    assert red[0]
+    assert passes == 200
+
+
+def test_no_change_at_all_needs_no_more_passes() -> None:
+    red, passes, highest = grown(lost=0.0, queries=2000, budget=4000)
+    assert not any(red)
+    assert passes == 1000
+    assert 0 < highest <= 0.01
+
+
+def test_what_stays_unclear_takes_the_whole_budget() -> None:
+    red, passes, highest = grown(lost=0.0, flips=0.1, budget=400)
+    assert not any(red)
+    assert passes == 400
+    assert highest > 0.01
+
+
+def test_flips_that_cancel_are_seldom_red() -> None:
+    """Of runs in which a fifth of all hits changes and none is lost on balance."""
+    red = sum(any(grown(lost=0.0, flips=0.2, seed=seed)[0]) for seed in range(300))
+    assert red <= 3  # 0.3 expected
+
+
+def test_nothing_shown_is_nothing_known() -> None:
+    side = side_of(np.ones((2, 3, 2), np.bool_))
+    nobody = Passes(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    parts, counts = find_parts(side, nobody, np.zeros((0, 2), np.bool_), np.arange(3))
+    assert all(part.p_value == 1 and part.highest == 1 and part.loss == 0 for part in parts)
+    assert set(counts.values()) == {(0, 0)}
+
+
+def test_what_a_part_covers() -> None:
+    cell = Cell("m", "image-to-text", "block", 0.25, 5)
+    assert part_of(0.1).covers(cell)
+    assert part_of(0.1, ratio=0.25).covers(cell)
+    assert not part_of(0.1, ratio=0.0).covers(cell)
+    assert part_of(0.1, k=5).covers(cell)
+    assert not part_of(0.1, k=1).covers(cell)
+    assert not part_of(0.1).covers(Cell("m", "image-to-text", "pixels", 0.25, 5))

@@ -1,0 +1,284 @@
+"""Quick runs: a sample is judged, nothing is accepted, a full run goes on from there."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plugin.conftest import Project
+
+QUICK = ("--occlusion-quick", "0.5")
+
+WIDE = """
+suite = "toy"
+corpus = "manifest:reports.csv"
+ratios = [0.0, 0.25, 0.49]
+severities = [0, 3]
+occluders = ["block", "pixels", "gaussian-noise"]
+direction = "both"
+seed = [0, 1]
+ks = [1, 5]
+tolerance = 1
+group-by = ["view"]
+[models.good]
+family = "toy"
+checkpoint = "good.safetensors"
+[models.other]
+family = "toy"
+checkpoint = "other.safetensors"
+"""
+
+OTHERS = """
+def test_group(occlusion_group):
+    occlusion_group.assert_accepted()
+
+def test_claim(occlusion_claim):
+    occlusion_claim.assert_expected()
+
+def test_map(occlusion_map):
+    assert occlusion_map
+
+def test_mine(occlusion_cell):
+    assert occlusion_cell.result.recall > 2
+
+def test_my_curve(occlusion_curve):
+    assert occlusion_curve.results(1)
+"""
+
+
+def encoded(project: Project) -> int:
+    """Forward passes of the last run with a results file, which may be quick."""
+    content = json.loads((project.path / "out.json").read_text())
+    if content["schema"] == "quick-1":
+        return sum(model["encoded"] for model in content["models"])
+    passes = {one["pass"]: one for one in content["timings"] if one["fresh"]}
+    return sum(one["encoded_images"] for one in passes.values())
+
+
+def cells(project: Project) -> list[tuple[Any, ...]]:
+    content = json.loads((project.path / "out.json").read_text())
+    return [(c["id"], c["hits"], c["verdict"], c["hit_queries"]) for c in content["cells"]]
+
+
+def models(project: Project) -> dict[str, Any]:
+    content = json.loads((project.path / "out.json").read_text())
+    return {model["model"]: model for model in content["models"]}
+
+
+def test_unchanged_weights_and_then_the_whole(project: Project) -> None:
+    project.accept()
+    before = project.snapshot().read_bytes()
+    (project.path / "store").rename(project.path / "old")
+    run = project.run(*QUICK, "--occlusion-json", "out.json", expect=0)
+    run.assert_outcomes(passed=18)
+    told = run.stdout.str()
+    assert "quick verdicts on a sample (0.5)" in told
+    assert re.search(r"^good +\d+ +\d+ % +\+0\.0 pt  no sign of loss down to \d+\.\d points$", told,
+                     re.MULTILINE)  # fmt: skip
+    assert "same" not in told.replace("can say `same`", "")
+    made = encoded(project)
+    assert 0 < made <= 240, "half of 480"
+    assert {one["verdict"] for one in models(project).values()} == {"no-sign"}
+    again = project.run(*QUICK, "--occlusion-json", "out.json", expect=0)
+    assert encoded(project) == 0
+    assert again.parseoutcomes() == {"passed": 18}
+    # The whole goes on from there, and comes to what it comes to without.
+    project.run("--occlusion-json", "out.json", expect=0)
+    assert encoded(project) == 480 - made
+    found = cells(project)
+    (project.path / "store").rename(project.path / "sampled")
+    project.run("--occlusion-json", "out.json", expect=0)
+    assert encoded(project) == 480
+    assert found == cells(project)
+    # And a quick run has nothing to do where the whole was measured.
+    project.run(*QUICK, "--occlusion-json", "out.json", expect=0)
+    assert encoded(project) == 0
+    assert project.snapshot().read_bytes() == before
+
+
+def test_lost_recall_is_red_and_told_once(project: Project) -> None:
+    project.accept()
+    before = project.snapshot().read_bytes()
+    project.checkpoint("good", noise=3.0)
+    files = ("--junitxml", "junit.xml", "--occlusion-json", "out.json", "--occlusion-markdown",
+             "out.md")  # fmt: skip
+    seen = []
+    for parallel in ((), ("-n", "2")):
+        run = project.run(*QUICK, *files, *parallel, "--maxfail=50", expect=1)
+        told = run.stdout.str()
+        assert told.count("good lost recall: -") == 1
+        assert "  measure it whole: pytest " in told
+        command = re.search(r"measure it whole: (.*)", told)
+        assert command
+        assert command[1].endswith("--occlusion-models good")
+        assert "quick" not in command[1]
+        assert "maxfail" not in command[1]
+        assert "weights changed" in told
+        assert re.search(r"-- all \d of good: \d cells regressed in a sample, 1 curve", told)
+        assert re.search(r"^good .* regressed \(p \de-\d\d\)$", told, re.MULTILINE)
+        assert re.search(r"^other .* no sign of loss down to ", told, re.MULTILINE)
+        red = run.parseoutcomes()["failed"]
+        assert 5 < red <= 9
+        assert all("good" in line for line in run.stdout.lines if line.startswith("FAILED"))
+        seen.append((red, models(project), (project.path / "out.md").read_text()))
+        roots = ET.parse(project.path / "junit.xml").getroot()
+        kinds = {one.get("value") for one in roots.iter("property") if one.get("name") == "verdict"}
+        assert kinds == {"regressed", "no-sign"}
+        for model in seen[-1][1].values():
+            model.pop("encoded")
+    assert seen[0] == seen[1], "two workers come to the same"
+    assert "good lost recall" in seen[0][2]
+    assert "| good | block | " in seen[0][2]
+    for text in ("secret", "report "):
+        assert text not in seen[0][2] + json.dumps(seen[0][1])
+    assert project.snapshot().read_bytes() == before
+
+
+def test_gains_are_green(project: Project) -> None:
+    project.checkpoint("good", noise=3.0)
+    project.accept()
+    project.checkpoint("good", noise=0.0)
+    told = project.run(*QUICK, expect=0).stdout.str()
+    assert re.search(r"^good .* \+\d+\.\d pt  no sign of loss down to 0\.0 points", told,
+                     re.MULTILINE)  # fmt: skip
+
+
+def test_without_baselines_nothing_is_measured(project: Project) -> None:
+    run = project.run(*QUICK, "--occlusion-json", "out.json", expect=1)
+    told = run.stdout.str()
+    assert "good-block-r00-k001: there is no baseline, and a quick run accepts nothing" in told
+    assert "measure it whole: pytest" in told
+    assert "good: 8 cells not judged: there is no baseline" in told
+    assert models(project)["good"]["verdict"] == "new"
+    assert encoded(project) == 0
+    assert not project.snapshot().exists()
+
+
+def test_a_level_without_baselines_is_left_out(project: Project) -> None:
+    project.accept()
+    file = project.snapshot()
+    content = json.loads(file.read_text())
+    del content["cells"]["good-block-r25-k005"]
+    file.write_text(json.dumps(content))
+    run = project.run(*QUICK, "-k", "good", "--occlusion-json", "out.json", expect=1)
+    run.assert_outcomes(failed=1, passed=8, deselected=9)
+    assert models(project)["good"]["every"] == 180
+    assert [*models(project)["good"]["lacking"]] == ["good-block-r25-k005"]
+
+
+def test_another_corpus_cannot_be_compared(project: Project) -> None:
+    project.accept()
+    rows = project.rows()
+    rows[0]["report"] = "report 900"
+    project.write_rows(rows)
+    told = project.run(*QUICK, expect=1).stdout.str()
+    assert "its baseline is of another corpus, and a quick run accepts nothing" in told
+    project.write_rows(rows[1:])
+    told = project.run(*QUICK, expect=1).stdout.str()
+    assert "its baseline does not say which of these queries hit" in told
+
+
+def test_a_damaged_baseline_is_a_fault(project: Project) -> None:
+    project.accept()
+    project.snapshot().write_text("{")
+    told = project.run(*QUICK, expect=1).stdout.str()
+    assert told.count("the snapshot file is damaged") == 1
+    assert "no sign of loss" in told, "of the other model"
+
+
+def test_occluders_seeds_directions_and_what_a_sample_cannot_judge(project: Project) -> None:
+    (project.path / "suite.toml").write_text(WIDE)
+    project.write_rows([{**row, "view": "PA"} for row in project.rows()])
+    project.accept()
+    (project.path / "test_others.py").write_text(OTHERS)
+    project.checkpoint("good", noise=3.0)
+    run = project.run(*QUICK, "-rsf", "--occlusion-json", "out.json", expect=1)
+    told = run.stdout.str()
+    found = models(project)
+    # Of block and pixels two seeds at two levels each, of noise one severity; nothing blocked once.
+    assert found["good"]["every"] == 60 * (1 + 4 + 4 + 2)
+    wholes = [p for p in found["good"]["parts"] if p["ratio"] is None and p["k"] is None]
+    assert [part["occluder"] for part in wholes] == ["block", "pixels", "gaussian-noise"]
+    assert {one["verdict"] for one in found.values()} == {"regressed", "no-sign"}
+    assert "good - pixels" in told
+    failed = [line for line in run.stdout.lines if line.startswith("FAILED")]
+    assert len(failed) == 1
+    assert "good" in failed[0]
+    reasons = "\n".join(line for line in run.stdout.lines if line.startswith("SKIPPED"))
+    assert "test_others.py: a quick run measures a sample only" in reasons.replace(":2", "")
+    assert "a quick run measures a sample only: this cell is not one" in reasons
+    assert "a quick run measures a sample only: this curve is not one" in reasons
+    assert "a quick run measures a sample only: what a test asks" in reasons
+    assert not re.search(r"test_mine|test_my_curve|test_group|test_claim", "\n".join(failed))
+
+
+def test_seconds(project: Project) -> None:
+    project.accept()
+    (project.path / "store").rename(project.path / "old")
+    told = project.run("--occlusion-quick", "600s", expect=0).stdout.str()
+    assert "quick verdicts on a sample (600s)" in told
+    few = project.run("--occlusion-quick", "1", "--occlusion-json", "out.json", expect=0)
+    assert "(1)" in few.stdout.str()
+
+
+def test_too_little_is_a_pass_of_each_condition(project: Project) -> None:
+    project.accept()
+    project.run("--occlusion-quick", "0.0001", "--occlusion-json", "out.json", expect=0)
+    assert [one["passes"] for one in models(project).values()] == [4, 4]
+
+
+def test_without_a_store(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.accept()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    run = project.run(*QUICK, "--occlusion-no-store", "--occlusion-json", "out.json", expect=0)
+    assert "passed" in run.stdout.str()
+    assert encoded(project) > 0
+    assert not [*scratch.glob("occlusion-*")], "nothing is left"
+
+
+def test_a_fault_of_a_model_is_told_once(project: Project) -> None:
+    project.accept()
+    project.checkpoint("good", bias=float("nan"))
+    run = project.run(*QUICK, expect=1)
+    told = run.stdout.str()
+    assert told.count("embeddings are not finite") == 1
+    assert "the same in 8 tests more" in told
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--occlusion-quick", "0"), "0: a share of the forward passes below 1, or seconds"),
+        (("--occlusion-quick", "0.1s"), "0.1s: a share of the forward passes"),
+        (("--occlusion-quick", "-1"), "a share of the forward passes"),
+        (("--occlusion-quick", "much"), "much: a share of the forward passes"),
+        ((*QUICK, "--snapshot-update"), "with --snapshot-update: a sample accepts nothing"),
+        ((*QUICK, "--occlusion-plan"), "with --occlusion-plan: a plan is of a full run"),
+        ((*QUICK, "--occlusion-csv", "a.csv"), "with --occlusion-csv: a sample has no cells"),
+        ((*QUICK, "--occlusion-html", "a.html"), "with --occlusion-html: a sample has no curves"),
+        ((*QUICK, "--occlusion-fill", "white"), "none applies: the command line changed fill"),
+    ],
+)
+def test_what_does_not_go_together(project: Project, given: tuple[str, ...], said: str) -> None:
+    run = project.run(*given, expect=4)
+    told = run.stderr.str() + run.stdout.str()
+    assert said in told
+    assert "\n  -> " in told
+
+
+def test_its_file_is_not_taken_for_full_results(project: Project) -> None:
+    project.accept()
+    project.run(*QUICK, "--occlusion-json", "out.json", expect=0)
+    run = project.pytester.run(
+        *(sys.executable, "-m", "pytest_occlusion", "compare", "out.json", "out.json")
+    )
+    assert run.ret == 2
+    assert "of a quick run, which measured a sample" in run.stderr.str() + run.stdout.str()

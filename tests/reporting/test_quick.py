@@ -1,0 +1,104 @@
+"""Quick runs in words: what is red first, what is not certain, nothing in two places."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.gate.growing import Part
+from pytest_occlusion.gate.quick import NO_SIGN, QuickVerdict
+from pytest_occlusion.gate.verdicts import NEW, REGRESSED
+from pytest_occlusion.reporting.quick import (
+    as_json,
+    as_markdown,
+    explain_quick,
+    quick_record,
+    summary,
+)
+from pytest_occlusion.reporting.reading import read_results
+from pytest_occlusion.suite.grid import Cell
+
+WHOLE = Part("block", None, None, 354, 2124, 201, 96, 0.005, 2e-7, 0.07, 2e-7, regressed=True)
+LEVEL = Part("block", 0.25, None, 44, 264, 30, 10, 0.01, 0.2, 0.1, 0.4)
+FEW = Part("block", None, 5, 354, 354, 30, 10, 0.01, 0.2, 0.1, 0.4)
+CELLS = [Cell("m", "image-to-text", "block", ratio, 5) for ratio in (0.25, 0.36)]
+LOST = QuickVerdict(
+    "m", [WHOLE, LEVEL, FEW], {CELLS[0]: (9, 2), CELLS[1]: (1, 1)}, {}, 354, 300, 14160, 1
+)
+
+
+def told(verdict: QuickVerdict, width: int = 80) -> list[str]:
+    return [line.text for line in summary([quick_record(verdict)], "0.1", width)]
+
+
+def test_cells_of_what_regressed() -> None:
+    assert [LOST.kind(cell) for cell in CELLS] == [REGRESSED, NO_SIGN]
+    assert LOST.red
+    level = replace(LEVEL, regressed=True)
+    other = replace(LOST, parts=[replace(WHOLE, regressed=False), level, FEW])
+    assert [other.kind(cell) for cell in CELLS] == [REGRESSED, NO_SIGN]
+    assert replace(LOST, cells={}, lacking={CELLS[0]: "why"}).kind(CELLS[0]) == NEW
+
+
+def test_the_explanation_begins_with_what_to_do() -> None:
+    lines = explain_quick(LOST, full="pytest x")
+    assert lines[0] == "m lost recall: -4.9 points in 354 passes (block); 2.5 % of a full run"
+    assert lines[1] == "  measure it whole: pytest x"
+    marked = [line for line in lines if line.endswith("!")]
+    assert len(marked) == 1
+    assert "block, all levels" in marked[0]
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_the_summary_fits_and_says_what_it_is() -> None:
+    lines = told(LOST)
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[2].split() == ["m", "354", "2.5", "%", "-4.9", "pt", "regressed", "(p", "2e-07)"]
+    assert "300 of 354 forward passes were made" in " ".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("whole", "level", "said"),
+    [
+        ({"p_adjusted": 0.3, "highest": 0.012}, {}, "no sign of loss down to 1.2 points"),
+        ({"p_adjusted": 0.01, "highest": 0.03}, {}, "no certain loss (p 0.01), up to 3.0 pt"),
+        ({"p_adjusted": 0.3, "highest": -0.01}, {}, "no sign of loss down to 0.0 points"),
+        (
+            {"p_adjusted": 0.3},
+            {"regressed": True, "p_adjusted": 1e-5},
+            "regressed: block 25 % (p 1e-05)",
+        ),
+    ],
+)
+def test_verdicts_in_words(whole: dict[str, float], level: dict[str, float], said: str) -> None:
+    parts = [replace(WHOLE, regressed=False, **whole), replace(LEVEL, **level)]  # type: ignore[arg-type]
+    assert told(replace(LOST, parts=parts))[2].endswith(said)
+
+
+def test_no_change_has_no_minus() -> None:
+    none = replace(WHOLE, lost=1, gained=1, regressed=False, p_adjusted=1.0)
+    assert "+0.0 pt" in told(replace(LOST, parts=[none]))[2]
+    assert "+0.0 pt" in told(replace(LOST, parts=[replace(none, gained=0)]))[2]
+
+
+def test_what_was_not_judged_is_said() -> None:
+    lines = told(QuickVerdict("m", (), {}, {CELLS[0]: "there is no baseline"}))
+    assert "m: 1 cell not judged: there is no baseline" in lines
+
+
+def test_files(tmp_path: Path) -> None:
+    record = quick_record(LOST)
+    text = as_markdown([record], "ours", "0.1")
+    assert text.startswith("### Occlusion, suite ours, quick (0.1): m lost recall\n")
+    assert "| m | block | 354 (2.5 %) | -4.9 pt | regressed (p 2e-07) |" in text
+    file = tmp_path / "out.json"
+    file.write_text(as_json([record], "ours", "0.1"))
+    assert json.loads(file.read_text())["models"][0]["parts"][0]["loss"] == pytest.approx(
+        0.0494, 1e-2
+    )
+    with pytest.raises(OcclusionError, match="of a quick run, which measured a sample"):
+        read_results(file)
