@@ -22,7 +22,7 @@ GROUND = ("corpora", "encoders", "occlusion", "retrieval")
 ROOF = ("", "__main__", "errors", "plugin")
 """All that lies beside the rooms; ``""`` is the package's ``__init__``."""
 
-MOST_LINES = 29_800
+MOST_LINES = 30_000
 """What there is, and a little to spare: whoever adds a reader or a family moves it on purpose."""
 
 ASKED_FROM_OUTSIDE = {

@@ -161,14 +161,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     held = [item for item, asked in params.items() if CELL in asked]
     for item, cell in zip(held, wanted, strict=True):
         item.user_properties.append((properties.CELL, cell.id))
+    if option(config, "quick"):
+        from pytest_occlusion.suite.grid import cells_of_curve
+
+        # A curve is judged by the sample itself, where others look up what their cells measured.
+        grouped, claims, mapped = [], [], []
+        curves = [asked[CURVE] for asked in params.values() if asked.get(CURVE)]
+        grid = settings_of(config).grid
+        beside = chain.from_iterable(cells_of_curve(grid, one) for one in curves)
+        wanted = list(dict.fromkeys([*wanted, *beside]))
     if not (wanted or claims or mapped or grouped) or config.option.collectonly:
         return
     if option(config, "plan"):
         _gate(config).session.wanted = wanted
         return
     work = _gate(config).session
-    if work.settings.quick:
-        grouped, claims, mapped = [], [], []
     if grouped:
         from pytest_occlusion.suite.grid import cells_of_curve
 
@@ -237,8 +244,12 @@ def _quick(request: pytest.FixtureRequest) -> dict[str, Any]:
     from pytest_occlusion.reporting.quick import quick_record
 
     gate, model = _quick_gate(request.config), request.param.model
-    verdict = gate.verdict(request.path.parent, model)
-    request.node.user_properties.append((properties.QUICK, quick_record(verdict)))
+    record = {"model": model, "fault": "its measurement failed"}
+    try:
+        verdict = gate.verdict(request.path.parent, model)
+        record = quick_record(verdict)
+    finally:
+        request.node.user_properties.append((properties.QUICK, record))
     full = _command(request.config, model)
     return {"gate": gate, "folder": request.path.parent, "full": full}
 
@@ -288,7 +299,7 @@ def occlusion_cell(request: pytest.FixtureRequest, snapshot: Any) -> CellCheck |
 
         quick = QuickCellCheck(**_quick(request), cell=request.param)
         if quick.looked_at:
-            request.node.user_properties.append(("verdict", quick.verdict.kind(quick.cell)))
+            request.node.user_properties.append(("verdict", quick.quick_verdict.kind(quick.cell)))
         return quick
     from pytest_occlusion.hooks.checks import CellCheck
     from pytest_occlusion.reporting.record import cell_record

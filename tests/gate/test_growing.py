@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_occlusion.engine.sampling import Passes
 from pytest_occlusion.gate.growing import (
-    LOOKS,
+    FINEST,
     WHOLE_SHARE,
     Bits,
     Part,
@@ -19,6 +20,7 @@ from pytest_occlusion.gate.growing import (
     find_parts,
     grow,
     judged,
+    level_weights,
     spent,
 )
 from pytest_occlusion.suite.grid import Cell
@@ -36,7 +38,9 @@ def side_of(before: Bits) -> Side:
         level=np.array([0, 1, -1]),
         offset=np.zeros(3, np.int64),
         before=before,
-        tolerance=0.01,
+        allowed=np.array([[0.01, 0.01], [0.01, 0.2]]),
+        allowed_whole=0.005,
+        weights=np.array([3, 1]),
     )
 
 
@@ -63,9 +67,8 @@ def test_counts_and_p_values_by_hand(seed: int, size: int) -> None:
                     old, new = bool(before[where, row, column]), bool(now[at, column])
                     lost, gained = lost + (old and not new), gained + (new and not old)
                     balance += int(new) - int(old)
-            whose = int(patients[row])
-            vote = (balance > 0) - (balance < 0)
-            totals[whose] = totals.get(whose, 0) + vote
+            whose, weight = int(patients[row]), (3, 1)[where] if part.is_whole else 1
+            totals[whose] = totals.get(whose, 0) + weight * balance
         assert (part.passes, part.lost, part.gained) == (shown, lost, gained)
         assert part.asked == shown * (1 if part.k else 2)
         sizes = [abs(total) for total in totals.values() if total]
@@ -83,10 +86,40 @@ def test_counts_and_p_values_by_hand(seed: int, size: int) -> None:
 def test_seeds_have_bits_of_their_own() -> None:
     before = np.zeros((1, 4, 1), np.bool_)
     before[0, 2:] = True  # two queries, of which only the second seed hits
-    side = Side("block", (0.25,), (1,), np.array([0, 0]), np.array([0, 2]), before, 0.0)
+    side = Side("block", (0.25,), (1,), np.array([0, 0]), np.array([0, 2]), before,
+                np.zeros((1, 1)), 0.0, np.ones(1, np.int64))  # fmt: skip
     passes = Passes(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]))
     parts, _ = find_parts(side, passes, np.zeros((4, 1), np.bool_), np.array([0, 1]))
     assert parts[0].lost == 2
+
+
+def test_weights_follow_what_there_is_to_lose() -> None:
+    before = np.zeros((4, 100, 1), np.bool_)
+    for level, hits in enumerate((81, 21, 6, 5)):
+        before[level, :hits] = True
+    assert level_weights(before, (5,), 100).tolist() == [FINEST, 2, 0, 0]
+    assert level_weights(before[3:], (5,), 100).tolist() == [1], "of nothing, all alike"
+
+
+def test_every_part_has_the_tolerance_of_its_cells() -> None:
+    side = side_of(np.ones((2, 3, 2), np.bool_))
+    passes = Passes(np.array([0, 1]), np.array([0, 1]))
+    parts, _ = find_parts(side, passes, np.ones((2, 2), np.bool_), np.arange(3))
+    assert [part.tolerance for part in parts] == pytest.approx([0.005, 0.01, 0.105, 0.01, 0.105])
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_the_interval_covers_losses_of_patients(share: float) -> None:
+    """Of patients with four radiographs, who lose all of them or none."""
+    patients = np.repeat(np.arange(200), 4)
+    side = side_of(np.ones((2, 800, 2), np.bool_))
+    passes = Passes(np.arange(800), np.tile([0, 1], 400))
+    missed = 0
+    for seed in range(400):
+        lost = np.random.default_rng(seed).random(200) < share
+        now = np.repeat(~lost[patients][:, None], 2, axis=1)
+        missed += find_parts(side, passes, now, patients)[0][0].highest < share
+    assert missed <= 400 * 0.05
 
 
 def part_of(p: float, *, ratio: float | None = None, lost: int = 50, k: int | None = None) -> Part:
@@ -111,10 +144,14 @@ def test_a_loss_inside_the_tolerance_is_none() -> None:
 
 
 def test_looks_spend_the_chance_and_no_more() -> None:
-    used = [spent(share) for share in (0.0, *LOOKS)]
+    used = [spent(share) for share in (0.0, 0.125, 0.25, 0.5, 1.0)]
     assert used[0] == 0
     assert used[-1] == 1
     assert used == sorted(used)
+
+
+def known(now: Bits) -> Callable[[int, int], Bits]:
+    return lambda first, last: now[first:last]
 
 
 def grown(
@@ -143,13 +180,13 @@ def grown(
 def test_a_large_loss_is_seen_at_the_first_look() -> None:
     red, passes, _ = grown(lost=0.2)
     assert red[0]
-    assert passes == 200
+    assert passes == 128, "the first doubling after an eighth of the budget"
 
 
 def test_no_change_at_all_needs_no_more_passes() -> None:
     red, passes, highest = grown(lost=0.0, queries=2000, budget=4000)
     assert not any(red)
-    assert passes == 1000
+    assert passes == 512
     assert 0 < highest <= 0.01
 
 
@@ -164,6 +201,44 @@ def test_flips_that_cancel_are_seldom_red() -> None:
     """Of runs in which a fifth of all hits changes and none is lost on balance."""
     red = sum(any(grown(lost=0.0, flips=0.2, seed=seed)[0]) for seed in range(300))
     assert red <= 3  # 0.3 expected
+
+
+def test_each_look_is_held_to_what_it_adds() -> None:
+    """A loss whose p value lies between what two looks have by themselves and together."""
+    before = np.ones((1, 256, 1), np.bool_)
+    lost = 10  # p is 2^-10
+    order = np.arange(256)
+    side = Side("block", (0.0,), (1,), np.array([0]), np.array([0]), before,
+                np.full((1, 1), 0.001), 0.001, np.ones(1, np.int64))  # fmt: skip
+
+    def red(alpha: float) -> bool:
+        now = np.ones((256, 1), np.bool_)
+        now[200 : 200 + lost] = False  # all after the last look but one
+        came = grow([side], Passes(order, order * 0), known(now), order, budget=256, alpha=alpha)
+        assert came.passes == 256
+        return came.parts[0].regressed
+
+    needed = 2.0**-lost / WHOLE_SHARE
+    assert not red(needed / (1 - spent(0.5)) * 0.999)
+    assert red(needed / (1 - spent(0.5)) * 1.001)
+
+
+def test_many_small_losses_and_few_large_gains_are_no_loss() -> None:
+    """The sum counts: a fifth lose one hit of two, a tenth gain both; the mean holds."""
+    red = 0
+    for seed in range(200):
+        draw = np.random.default_rng(seed)
+        before = np.ones((2, 400, 2), np.bool_)
+        fate = draw.random(400)
+        before[:, fate < 0.1] = False
+        passes = Passes(np.tile(np.arange(400), 2), np.repeat([0, 1], 400))
+        now = before[passes.shown, passes.rows].copy()
+        row = fate[passes.rows]
+        now[row < 0.1] = True
+        now[(row > 0.1) & (row < 0.3), 0] = False
+        came = grow([side_of(before)], passes, known(now), np.arange(400), budget=800, alpha=0.01)
+        red += any(part.regressed for part in came.parts if part.is_whole)
+    assert red <= 8  # 2 expected
 
 
 def test_nothing_shown_is_nothing_known() -> None:

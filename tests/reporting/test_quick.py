@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.gate.growing import Part
-from pytest_occlusion.gate.quick import NO_SIGN, QuickVerdict
+from pytest_occlusion.gate.quick import NO_SIGN, QuickVerdict, SeenCell
 from pytest_occlusion.gate.verdicts import NEW, REGRESSED
 from pytest_occlusion.reporting.quick import (
     as_json,
@@ -27,7 +28,14 @@ LEVEL = Part("block", 0.25, None, 44, 264, 30, 10, 0.01, 0.2, 0.1, 0.4)
 FEW = Part("block", None, 5, 354, 354, 30, 10, 0.01, 0.2, 0.1, 0.4)
 CELLS = [Cell("m", "image-to-text", "block", ratio, 5) for ratio in (0.25, 0.36)]
 LOST = QuickVerdict(
-    "m", [WHOLE, LEVEL, FEW], {CELLS[0]: (9, 2), CELLS[1]: (1, 1)}, {}, 354, 300, 14160, 1
+    "m",
+    [WHOLE, LEVEL, FEW],
+    {CELLS[0]: SeenCell(44, 9, 2, 0.01), CELLS[1]: SeenCell(44, 1, 1, 0.01)},
+    {},
+    354,
+    300,
+    14160,
+    1,
 )
 
 
@@ -46,11 +54,11 @@ def test_cells_of_what_regressed() -> None:
 
 def test_the_explanation_begins_with_what_to_do() -> None:
     lines = explain_quick(LOST, full="pytest x")
-    assert lines[0] == "m lost recall: -4.9 points in 354 passes (block); 2.5 % of a full run"
+    assert lines[0] == "m lost recall: -4.9 pt (block, all)"
     assert lines[1] == "  measure it whole: pytest x"
     marked = [line for line in lines if line.endswith("!")]
     assert len(marked) == 1
-    assert "block, all levels" in marked[0]
+    assert "block, all " in marked[0]
     assert all(len(line) <= 80 for line in lines)
 
 
@@ -67,6 +75,12 @@ def test_the_summary_fits_and_says_what_it_is() -> None:
         ({"p_adjusted": 0.3, "highest": 0.012}, {}, "no sign of loss down to 1.2 points"),
         ({"p_adjusted": 0.01, "highest": 0.03}, {}, "no certain loss (p 0.01), up to 3.0 pt"),
         ({"p_adjusted": 0.3, "highest": -0.01}, {}, "no sign of loss down to 0.0 points"),
+        ({"p_adjusted": 0.3, "highest": 0.0001}, {}, "no sign of loss down to 0.1 points"),
+        (
+            {"p_adjusted": 1e-9, "highest": 0.06, "tolerance": 0.05},
+            {},
+            "a loss within the tolerance, up to 6.0 pt",
+        ),
         (
             {"p_adjusted": 0.3},
             {"regressed": True, "p_adjusted": 1e-5},
@@ -88,6 +102,30 @@ def test_no_change_has_no_minus() -> None:
 def test_what_was_not_judged_is_said() -> None:
     lines = told(QuickVerdict("m", (), {}, {CELLS[0]: "there is no baseline"}))
     assert "m: 1 cell not judged: there is no baseline" in lines
+    lines = told(QuickVerdict("m", (), {}, {}))
+    assert any(line.startswith("m not judged: no selected cell is one") for line in lines)
+
+
+def test_a_headline_is_not_green_where_something_was_not_judged() -> None:
+    green = replace(LOST, parts=[replace(WHOLE, regressed=False)])
+    assert (
+        as_markdown([quick_record(green)], "s", "60s").splitlines()[0].endswith("no sign of loss")
+    )
+    faulty = {"model": "n", "fault": "its measurement failed"}
+    text = as_markdown([quick_record(green), faulty], "s", "60s")
+    assert text.splitlines()[0].endswith(": n not judged, or not whole")
+    assert "- n not judged: its measurement failed" in text
+    lacking = quick_record(replace(green, lacking={CELLS[0]: "there is no baseline"}))
+    assert "no sign of loss" not in as_markdown([lacking], "s", "60s").splitlines()[0]
+
+
+def test_long_names_and_several_occluders_line_up() -> None:
+    name = "cxr-clip-swin-mimic"
+    noise = replace(WHOLE, occluder="noise", regressed=False, p_adjusted=1.0)
+    lines = told(replace(LOST, model=name, parts=[WHOLE, LEVEL, noise]))
+    assert lines[3].index("-4.9 pt") == lines[4].index("-4.9 pt")
+    assert re.search(r"^  noise .* pt  no sign of loss", lines[4])
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_files(tmp_path: Path) -> None:

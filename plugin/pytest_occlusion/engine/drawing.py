@@ -17,7 +17,7 @@ from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.encoders.base import CanvasRecipe
 from pytest_occlusion.engine.job import ENGINE, Bench, Job
 from pytest_occlusion.engine.pieces import in_shards
-from pytest_occlusion.engine.places import find
+from pytest_occlusion.engine.places import Places, find, noted
 from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.errors import OcclusionError, listed
 
@@ -46,6 +46,7 @@ def draw_shards(
         A shard of each piece, and a line for each radiograph that cannot be decoded.
     """
     store, total = bench.store, sum(map(len, pieces))
+    places: Places | None = None
     faults: list[str] = []
     shards: list[Shard] = []
     with Progress(f"{bench.label}: decoding", total, "radiographs", bench.say) as progress:
@@ -56,7 +57,9 @@ def draw_shards(
                 if store.has("canvases", key):
                     progress.add(len(some))
                 else:
-                    drawn, unread = _drawn(bench, recipe, some, progress.add)
+                    if places is None:
+                        places = noted(store, "canvases", canvas_owner(recipe.name))
+                    drawn, unread = _drawn(bench, recipe, some, places, progress.add)
                     faults += unread
                     if store.root is None:
                         canvases = partial(np.asarray, drawn)
@@ -70,11 +73,11 @@ def _drawn(
     bench: Bench,
     recipe: CanvasRecipe,
     radiographs: Sequence[Radiograph],
+    places: Places,
     done: Callable[[int], None],
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """As :meth:`Decoders.draw`; what a sample drew is not drawn again."""
-    contents = [one.content for one in radiographs]
-    known = find(bench.store, "canvases", canvas_owner(recipe.name), contents)
+    known = find(bench.store, "canvases", places, [one.content for one in radiographs])
     if not known:
         return bench.decoders.draw(recipe, radiographs, done)
     done(len(known))

@@ -27,7 +27,7 @@ from pytest_occlusion.engine.job import ENGINE, Bench, Condition
 from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.parallel import batch_map
 from pytest_occlusion.engine.pieces import EVEN, Floats
-from pytest_occlusion.engine.places import find
+from pytest_occlusion.engine.places import Places, find, noted
 from pytest_occlusion.engine.staging import Stage, Staged
 from pytest_occlusion.errors import OcclusionError
 
@@ -175,6 +175,7 @@ def _parts(
     size = bench.batch_size
     later = sum(math.ceil(len(shard.radiographs) / size) for shard in shards)
     parts = []
+    places: dict[Condition, Places] = {}
     for shard in shards:
         count = len(shard.radiographs)
         done: dict[Condition, torch.Tensor] = {}
@@ -184,7 +185,7 @@ def _parts(
                 done[condition] = torch.from_numpy(np.array(kept.arrays["embeddings"]))
                 progress.add(count)
         missing = sorted((one for one in conditions if one not in done), key=_way)
-        known = _known(bench, shard, missing)
+        known = _known(bench, shard, missing, places)
         untouched = [one for one in missing if one not in known]
         groups = 1 if threads == 1 else math.ceil(EVEN * threads / later)
         share = max(1, math.ceil(len(untouched) / groups))
@@ -210,15 +211,24 @@ def _parts(
 
 
 def _known(
-    bench: Bench, shard: Shard, conditions: Sequence[Condition]
+    bench: Bench,
+    shard: Shard,
+    conditions: Sequence[Condition],
+    places: dict[Condition, Places],
 ) -> dict[Condition, dict[int, Floats]]:
-    """What a sample has encoded of a shard, of the conditions under which it has any."""
+    """What a sample has encoded of a shard, of the conditions under which it has any.
+
+    What was noted under a condition is read for its first shard and kept for the others.
+    """
     digests = radiograph_digests(shard.radiographs) if conditions else []
-    found = {
-        one: find(bench.store, "embeddings", embedding_owner(bench.record, one), digests)
-        for one in conditions
-    }
-    return {condition: rows for condition, rows in found.items() if rows}
+    found: dict[Condition, dict[int, Floats]] = {}
+    for one in conditions:
+        if one not in places:
+            owner = embedding_owner(bench.record, one)
+            places[one] = noted(bench.store, "embeddings", owner)
+        if rows := find(bench.store, "embeddings", places[one], digests):
+            found[one] = rows
+    return found
 
 
 @dataclass

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.encoders.base import Encoder
-from pytest_occlusion.engine.drawing import canvas_key
-from pytest_occlusion.engine.embedding import embedding_keys
+from pytest_occlusion.engine.drawing import canvas_key, canvas_owner
+from pytest_occlusion.engine.embedding import embedding_keys, embedding_owner, radiograph_digests
 from pytest_occlusion.engine.job import Condition, Job
 from pytest_occlusion.engine.local import device_name, local_engine
 from pytest_occlusion.engine.models import ModelRecord, check_model
 from pytest_occlusion.engine.pieces import Questions, answered, in_batches, in_shards
 from pytest_occlusion.engine.pipeline import texts_key, unranked
+from pytest_occlusion.engine.places import noted
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.engine.store import Store
 from pytest_occlusion.engine.trial import sample, timed
@@ -99,12 +101,18 @@ def _plan(session: Session, name: str, cells: Sequence[Cell]) -> ModelPlan:
     encoder = session.encoder(name)
     speeds = measured_speeds(job, encoder, shown[-1], session.settings)
     shards, radiographs = in_shards(job.radiographs), len(job.radiographs)
-    drawn = sum(len(s) for s in shards if job.store.has("canvases", _key(job, s)))
+    drawn = _kept(
+        job, "canvases", canvas_owner(job.record.canvas), shards,
+        [_key(job, some) for some in shards], lambda some: [one.content for one in some],
+    )  # fmt: skip
+    keys = [embedding_keys(job.record, some, shown) for some in shards]
     embedded = sum(
-        len(some) * job.store.has("embeddings", key)
-        for some in shards
-        for key in embedding_keys(job.record, some, shown).values()
-    )
+        _kept(
+            job, "embeddings", embedding_owner(job.record, one), shards,
+            [own[one] for own in keys], radiograph_digests,
+        )
+        for one in shown
+    )  # fmt: skip
     canvas, texts, asked = encoder.canvas, len(job.task.texts), len(shown)
     size = canvas.channels * canvas.height * canvas.width
     encoded = radiographs * asked - embedded
@@ -131,6 +139,22 @@ def _plan(session: Session, name: str, cells: Sequence[Cell]) -> ModelPlan:
     held = 4 * speeds.width * (radiographs * asked + len(job.task.candidate_text))
     memory = None if speeds.memory is None else speeds.memory + held
     return replace(told, device=device_name(encoder), cut=cut, works=works, memory=memory)
+
+
+def _kept(
+    job: Job,
+    kind: str,
+    owner: Sequence[Any],
+    shards: Sequence[Sequence[Radiograph]],
+    keys: Sequence[str],
+    digests: Callable[[Sequence[Radiograph]], list[str]],
+) -> int:
+    """Radiographs of which the store has something: whole shards, or rows of a sample."""
+    places, count = noted(job.store, kind, owner), 0
+    for some, key in zip(shards, keys, strict=True):
+        whole = job.store.has(kind, key)
+        count += len(some) if whole else sum(one in places for one in digests(some) if places)
+    return count
 
 
 def _key(job: Job, radiographs: Sequence[Radiograph]) -> str:

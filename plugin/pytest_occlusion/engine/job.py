@@ -87,6 +87,7 @@ class Job(Bench):
     engine: Callable[[Job], AbstractContextManager[Any]] | None = None
     """Opens who does the pieces (``pieces.Engine``), if it is not this process."""
     similarity: bool = False  # whether that of each radiograph with its own text is wanted too
+    text_batch: int = 0  # texts per forward pass, if not as many as canvases
     first: int = 0  # how many of the best candidates of each radiograph are wanted too
 
     @property

@@ -135,7 +135,7 @@ def embed_texts(job: Job, engine: Engine) -> tuple[Floats, dict[str, Any]]:
 
     def embed_all() -> Entry:
         start = time.perf_counter()
-        batches = in_batches(texts, job.batch_size)
+        batches = in_batches(texts, job.text_batch or job.batch_size)
         pieces, counts = [], []
         with Progress(f"{job.label}: encoding", len(texts), "texts", job.say) as progress:
             for embeddings, tokens in engine.texts([[texts[at] for at in one] for one in batches]):

@@ -8,7 +8,7 @@ encoded in a batch of another size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -37,14 +37,20 @@ def note(store: Store, kind: str, whose: Sequence[Any], key: str, contents: Sequ
         store.write(KIND, own, {}, {"places": places})
 
 
+Places = Mapping[str, Sequence[Any]]
+"""Digest of a radiograph -> key of an entry, and row."""
+
+
+def noted(store: Store, kind: str, whose: Sequence[Any]) -> Places:
+    """What was noted; read once for all shards, since it names all radiographs of a sample."""
+    kept = store.read(KIND, _key(kind, whose))
+    return {} if kept is None else dict(kept.fields["places"])
+
+
 def find(
-    store: Store, kind: str, whose: Sequence[Any], contents: Sequence[str]
+    store: Store, kind: str, places: Places, contents: Sequence[str]
 ) -> dict[int, NDArray[Any]]:
     """Place in ``contents`` -> row, of those radiographs that were noted and are still there."""
-    noted = store.read(KIND, _key(kind, whose))
-    if noted is None:
-        return {}
-    places = noted.fields["places"]
     rows: dict[str, list[tuple[int, int]]] = {}
     for at, content in enumerate(contents):
         if content in places:
@@ -54,7 +60,8 @@ def find(
     for key, asked in rows.items():
         if entry := store.read(kind, key):
             array = entry.arrays[kind]
-            found |= {at: array[row] for at, row in asked if row < len(array)}
+            # Copies, or a row would keep all of its entry in memory.
+            found |= {at: array[row].copy() for at, row in asked if row < len(array)}
     return found
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.task import Task
+from pytest_occlusion.encoders.devices import resolve_device
 from pytest_occlusion.engine.drawing import canvas_key, canvas_owner
 from pytest_occlusion.engine.embedding import (
     embedding_keys,
@@ -26,7 +28,7 @@ from pytest_occlusion.engine.parallel import usable_cores
 from pytest_occlusion.engine.pieces import in_shards
 from pytest_occlusion.engine.pipeline import measure, unranked
 from pytest_occlusion.engine.places import note
-from pytest_occlusion.engine.sampling import Passes, all_passes
+from pytest_occlusion.engine.sampling import Passes, all_passes, doublings
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.retrieval.ranks import Ranks
 from pytest_occlusion.retrieval.recall import hit_probability
@@ -35,7 +37,10 @@ from pytest_occlusion.suite.grid import Cell
 FORWARD = "image-to-text"
 
 SMALLEST_BATCH = 8
-"""Radiographs below which a batch is not cut for another thread."""
+"""Radiographs below which a batch is not cut for another thread of a CPU."""
+
+QUARTERS = 4
+"""Of a doubling, to which a budget in seconds is rounded: two runs of a minute are seldom alike."""
 
 
 @dataclass
@@ -47,6 +52,7 @@ class Sampled:
         conditions: Each once: with nothing blocked all occluders are alike.
         passes: All of them, in their order.
         ks: Lengths of lists.
+        device_asked: As the settings name it.
         encoded: Forward passes that this run has done.
         device: Where they were done.
     """
@@ -55,6 +61,7 @@ class Sampled:
     conditions: Sequence[Condition]
     passes: Passes
     ks: Sequence[int]
+    device_asked: str
     encoded: int = field(default=0, init=False)
     device: str = field(default="cpu", init=False)
 
@@ -66,9 +73,16 @@ class Sampled:
     def hits(self, first: int, last: int) -> NDArray[np.bool_]:
         """Whether passes first up to last hit: bool ``[n, len(ks)]``.
 
+        They are done in parts that are the same for every budget, or the store would keep each
+        budget's anew.
+
         Raises:
             OcclusionError: As :func:`pipeline.measure`.
         """
+        cuts = [first, *(end for end in doublings(last) if first < end < last), last]
+        return np.concatenate([self._part(*both) for both in pairwise(cuts)])
+
+    def _part(self, first: int, last: int) -> NDArray[np.bool_]:
         part = self.passes.part(first, last)
         found = np.zeros((len(part), len(self.ks)), np.bool_)
         for place, condition in enumerate(self.conditions):
@@ -82,10 +96,14 @@ class Sampled:
         if not unranked(whole):
             return self._bits(self._measured(whole))[rows]
         ordered = np.sort(rows)
-        # A part of one condition is small: cut for all threads.
-        share = max(SMALLEST_BATCH, math.ceil(len(rows) / usable_cores()))
+        size = self.job.batch_size
+        if resolve_device(self.device_asked).type == "cpu":  # one batch would be one thread's
+            size = min(size, max(SMALLEST_BATCH, math.ceil(len(rows) / usable_cores())))
         few = replace(
-            whole, task=_of(whole.task, ordered), batch_size=min(self.job.batch_size, share)
+            whole,
+            task=_of(whole.task, ordered),
+            batch_size=size,
+            text_batch=self.job.batch_size,  # as in a full run, which takes them from the store
         )
         return self._bits(self._measured(few))[np.searchsorted(ordered, rows)]
 
@@ -112,6 +130,7 @@ def sampled(session: Session, model: str, cells: Sequence[Cell]) -> Sampled:
         conditions=list(conditions.values()),
         passes=all_passes(session.corpus, session.task, len(conditions)),
         ks=list(dict.fromkeys(cell.k for cell in cells)),
+        device_asked=session.settings.device,
     )
 
 
@@ -124,7 +143,10 @@ def passes_in(session: Session, one: Sampled, seconds: float) -> int:
     encoder = session.encoder(one.job.label)
     speeds = measured_speeds(one.job, encoder, one.conditions[-1].shown, session.settings)
     left = seconds - speeds.text * len(one.job.task.texts)
-    return max(0, int(left / (speeds.draw + speeds.image)))
+    fit = int(left / (speeds.draw + speeds.image))
+    doubled = max((end for end in doublings(len(one.passes)) if end <= fit), default=0)
+    step = max(1, doubled // QUARTERS)
+    return fit if not doubled else doubled + (fit - doubled) // step * step
 
 
 def _of(task: Task, rows: NDArray[np.int64]) -> Task:

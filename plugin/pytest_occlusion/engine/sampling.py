@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from pytest_occlusion.corpora.base import Corpus
 from pytest_occlusion.corpora.task import Task
 
+FIRST = 64
+"""Passes of the smallest part."""
+
 SEED = 0
 """Of the choice; the same for every model and every run."""
 
@@ -40,6 +43,11 @@ class Passes:
     def part(self, first: int, last: int) -> Passes:
         """Some of them, in order."""
         return Passes(self.rows[first:last], self.shown[first:last])
+
+
+def doublings(most: int) -> list[int]:
+    """Where parts of a sample end: from :data:`FIRST` passes on, twice as many, up to so many."""
+    return [FIRST << turn for turn in range(max(0, (most // FIRST).bit_length()))]
 
 
 def all_passes(corpus: Corpus, task: Task, conditions: int, *, seed: int = SEED) -> Passes:

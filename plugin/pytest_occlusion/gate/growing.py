@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.engine.sampling import Passes
+from pytest_occlusion.engine.sampling import Passes, doublings
 from pytest_occlusion.retrieval.significance import holm, loss_p_value
 from pytest_occlusion.suite.grid import Cell
 
-WHOLE_SHARE = 0.8
+WHOLE_SHARE = 0.9
 """Of a model's chance, what curves as a whole have; levels and ks by themselves have the rest."""
 
-POWER = 3.0
+POWER = 4.0
 """A look at a share t of the budget has spent t to this power of the chance.
 
 Kim & DeMets (1987), Biometrika 74:149: first looks see only what nobody can miss, and the last has
@@ -28,8 +28,11 @@ nearly all. Each look is held to what is spent since the one before, which keeps
 the dependence between looks.
 """
 
-LOOKS = (0.25, 0.5, 1.0)
-"""Shares of the budget after which the sample is looked at: it doubles."""
+EARLIEST, LAST_BUT_ONE = 1 / 8, 1 / 2
+"""Shares of the budget between which the sample is looked at each time it has doubled."""
+
+FINEST = 4
+"""Largest weight of a level; whole numbers, so that the test stays exact."""
 
 BOUND = 1.96
 """Standard deviations to the upper end of a 95 % interval."""
@@ -52,7 +55,7 @@ class Part:
     lost: int  # hits of the baseline that are gone
     gained: int
     tolerance: float  # loss that is allowed, a share of what was asked
-    p_value: float  # one-sided: do more passes lose on balance than gain, patient by patient
+    p_value: float  # one-sided: is nothing lost on balance, patient by patient?
     highest: float  # upper end of the 95 % interval of the loss
     p_adjusted: float = 1.0  # Holm's, over the like parts of a model
     regressed: bool = False
@@ -87,7 +90,9 @@ class Side:
         level: int64 ``[S]``, place of the level of each shown condition; -1 where it has none.
         offset: int64 ``[S]``, where the bits of that condition's mask seed begin.
         before: bool ``[L, queries, K]``, stored hits.
-        tolerance: Loss of a cell that is allowed, as a share.
+        allowed: float64 ``[L, K]``, loss that each cell tolerates, as a share.
+        allowed_whole: The same of the whole curve, in the mean.
+        weights: int64 ``[L]``, what a hit at each level counts in the whole.
     """
 
     occluder: str
@@ -96,7 +101,31 @@ class Side:
     level: Ints
     offset: Ints
     before: Bits
-    tolerance: float
+    allowed: NDArray[np.float64]
+    allowed_whole: float
+    weights: Ints
+
+
+def level_weights(before: Bits, ks: Sequence[int], candidates: int) -> Ints:
+    """What a hit at each level counts in the whole: the more, the more there is to lose.
+
+    Where the baseline itself stands at chance, hits come and go and nothing can be lost. The square
+    root of recall above chance lies between a loss that is the same at all levels and one that is a
+    share of what is there; both are caught (``benchmarks/quick_rates.py``).
+
+    Args:
+        before: bool ``[L, queries, K]``.
+        ks: ``[K]``.
+        candidates: How many there are.
+
+    Returns:
+        int64 ``[L]`` from 0 to :data:`FINEST`; all 1 where no level stands above chance.
+    """
+    above = (before.mean(axis=1) - np.array(ks) / candidates).mean(axis=1).clip(0.0)
+    if not above.any():
+        return np.ones(len(before), np.int64)
+    weights: Ints = np.rint(FINEST * np.sqrt(above / above.max())).astype(np.int64)
+    return weights
 
 
 def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[list[Part], Counts]:
@@ -122,6 +151,8 @@ def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[l
         columns = np.array([place for place, one in enumerate(side.ks) if k in (None, one)])
         whole, asked = ratio is None and k is None, len(at) * len(columns)
         moved = change[at][:, columns].sum(axis=1)
+        counted = moved * side.weights[level[at]] if whole else moved
+        levels = [at for at, one in enumerate(side.ratios) if ratio in (None, one)]
         return Part(
             occluder=side.occluder,
             ratio=ratio,
@@ -130,12 +161,16 @@ def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[l
             asked=asked,
             lost=int(lost[at][:, columns].sum()),
             gained=int(gained[at][:, columns].sum()),
-            # Flips at the levels partly cancel, as in ``verdicts.judge_curve``.
-            tolerance=side.tolerance / 2 if whole else side.tolerance,
-            # A pass has one vote: what lost at many ks is no surer than what lost at one.
-            p_value=loss_p_value(_totals(np.sign(moved), whose[at])),
-            highest=_highest(_totals(moved, whose[at]), asked, len(columns)),
+            # A level that may lose much does not speak for the others of a k.
+            tolerance=side.allowed_whole
+            if whole
+            else float(np.median(side.allowed[np.ix_(np.array(levels), columns)])),
+            p_value=loss_p_value(_totals(counted, whose[at])),
+            highest=_highest(_totals(moved, whose[at]), asked, asked / max(1, patients_of(at))),
         )
+
+    def patients_of(at: Ints) -> int:
+        return len(np.unique(whose[at]))
 
     every = np.arange(len(own))
     parts = [part(None, None, every)]
@@ -156,22 +191,24 @@ def _totals(change: Ints, patients: Ints) -> Ints:
     return totals
 
 
-def _highest(totals: Ints, asked: int, ks: int) -> float:
+def _highest(totals: Ints, asked: int, of_patient: float) -> float:
     """Upper end of the 95 % interval of a loss, from what each patient lost on balance.
 
-    One query that lost at every k is added: of no change at all little can be concluded from few.
+    One patient like the others is added who lost all: of no change at all little can be concluded
+    from few.
     """
     if not asked:
         return 1.0
-    squares = float((totals.astype(float) ** 2).sum()) + ks**2
-    return min(1.0, (ks - float(totals.sum()) + BOUND * math.sqrt(squares)) / (asked + ks))
+    squares = float((totals.astype(float) ** 2).sum()) + of_patient**2
+    lost = of_patient - float(totals.sum())
+    return min(1.0, (lost + BOUND * math.sqrt(squares)) / (asked + of_patient))
 
 
 def judged(parts: Sequence[Part], alpha: float) -> list[Part]:
     """The parts of a model with the verdict of one look that has so much chance of a false alarm.
 
-    A part regressed if it lost more than it may, and significantly: after Holm, over the curves as
-    a whole, and over all levels and ks.
+    A part regressed if it lost more than it may, and significantly lost anything: after Holm, over
+    the curves as a whole, and over all levels and ks.
     """
     families = ["whole" if part.is_whole else "parts" for part in parts]
     found = []
@@ -208,7 +245,8 @@ def grow(
 ) -> Grown:
     """Look at a growing sample until it is decided, or the budget is spent.
 
-    Decided is a loss, and that no curve lost as a whole what a cell may lose.
+    Decided is a loss, and that the intervals of all curves end below twice what these may lose in
+    the mean, which is what one of their cells may lose.
 
     Args:
         sides: Baselines of each curve.
@@ -218,7 +256,8 @@ def grow(
         budget: Passes at most.
         alpha: Chance of a false alarm.
     """
-    ends = sorted({math.ceil(share * budget) for share in LOOKS})
+    early = [end for end in doublings(budget) if EARLIEST <= end / budget <= LAST_BUT_ONE]
+    ends = [*early, budget]
     now = np.zeros((0, len(sides[0].ks)), np.bool_)
     looks, before = 0, 0.0
     for end in ends:

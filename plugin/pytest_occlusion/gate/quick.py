@@ -13,18 +13,35 @@ from pytest_occlusion.engine.job import Condition
 from pytest_occlusion.engine.quick import FORWARD, passes_in, sampled
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.errors import OcclusionError
-from pytest_occlusion.gate.growing import Part, Side, grow
+from pytest_occlusion.gate.growing import Part, Side, grow, level_weights
 from pytest_occlusion.gate.provenance import Provenance, provenance_of
 from pytest_occlusion.gate.snapshots import read_baseline, snapshot_file
 from pytest_occlusion.gate.verdicts import NEW, REGRESSED, Baseline, allowed_flips
-from pytest_occlusion.suite.grid import Cell, Curve, cells
+from pytest_occlusion.suite.grid import Cell, Curve
 from pytest_occlusion.suite.settings import Quick
 
 NO_SIGN = "no-sign"
 """No loss was seen, down to a size that is said. Never ``same``: a sample cannot know that."""
 
-ALPHA = 0.004
-"""Chance that a quick run turns red though no model of it lost anything; each has its part."""
+ALPHA = 0.0048
+"""Chance that a quick run of all models of a suite turns red though none of them lost anything.
+
+Each model has its part, also where only some are selected."""
+
+
+@dataclass(frozen=True)
+class SeenCell:
+    """A cell in the sample."""
+
+    passes: int
+    lost: int
+    gained: int
+    allowed: float  # loss that it tolerates, as a share
+
+    @property
+    def beyond(self) -> bool:
+        """Whether more was lost than half of what it tolerates, as a curve is held to."""
+        return 2 * (self.lost - self.gained) > self.allowed * self.passes
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,7 @@ class QuickVerdict:
     Attributes:
         model: Which one.
         parts: Of every curve that has baselines: the whole, its levels, its ks.
-        cells: Lost and gained hits of every cell that was looked at.
+        cells: What was seen of every cell that was looked at.
         lacking: Cells that could not be looked at -> why.
         passes: Forward passes of the sample; ``encoded`` of them in this run.
         every: Those of a full run.
@@ -45,7 +62,7 @@ class QuickVerdict:
 
     model: str
     parts: Sequence[Part]
-    cells: Mapping[Cell, tuple[int, int]]
+    cells: Mapping[Cell, SeenCell]
     lacking: Mapping[Cell, str]
     passes: int = 0
     encoded: int = 0
@@ -58,9 +75,9 @@ class QuickVerdict:
         """Verdict of a cell: red if it lost, and a part that it belongs to is found to have."""
         if cell in self.lacking:
             return NEW
-        lost, gained = self.cells.get(cell, (0, 0))
+        seen = self.cells.get(cell, SeenCell(0, 0, 0, 0.0))
         hurt = any(part.regressed and part.covers(cell) for part in self.parts)
-        return REGRESSED if hurt and lost > gained else NO_SIGN
+        return REGRESSED if hurt and seen.beyond else NO_SIGN
 
     def whole(self, occluder: str) -> Part | None:
         """What was found of a whole curve."""
@@ -130,14 +147,20 @@ class QuickGate:
             one.hits,
             session.resamples(FORWARD).cluster,
             budget=min(every, max(budget, len(one.shown))),
-            alpha=ALPHA / len(settings.grid.models),
+            alpha=ALPHA / len(settings.models),
         )
-        of_curve = {side.occluder: own for side, own in zip(sides, grown.counts, strict=True)}
+        seen: dict[Cell, SeenCell] = {}
+        for side, counts in zip(sides, grown.counts, strict=True):
+            passes = {p.ratio: p.passes for p in grown.parts if p.occluder == side.occluder}
+            for (ratio, k), counted in counts.items():
+                cell = Cell(model, FORWARD, side.occluder, ratio, k)
+                own = side.allowed[side.ratios.index(ratio), side.ks.index(k)]
+                seen[cell] = SeenCell(passes[ratio], *counted, float(own))
         first = stored[looked[0]]
         return QuickVerdict(
             model,
             grown.parts,
-            {cell: of_curve[cell.occluder][cell.ratio, cell.k] for cell in looked},
+            seen,
             lacking,
             passes=grown.passes,
             encoded=one.encoded,
@@ -156,7 +179,9 @@ class QuickGate:
         if baseline.hit_queries is None or len(baseline.hit_queries) != queries:
             return "its baseline does not say which of these queries hit"
         origin = baseline.provenance
-        if origin is None or origin.corpus != session.corpus.fingerprint:
+        if origin is None:
+            return "its baseline does not say of which corpus it is"
+        if origin.corpus != session.corpus.fingerprint:
             return "its baseline is of another corpus"
         return ""
 
@@ -185,12 +210,15 @@ class QuickGate:
                 for ratio in ratios
             ]
         )
-        tolerances = [
-            settings.tolerance_of(cell.id, cell.model, one.calibrated)
-            for cell in own
-            if (one := stored[cell])
-        ]
         queries = before.shape[1]
+
+        def allowed(cell: Cell) -> int:
+            baseline = stored[cell]
+            calibrated = baseline.calibrated if baseline else None
+            tolerance = settings.tolerance_of(cell.id, cell.model, calibrated)
+            return allowed_flips(tolerance, queries)
+
+        flips = np.array([[allowed(replace(own[0], ratio=r, k=k)) for k in ks] for r in ratios])
         return Side(
             occluder=curve.occluder,
             ratios=ratios,
@@ -198,14 +226,17 @@ class QuickGate:
             level=level,
             offset=offset,
             before=before,
-            tolerance=float(np.mean([allowed_flips(t, queries) / queries for t in tolerances])),
+            allowed=flips / queries,
+            # As in ``verdicts.judge_curve``: flips at the levels partly cancel.
+            allowed_whole=max(1.0, float(np.median(flips)) / 2) / queries,
+            weights=level_weights(before, ks, len(session.task.candidate_text)),
         )
 
 
 def quick_cells(session: Session, model: str) -> list[Cell]:
-    """Cells of a model that a quick run looks at: those with baselines, from images to texts."""
+    """Selected cells of a model that a sample can judge: those of the suite, images to texts."""
     return [
         cell
-        for cell in cells(session.settings.grid)
+        for cell in session.wanted
         if cell.model == model and cell.direction == FORWARD and cell in session.settings.gated
     ]

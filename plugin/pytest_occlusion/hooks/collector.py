@@ -46,7 +46,8 @@ class Collector:
         self.stores: list[Record] = []  # what was to be stored, and where
         self.unwritten: list[str] = []  # ids of cells that were not stored all the same
         self.reds: dict[str, Record] = {}  # by test, why it is red where we said why
-        self.quick: dict[str, Record] = {}  # by model, its quick verdict
+        self.quick: dict[tuple[str, str], Record] = {}  # by folder and model, quick verdicts
+        self.encoded: dict[tuple[str, str, str], int] = {}  # by these and worker, passes made
         self.untimed: dict[str, set[str]] = {}  # tests that took no timing, by the reason
 
     @property
@@ -105,7 +106,10 @@ class Collector:
 
             speaker(self.config)(own[SAID])
         if QUICK in own:
-            self.quick[own[QUICK]["model"]] = own[QUICK]
+            place = str(Path(report.nodeid.partition("::")[0]).parent), own[QUICK]["model"]
+            self.quick[place] = own[QUICK]
+            worker = getattr(report, "worker_id", "")
+            self.encoded[*place, worker] = own[QUICK].get("encoded", 0)
         if RED in own and report.failed:
             self.reds[report.nodeid] = own
             if crash := getattr(report.longrepr, "reprcrash", None):
@@ -152,9 +156,20 @@ class Collector:
 
     @property
     def _quick(self) -> tuple[list[Record], str, str]:
-        """Verdicts in the order of the suite, the suite's name, what was asked."""
-        order = self.settings.grid.models
-        records = [self.quick[name] for name in order if name in self.quick]
+        """Verdicts in the order of the suite, the suite's name, what was asked.
+
+        Tests of several folders have baselines of their own; then models are named with theirs.
+        """
+        order, several = self.settings.grid.models, len({folder for folder, _ in self.quick}) > 1
+        records = []
+        for model in order:
+            own = {place: one for place, one in self.quick.items() if place[1] == model}
+            for place, one in own.items():
+                made = sum(n for key, n in self.encoded.items() if key[:2] == place)
+                name = f"{model} ({place[0]})" if several else model
+                records.append({**one, "encoded": made, "model": name})
+            if not own and any(cell.startswith(f"{model}-") for cell in self.cells - self.judged):
+                records.append({"model": model, "fault": "none of its tests was run"})
         return records, self.settings.suite, str(self.config.getoption("occlusion_quick"))
 
     def _check_stored(self) -> None:
@@ -206,7 +221,8 @@ class Collector:
             from pytest_occlusion.reporting.quick import summary as quick_summary
 
             records, _, asked = self._quick
-            told = quick_summary(records, asked, writer.fullwidth)
+            kept = self.settings.store is not None
+            told = quick_summary(records, asked, writer.fullwidth, kept=kept)
             return [*((line.text, dict(line.markup)) for line in told), *untimed]
         if self.cells:
             many = f"{len(self.cells)} were skipped, or failed before they were measured"

@@ -205,21 +205,24 @@ def _quick(config: pytest.Config, settings: Settings) -> Quick | None:
         return None
     found = re.fullmatch(r"(\d*\.?\d+)(s?)", text.strip())
     number = float(found[1]) if found else 0.0
-    if not found or not number or (number < 1 and found[2]):
+    if not found or not number or (number < 1) == bool(found[2]):
         raise pytest.UsageError(
-            f"--occlusion-quick {text}: a share of the forward passes below 1, or seconds\n"
-            "  -> 0.1 is a tenth of a full run, 60s a minute"
+            f"--occlusion-quick {text}: a share of the forward passes below 1 is needed, or seconds"
+            "\n  -> 0.1 is a tenth of a full run, 60s a minute"
         )
     refused = {
         "--snapshot-update": (is_updating(config), "a sample accepts nothing"),
         "--occlusion-plan": (option(config, "plan"), "a plan is of a full run"),
         "--occlusion-csv": (option(config, "csv"), "a sample has no cells to list"),
         "--occlusion-html": (option(config, "html"), "a sample has no curves to draw"),
+        "--occlusion-map": (settings.map_grid, "a sample has no map"),
+        "--occlusion-engine": (settings.engine != "local", "this process measures a sample"),
     }
     for name, (given, why) in refused.items():
         if given:
             raise pytest.UsageError(
                 f"--occlusion-quick with {name}: {why}\n  -> leave one of them out"
+                + (", or give --occlusion-engine local" if name.endswith("engine") else "")
             )
     if settings.ad_hoc:
         raise pytest.UsageError(

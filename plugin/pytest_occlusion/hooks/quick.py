@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import pytest
 
 from pytest_occlusion.errors import UnacceptedError
 from pytest_occlusion.gate.quick import QuickGate, QuickVerdict, quick_cells
 from pytest_occlusion.gate.verdicts import NEW, REGRESSED
-from pytest_occlusion.reporting.quick import explain_quick
+from pytest_occlusion.reporting.quick import brief_quick, explain_quick
 from pytest_occlusion.suite.grid import Cell, Curve
 
 WHOLE = "a quick run measures a sample only"
@@ -26,15 +26,18 @@ class _Quick:
     folder: Path  # of the test module; baselines lie beside it
     full: str  # the command that measures this model whole
 
+    def __getattr__(self, name: str) -> Any:
+        """Skip a test that asks for what only a full run has, such as a result."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        pytest.skip(f"{WHOLE}: `{name}` is of a full one")
+
     def _verdict(self, model: str) -> QuickVerdict:
         return self.gate.verdict(self.folder, model)
 
-    def _refuse(self, verdict: QuickVerdict, brief: str) -> NoReturn:
+    def _refusal(self, verdict: QuickVerdict, brief: str) -> UnacceptedError:
         told = explain_quick(verdict, full=self.full)
-        raise UnacceptedError("\n".join(told), model=verdict.model, brief=brief)
-
-    def _whole(self) -> NoReturn:
-        pytest.skip(f"{WHOLE}: what a test asks of a result needs a full one")
+        return UnacceptedError("\n".join(told), model=verdict.model, brief=brief)
 
 
 @dataclass(frozen=True)
@@ -45,37 +48,33 @@ class QuickCellCheck(_Quick):
 
     @property
     def looked_at(self) -> bool:
-        """Whether the sample says anything about it: it has a baseline to meet."""
+        """Whether a sample can judge it; see ``gate.quick.quick_cells``."""
         return self.cell in quick_cells(self.gate.session, self.cell.model)
 
     @property
-    def verdict(self) -> QuickVerdict:
+    def quick_verdict(self) -> QuickVerdict:
         """Of its model."""
         return self._verdict(self.cell.model)
-
-    @property
-    def result(self) -> NoReturn:
-        """There is none: the test is skipped."""
-        self._whole()
 
     def assert_accepted(self) -> None:
         """Fail where the sample shows that the cell lost hits.
 
-        A cell from texts to images is skipped: its candidates would be all radiographs.
+        A cell from texts to images is skipped, whose candidates would be all radiographs, and one
+        that the suite itself does not hold.
 
         Raises:
             UnacceptedError: It lost, or its baseline cannot be compared with.
         """
         if not self.looked_at:
             pytest.skip(f"{WHOLE}: this cell is not one that a sample can judge")
-        kind = self.verdict.kind(self.cell)
+        kind = self.quick_verdict.kind(self.cell)
         if kind == NEW:
-            why = self.verdict.lacking[self.cell]
-            told = f"{self.cell.id}: {why}, and a quick run accepts nothing"
-            full = f"  measure it whole: {self.full}"
-            raise UnacceptedError(f"{told}\n{full}", model=self.cell.model, brief=told)
+            # The same text for all cells of one reason, so that it is told once.
+            why = self.quick_verdict.lacking[self.cell]
+            told = f"{self.cell.model}: {why}, and a quick run accepts nothing"
+            raise UnacceptedError(f"{told}\n  measure it whole: {self.full}")
         if kind == REGRESSED:
-            self._refuse(self.verdict, "")
+            raise self._refusal(self.quick_verdict, "")
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,6 @@ class QuickCurveCheck(_Quick):
     """One curve (model, direction, occluder) under test."""
 
     curve: Curve
-
-    def results(self, k: int) -> NoReturn:
-        """There are none: the test is skipped."""
-        self._whole()
-
-    def verdict(self, k: int) -> NoReturn:
-        """There is none of a single k: the test is skipped."""
-        self._whole()
 
     def assert_accepted(self) -> None:
         """Fail where the sample shows that the curve as a whole lost hits.
@@ -104,5 +95,4 @@ class QuickCurveCheck(_Quick):
         verdict = self._verdict(self.curve.model)
         part = verdict.whole(self.curve.occluder)
         if part is not None and part.regressed:
-            brief = f"curve {self.curve.id}: {-100 * part.loss:+.1f} points in the mean of a sample"
-            self._refuse(verdict, brief)
+            raise self._refusal(verdict, brief_quick(self.curve, part))

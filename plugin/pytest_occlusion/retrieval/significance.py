@@ -88,10 +88,9 @@ def sign_flip(
 
 
 EXACT = 2_000
-"""Clusters up to which the sign-flip test is exact; with more the sum is normal, to four digits."""
+"""Clusters up to which the sign-flip test is exact.
 
-NEGLIGIBLE = 1e-18
-"""Of a binomial, what is left out."""
+With more the sum is normal: within a hundredth of a p value of 1 in 10,000."""
 
 
 def loss_p_value(totals: NDArray[np.int64]) -> float:
@@ -113,14 +112,18 @@ def loss_p_value(totals: NDArray[np.int64]) -> float:
     if len(changed) > EXACT:
         step = int(np.gcd.reduce(np.abs(changed)))
         distance = (2 * lost - step - np.abs(changed).sum()) / math.sqrt((changed**2.0).sum())
-        return min(1.0, max(math.erfc(distance / math.sqrt(2)) / 2, np.finfo(float).tiny))
+        return _at_most_one(math.erfc(distance / math.sqrt(2)) / 2)
     chances = np.ones(1)
     for size, count in zip(*np.unique(np.abs(changed), return_counts=True), strict=True):
         known, chances = chances, np.zeros(len(chances) + int(size * count))
         for losses, chance in enumerate(_coins(int(count))):
-            if chance > NEGLIGIBLE:
+            if chance:
                 chances[losses * size : losses * size + len(known)] += chance * known
-    return float(min(1.0, chances[lost:].sum()))
+    return _at_most_one(float(chances[lost:].sum()))
+
+
+def _at_most_one(p_value: float) -> float:
+    return min(1.0, max(p_value, float(np.finfo(float).tiny)))
 
 
 def _coins(count: int) -> FloatArray:
