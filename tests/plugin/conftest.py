@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch  # noqa: F401 - runs inside this process must not import it, and drop it, again
@@ -47,6 +51,15 @@ UNNEEDED = ("cacheprovider", "hypothesispytest", "anyio", "timeout", "platformdi
 """Plugins that no test here needs and that every worker would import anew."""
 
 
+PASSING = re.compile(
+    r"^speed of what was measured in this run\n(?:.+\n)+\n|, (?:[\d,.]+k? images/s|from store)$"
+    r"|<tr>.*<td>[0-9a-f]{12}</td>.*</tr>\n?|\"timings\":\[[^]]*\],?| in \d+\.\d+s| -n \d"
+    r"|^\[gw\d\] .*\n|\d+ deselected, |, \d+ deselected|^[-=!]+|[-=!]+$",
+    re.M,
+)
+"""Speeds, times, names and numbers of workers, and the rules, whose length those set."""
+
+
 @dataclass(frozen=True)
 class Project:
     """A pytester project and how to run it."""
@@ -63,6 +76,43 @@ class Project:
         if expect is not None:
             assert result.ret == expect, result.stdout.str() + result.stderr.str()
         return result
+
+    def both(self, *args: str, expect: int | None = None, workers: int = 2) -> pytest.RunResult:
+        """Run serially, then by workers from where that began: all they say and leave is the same.
+
+        Gives the serial run, for what it must have said besides.
+        """
+        kept = self.path.with_name(f"{self.path.name}-kept")
+        shutil.copytree(self.path, kept)
+        serial = self.run(*args, expect=expect)
+        told, written = self.told(serial), self.written()
+        for path in self.path.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(kept, self.path, dirs_exist_ok=True)
+        shutil.rmtree(kept)
+        assert self.told(self.run("-n", str(workers), *args, expect=expect)) == told
+        assert self.written() == written
+        return serial
+
+    def told(self, run: pytest.RunResult) -> list[str]:
+        """What a run says from its failures on, in parts; which model's came first is luck."""
+        text = PASSING.sub("", f"{run.stdout.str()}\n{run.stderr.str()}")
+        start = re.search(r"^(?: (?:FAILURES|ERRORS|occlusion) $|ERROR: | \S+\.Exit: )", text, re.M)
+        assert start is not None, text
+        parts = re.split(r"^(?= \w+ $|_+ |[A-Z]+ | \d+ \w)", text[start.end() :], flags=re.M)
+        return [line for line in map(str.rstrip, "".join(sorted(parts)).splitlines()) if line]
+
+    def written(self) -> dict[str, Any]:
+        """The baselines, what result files in ``out`` hold, and the names of what is stored."""
+        found: dict[str, Any] = {}
+        for path in self.path.rglob("*"):
+            name = str(path.relative_to(self.path))
+            folder = name.partition("/")[0]
+            if folder == "store" and path.suffix != ".lock":
+                found[name] = path.is_file()
+            elif path.is_file() and folder in ("baselines", "out"):
+                found[name] = content_of(path.suffix, PASSING.sub("", path.read_text()))
+        return found
 
     def accept(self) -> None:
         """Write the baselines."""
@@ -87,6 +137,20 @@ class Project:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
+
+
+def content_of(suffix: str, text: str) -> Any:
+    """What the text of a file holds: of some kinds its order, or a part of it, is luck."""
+    if suffix == ".json":
+        return {name: part for name, part in json.loads(text).items() if name != "timings"}
+    if suffix != ".xml":
+        return text
+    return {
+        (case.get("classname"), case.get("name")): [
+            (part.tag, *sorted(part.attrib.items()), part.text) for part in [*case.iter()][1:]
+        ]
+        for case in ElementTree.fromstring(text).iter("testcase")
+    }
 
 
 @pytest.fixture

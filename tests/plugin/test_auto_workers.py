@@ -5,12 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch  # noqa: F401 - as in conftest.py
 from xdist.plugin import pytest_xdist_auto_num_workers
 
-GPUS = """
-import pytest_occlusion.encoders.devices as devices
-devices.visible_gpus = lambda: {count}
-"""
+from pytest_occlusion.encoders import devices
 
 SUITE = """
 suite = "mine"
@@ -36,14 +34,15 @@ def pytest_configure(config):
 
 def workers(pytester: pytest.Pytester, *args: str, count: int, pin: str | None = None) -> int:
     """What ``-n auto`` comes to; the workers themselves are not started."""
-    pytester.makeconftest(GPUS.format(count=count) + CONFTEST)
+    pytester.makeconftest(CONFTEST)
     pytester.makefile(".toml", suite=SUITE)
     pytester.makepyfile("def test_nothing(): pass")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "visible_gpus", lambda: count)
         patch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
         if pin is not None:
             patch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", pin)
-        result = pytester.runpytest_subprocess("-n", "auto", "-s", "-p", "no:benchmark", *args)
+        result = pytester.runpytest("-n", "auto", "-s", "-p", "no:benchmark", *args)
     line = next(line for line in result.outlines if line.startswith("WORKERS"))
     return int(line.split()[1])
 
@@ -91,7 +90,7 @@ def test_more_workers_are_refused_before_anything_starts(
     pytester.makefile(".toml", suite='engine = "ray://head:6379"\n' * by_suite + SUITE)
     pytester.makepyfile("def test_nothing(): pass")
     told = () if by_suite else ("--occlusion-engine", "ray://head:6379")
-    result = pytester.runpytest_subprocess(*SUITE_ARGS, *told, *given)
+    result = pytester.runpytest(*SUITE_ARGS, *told, *given)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         [
@@ -113,4 +112,4 @@ def test_one_worker_and_engines_of_this_machine_are_not(
 ) -> None:
     pytester.makefile(".toml", suite='engine = "ray"\n' + SUITE)
     pytester.makepyfile("def test_nothing(): pass")
-    pytester.runpytest_subprocess(*SUITE_ARGS, *given).assert_outcomes(passed=1)
+    pytester.runpytest(*SUITE_ARGS, *given).assert_outcomes(passed=1)

@@ -1,4 +1,4 @@
-"""Claims through pytest: judged, recorded, expected, skipped; alone, beside cells, in parallel."""
+"""Claims through pytest: judged, recorded, expected, skipped; alone, beside cells."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 CLAIMS = """
 def test_claim(occlusion_claim):
@@ -32,10 +32,9 @@ def claims(project: Project) -> dict[str, dict[str, object]]:
     return {claim["claim"]: claim for claim in document["claims"]}
 
 
-@workers()
-def test_findings_are_shown_and_written(asking: Project, parallel: tuple[str, ...]) -> None:
+def test_findings_are_shown_and_written(asking: Project) -> None:
     files = ("--occlusion-json", "r.json", "--occlusion-markdown", "r.md", "--junitxml", "r.xml")
-    result = asking.run(*parallel, "--snapshot-update", "-rs", *files, expect=0)
+    result = asking.run("--snapshot-update", "-rs", *files, expect=0)
     found = claims(asking)
     assert list(found) == [
         *("best", "flattest", "proportional", "center", "border", "scattered"),
@@ -57,13 +56,6 @@ def test_findings_are_shown_and_written(asking: Project, parallel: tuple[str, ..
     )
     cells = json.loads((asking.path / "r.json").read_text())["cells"]
     assert {cell["occluder"] for cell in cells} == {"block"}, "claims add no cells of their own"
-
-
-def test_serial_and_parallel_findings_are_the_same(asking: Project) -> None:
-    asking.run("--snapshot-update", "--occlusion-json", "r.json", expect=0)
-    serial = claims(asking)
-    asking.run("-n", "2", "--occlusion-no-store", "--occlusion-json", "r.json", expect=0)
-    assert claims(asking) == serial
 
 
 def test_the_opposite_of_what_the_suite_expects_is_red(asking: Project) -> None:
@@ -89,13 +81,10 @@ def test_claims_alone_measure_what_they_need(asking: Project) -> None:
 
 
 @pytest.mark.parametrize("asked", [("-k", "center or best"), ()], ids=["claims", "all"])
-@workers(0, 2, 3)
-def test_regions_are_measured_for_models_that_see(
-    asking: Project, parallel: tuple[str, ...], asked: tuple[str, ...]
-) -> None:
+def test_regions_are_measured_for_models_that_see(asking: Project, asked: tuple[str, ...]) -> None:
     """Three workers for two models share out levels; a claim then asks for regions by itself."""
     asking.checkpoint("other", image=0, bias=1)  # exactly chance
-    asking.run(*parallel, *asked, "--snapshot-update", expect=0)
+    asking.both(*asked, "--snapshot-update", workers=3, expect=0)
     embedded = list((asking.path / "store" / "v1" / "embeddings").rglob("*.safetensors"))
     assert len(embedded) == 2 * 4 + 3  # four ratios of two models, three regions of one
 

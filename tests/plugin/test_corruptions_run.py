@@ -1,4 +1,4 @@
-"""Corruptions through pytest: cells with a severity, baselines, claims, reports; in parallel."""
+"""Corruptions through pytest: cells with a severity, baselines, claims, reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 CORRUPTED = ("--occlusion-occluders", "block,gaussian-noise,rotation")
 
@@ -28,11 +28,10 @@ def corrupted(project: Project) -> Project:
     return project
 
 
-@workers()
-def test_a_suite_with_corruptions(corrupted: Project, parallel: tuple[str, ...]) -> None:
+def test_a_suite_with_corruptions(corrupted: Project) -> None:
     corrupted.accept()
     files = ("--occlusion-json", "r.json", "--occlusion-csv", "r.csv")
-    result = corrupted.run(*parallel, *files, expect=0)
+    result = corrupted.run(*files, expect=0)
     found = cells(corrupted)
     assert len(found) == 2 * 2 * (4 + 3 + 3)
     one = found["good-gaussian-noise-s2-k005"]
@@ -48,35 +47,11 @@ def test_a_suite_with_corruptions(corrupted: Project, parallel: tuple[str, ...])
     assert "good-rotation-s5-k001" in corrupted.snapshot().read_text()
 
 
-def test_serial_and_parallel_numbers_are_the_same(corrupted: Project) -> None:
-    corrupted.run("--occlusion-json", "a.json", "--snapshot-update", expect=0)
-    for count in ("2", "3"):  # three workers of two models: a worker takes a level, not a model
-        corrupted.run(
-            *("-n", count, "--occlusion-no-store", "--occlusion-batch-size", "7"),
-            *("--occlusion-json", "b.json"),
-            expect=0,
-        )
-        assert cells(corrupted, "b.json") == cells(corrupted, "a.json") | {
-            name: {**cell, "verdict": "same", **baseline(corrupted, name)}
-            for name, cell in cells(corrupted, "a.json").items()
-        }
-
-
-def baseline(project: Project, name: str) -> dict[str, Any]:
-    """What a cell says of its baseline, from the later file."""
-    cell = cells(project, "b.json")[name]
-    known = ("baseline_from", "baseline_hits", "baseline_queries", "lost", "gained", "written")
-    return {field: cell[field] for field in (*known, "p_value", "p_adjusted", "drift")}
-
-
-@workers()
-def test_corruptions_on_the_command_line_leave_baselines_alone(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_corruptions_on_the_command_line_leave_baselines_alone(project: Project) -> None:
     project.accept()
     before = project.snapshot().read_bytes()
     result = project.run(
-        *parallel, *CORRUPTED, "--occlusion-severities", "0,3", "--occlusion-json", "r.json",
+        *CORRUPTED, "--occlusion-severities", "0,3", "--occlusion-json", "r.json",
         expect=0,
     )  # fmt: skip
     found = cells(project)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 
 def refused(project: Project, *args: str, says: list[str]) -> str:
@@ -65,8 +65,7 @@ def test_an_unknown_device(project: Project) -> None:
     project.run("--occlusion-device", "tpu9", expect=1).stdout.fnmatch_lines(["*device 'tpu9'*"])
 
 
-@workers()
-def test_faulty_rows_are_listed(project: Project, parallel: tuple[str, ...]) -> None:
+def test_faulty_rows_are_listed(project: Project) -> None:
     rows = project.rows()
     rows[1]["image"] = rows[0]["image"]
     rows[2]["report"] = " "
@@ -74,7 +73,6 @@ def test_faulty_rows_are_listed(project: Project, parallel: tuple[str, ...]) -> 
     project.write_rows(rows)
     output = refused(
         project,
-        *parallel,
         says=[
             "row 2: duplicate image, also in row 1",
             "row 3: the report is empty",
@@ -84,27 +82,22 @@ def test_faulty_rows_are_listed(project: Project, parallel: tuple[str, ...]) -> 
     assert "secret" not in output
 
 
-@workers()
-def test_an_empty_corpus(project: Project, parallel: tuple[str, ...]) -> None:
+def test_an_empty_corpus(project: Project) -> None:
     (project.path / "reports.csv").write_text("image,study_id,report\n")
-    refused(project, *parallel, says=["reports.csv: the table has no rows"])
+    refused(project, says=["reports.csv: the table has no rows"])
 
 
-@workers()
-def test_a_missing_checkpoint(project: Project, parallel: tuple[str, ...]) -> None:
+def test_a_missing_checkpoint(project: Project) -> None:
     (project.path / "good.safetensors").unlink()
-    refused(project, *parallel, says=["1 of 2 models cannot be loaded", "good.safetensors"])
+    refused(project, says=["1 of 2 models cannot be loaded", "good.safetensors"])
 
 
-@workers()
-def test_damaged_images_are_all_named_before_anything_is_encoded(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_damaged_images_are_all_named_before_anything_is_encoded(project: Project) -> None:
     images = sorted((project.path / "images").iterdir())
     images[0].write_bytes(images[0].read_bytes()[:-40])
     images[1].write_bytes(b"no image at all")
     Image.new("L", (8, 8)).save(images[2], format="JPEG")
-    result = project.run(*parallel, "-k", "test_recall", expect=1)
+    result = project.run("-k", "test_recall", expect=1)
     output = result.stdout.str()
     assert "2 radiographs of the corpus 'manifest' cannot be used" in output
     assert output.count("cannot be decoded") >= 2
@@ -120,22 +113,18 @@ def test_damaged_images_are_all_named_before_anything_is_encoded(
     ],
     ids=["nan", "zero"],
 )
-@workers()
 def test_worthless_embeddings_are_errors(
-    project: Project, parallel: tuple[str, ...], changes: dict[str, float], says: str
+    project: Project, changes: dict[str, float], says: str
 ) -> None:
     project.checkpoint("good", **changes)
-    result = project.run(*parallel, "-k", "good", expect=1)
+    result = project.run("-k", "good", expect=1)
     assert says in result.stdout.str()
     assert "model good at" in result.stdout.str()
 
 
-@workers()
-def test_a_collapsed_encoder_scores_exactly_chance(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_a_collapsed_encoder_scores_exactly_chance(project: Project) -> None:
     project.checkpoint("good", image=0.0, text=0.0, bias=1.0)
-    run = project.run(*parallel, "--occlusion-models", "good", "--snapshot-update", expect=0)
+    run = project.run("--occlusion-models", "good", "--snapshot-update", expect=0)
     run.stdout.fnmatch_lines(["flags: near chance at 0 %, collapsed (most positives tie*"])
     run.stdout.fnmatch_lines(["*0 % *1.7 *8.3 *", "chance *1.7 *8.3 *"])
 
@@ -206,10 +195,11 @@ sys.addaudithook(refuse)
 """
 
 
-@pytest.mark.parametrize("room", [0, 1, 4, 9])
-@workers()
+@pytest.mark.parametrize(
+    ("room", "parallel"), [(0, ()), (1, ("-n", "2")), (4, ()), (9, ("-n", "2"))]
+)
 def test_a_store_that_fills_up_costs_what_it_would_have_kept(
-    project: Project, parallel: tuple[str, ...], room: int, monkeypatch: pytest.MonkeyPatch
+    project: Project, room: int, parallel: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.accept()
     shutil.rmtree(project.path / "store")
@@ -222,7 +212,6 @@ def test_a_store_that_fills_up_costs_what_it_would_have_kept(
     assert "is full (No space left on device): what came later was measured and not kept" in told
     assert "16 cells: 16 same" in told
     assert not list((project.path / "store").rglob("*.tmp"))
-    monkeypatch.setenv("ROOM", "1000")
-    again = project.pytester.runpytest_subprocess(*args)
+    again = project.run(expect=0)
     again.assert_outcomes(passed=18)
     assert "is full" not in again.stdout.str()

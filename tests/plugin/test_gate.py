@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 pytestmark = pytest.mark.usefixtures("measured")
 
@@ -33,52 +33,44 @@ def shift(project: Project, cell: str, hits: int) -> None:
     project.snapshot().write_text(json.dumps(content))
 
 
-@workers()
-def test_fail_on_regression_lets_improvements_pass(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_fail_on_regression_lets_improvements_pass(project: Project) -> None:
     edit_suite(project, "tolerance = 1", 'tolerance = 1\nfail-on = "regression"')
     project.checkpoint("good", noise=3.0)
     project.accept()
     before = project.snapshot().read_bytes()
     project.checkpoint("good", noise=0.5)
-    project.run(*parallel, expect=0).stdout.fnmatch_lines(["*improved:*"])
+    project.run(expect=0).stdout.fnmatch_lines(["*improved:*"])
     assert project.snapshot().read_bytes() == before
-    project.run(*parallel, "--snapshot-update", expect=0)
+    project.run("--snapshot-update", expect=0)
     assert project.snapshot().read_bytes() != before
     project.checkpoint("good", noise=3.0)
-    project.run(*parallel, expect=1)
+    project.run(expect=1)
 
 
-@workers()
-def test_fail_on_significant_regression(project: Project, parallel: tuple[str, ...]) -> None:
+def test_fail_on_significant_regression(project: Project) -> None:
     edit_suite(project, "tolerance = 1", 'tolerance = 1\nfail-on = "significant-regression"')
     project.accept()
     shift(project, "good-block-r49-k001", 4)  # beyond the tolerance, yet no query flipped
-    result = project.run(*parallel, expect=0)
+    result = project.run(expect=0)
     result.stdout.fnmatch_lines(["*1 regressed*"])
     project.checkpoint("good", noise=3.0)
-    failed = project.run(*parallel, expect=1)
+    failed = project.run(expect=1)
     assert failed.parseoutcomes()["failed"] >= 2
 
 
-@workers()
-def test_tolerance_of_the_model_and_of_a_cell(project: Project, parallel: tuple[str, ...]) -> None:
+def test_tolerance_of_the_model_and_of_a_cell(project: Project) -> None:
     project.accept()
     shift(project, "good-block-r49-k001", 3)
-    project.run(*parallel, expect=1)
+    project.run(expect=1)
     edit_suite(project, "[models.good]", "[models.good]\ntolerance = 3")
-    project.run(*parallel, expect=0)
+    project.run(expect=0)
     edit_suite(project, "[models.good]", '[tolerances]\n"*-r49-*" = 2\n[models.good]')
-    project.run(*parallel, expect=1)
+    project.run(expect=1)
     edit_suite(project, '"*-r49-*" = 2', '"*-r49-*" = 2\n"good-block-r49-k001" = 4')
-    project.run(*parallel, expect=0)
+    project.run(expect=0)
 
 
-@workers()
-def test_a_small_loss_at_every_ratio_is_caught_by_the_curve(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_a_small_loss_at_every_ratio_is_caught_by_the_curve(project: Project) -> None:
     edit_suite(project, "tolerance = 1", "tolerance = 4")
     project.accept()
     content = stored(project)
@@ -86,7 +78,7 @@ def test_a_small_loss_at_every_ratio_is_caught_by_the_curve(
         if cell.endswith("k001"):
             content["cells"][cell]["hits"] += 3
     project.snapshot().write_text(json.dumps(content))
-    result = project.run(*parallel, expect=1)
+    result = project.run(expect=1)
     result.assert_outcomes(passed=17, failed=1)
     result.stdout.fnmatch_lines(
         [
@@ -97,25 +89,24 @@ def test_a_small_loss_at_every_ratio_is_caught_by_the_curve(
     )
 
 
-@workers()
-def test_calibration_measures_the_tolerance(project: Project, parallel: tuple[str, ...]) -> None:
-    project.run(*parallel, "--snapshot-update", "--occlusion-calibrate", "4", expect=0)
+def test_calibration_measures_the_tolerance(project: Project) -> None:
+    project.run("--snapshot-update", "--occlusion-calibrate", "4", expect=0)
     cells = stored(project)["cells"]
     assert all("spread" in line for line in cells.values())
     name = max(cells, key=lambda cell: cells[cell]["spread"])
     assert cells["good-block-r00-k001"]["spread"] == 0.0  # never moves: one query is allowed
     shift(project, "good-block-r00-k001", 1)
-    project.run(*parallel, expect=0)
+    project.run(expect=0)
     shift(project, "good-block-r00-k001", 1)
-    project.run(*parallel, "-k", "test_recall", expect=1)
+    project.run("-k", "test_recall", expect=1)
     shift(project, "good-block-r00-k001", -2)
     content = stored(project)
     content["cells"][name]["spread"] = 3.0  # limit 2.8 x 3 = 8.4, rounded up
     project.snapshot().write_text(json.dumps(content))
     shift(project, name, 9)
-    project.run(*parallel, "-k", "test_recall", expect=0)
+    project.run("-k", "test_recall", expect=0)
     shift(project, name, 1)
-    project.run(*parallel, "-k", "test_recall", expect=1)
+    project.run("-k", "test_recall", expect=1)
 
 
 @pytest.mark.parametrize(
@@ -129,81 +120,68 @@ def test_calibration_faults(project: Project, args: tuple[str, ...], says: str) 
     assert says in project.run(*args, expect=4).stderr.str()
 
 
-@workers()
-def test_drift_is_remembered_and_reported(project: Project, parallel: tuple[str, ...]) -> None:
+def test_drift_is_remembered_and_reported(project: Project) -> None:
     project.accept()
     first = stored(project)["cells"]["good-block-r25-k001"]["hits"]
     for noise in (1.2, 1.6):
         project.checkpoint("good", noise=noise)
-        project.run(*parallel, "--snapshot-update", expect=0)
+        project.run("--snapshot-update", expect=0)
     line = stored(project)["cells"]["good-block-r25-k001"]
     assert line["first"] == first != line["hits"]
-    result = project.run(*parallel, expect=0)
+    result = project.run(expect=0)
     result.stdout.fnmatch_lines(["*cells have drifted beyond the tolerance since they were first*"])
 
 
-@workers()
-def test_a_run_that_wrote_says_which_cells(project: Project, parallel: tuple[str, ...]) -> None:
-    result = project.run(*parallel, "--snapshot-update", expect=0)
+def test_a_run_that_wrote_says_which_cells(project: Project) -> None:
+    result = project.run("--snapshot-update", expect=0)
     result.stdout.fnmatch_lines(["16 baselines written: good-block-r00-k001, *"])
-    assert "written:" not in project.run(*parallel, "--snapshot-update").stdout.str()
+    assert "written:" not in project.run("--snapshot-update").stdout.str()
 
 
-@workers()
-def test_own_assertions_store_nothing(project: Project, parallel: tuple[str, ...]) -> None:
+def test_own_assertions_store_nothing(project: Project) -> None:
     """``.result`` alone is no promise to store; nor is a test that fails before it stores."""
     tests = project.path / "test_toy.py"
     kept = tests.read_text()
     tests.write_text(kept.replace("cell.assert_accepted()", "cell.result.recall >= 0"))
-    result = project.run(*parallel, "--snapshot-update", expect=0)
+    result = project.run("--snapshot-update", expect=0)
     assert "NOT stored" not in result.stdout.str()
     assert "baselines written" not in result.stdout.str()
     tests.write_text(kept.replace("    occlusion_cell.", "    assert 0\n    occlusion_cell."))
-    result = project.run(*parallel, "--snapshot-update", expect=1)
+    result = project.run("--snapshot-update", expect=1)
     assert "NOT stored" not in result.stdout.str()
     assert not project.snapshot().exists()
 
 
-@workers()
-def test_tests_outside_of_the_root_are_stored(project: Project, parallel: tuple[str, ...]) -> None:
+def test_tests_outside_of_the_root_are_stored(project: Project) -> None:
     elsewhere = project.path.parent / f"{project.path.name}-elsewhere"
     elsewhere.mkdir()
     for name in ("test_toy.py", "conftest.py", "toy_family.py"):
         (project.path / name).rename(elsewhere / name)
     args = ("--rootdir", ".", "-c", "pyproject.toml", f"../{elsewhere.name}")
-    result = project.run(*parallel, "--snapshot-update", *args, expect=0)
+    result = project.run("-n", "2", "--snapshot-update", *args, expect=0)
     result.stdout.fnmatch_lines(["16 baselines written: good-block-r00-k001, *"])
     assert (elsewhere / "baselines" / "toy" / "good.json").exists()
-    project.run(*parallel, *args, expect=0)
+    project.run(*args, expect=0)
 
 
-@workers()
 def test_a_folder_that_cannot_be_written_is_said_before_anything_is_measured(
-    project: Project, parallel: tuple[str, ...]
+    project: Project,
 ) -> None:
     (project.path / "baselines").write_text("in the way")
-    result = project.run(*parallel, "--snapshot-update", expect=4)
+    result = project.run("--snapshot-update", expect=4)
     said = result.stdout.str() + result.stderr.str()
     assert "baselines: baselines cannot be stored here" in said
     assert "leave out --snapshot-update" in said
     assert "encoding" not in said
 
 
-@workers()
-def test_flipped_queries_have_opaque_names_unless_asked(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_flipped_queries_have_opaque_names_unless_asked(project: Project) -> None:
     project.accept()
     project.checkpoint("good", noise=3.0)
-    names = [
-        re.findall(r"  lost +((?:[0-9a-f]{10}(?:, )?)+)", project.run(*args, expect=1).stdout.str())
-        for args in ((), parallel)
-    ]
-    assert names[0]
-    assert sorted(names[0]) == sorted(names[1])  # the key stays in the store
+    project.run(expect=1).stdout.re_match_lines([r"  lost +[0-9a-f]{10}, [0-9a-f]{10}, "])
     key = project.path / "store" / "query-names.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    shown = project.run(*parallel, "--occlusion-show-queries", expect=1)
+    shown = project.run("--occlusion-show-queries", expect=1)
     shown.stdout.fnmatch_lines(["*lost *images/secret-name-*.png*"])
 
 
@@ -217,9 +195,8 @@ SUGGESTED = {
 }
 
 
-@workers()
 @pytest.mark.parametrize("changed", CHANGES)
-def test_every_row_of_the_triage(project: Project, changed: str, parallel: tuple[str, ...]) -> None:
+def test_every_row_of_the_triage(project: Project, changed: str) -> None:
     project.accept()
     args: tuple[str, ...] = ()
     if changed == "weights":
@@ -248,7 +225,7 @@ def test_every_row_of_the_triage(project: Project, changed: str, parallel: tuple
                 origin["libraries"] = origin["libraries"].replace("torch ", "torch 0.0.")
         project.snapshot().write_text(json.dumps(content))
         shift(project, "good-block-r25-k001", 5)
-    result = project.run(*parallel, *args, "-k", "test_recall and good", expect=1)
+    result = project.run(*args, "-k", "test_recall and good", expect=1)
     told = next(text for text in "\n".join(result.stdout.lines).split(f"  {changed} changed ")[1:])
     assert " -> " in told.partition("  unchanged ")[0]
     result.stdout.fnmatch_lines([f"  suggests *{SUGGESTED.get(changed, 'the model is the same')}*"])
@@ -258,20 +235,16 @@ def test_every_row_of_the_triage(project: Project, changed: str, parallel: tuple
     assert all(set(line.split(", ")) == set(others) for line in unchanged)
 
 
-@workers()
-def test_another_ratio_list_leaves_the_common_cells_comparable(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_another_ratio_list_leaves_the_common_cells_comparable(project: Project) -> None:
     project.accept()
     edit_suite(project, "0.25, 0.49", "0.3, 0.49")
-    result = project.run(*parallel, "-k", "test_recall", expect=1)
+    result = project.run("-k", "test_recall", expect=1)
     result.stdout.fnmatch_lines(["*at 30 % blocked (block) has no baseline*", "*12 same, 4 new*"])
 
 
-@workers()
-def test_nothing_changed_is_called_what_it_is(project: Project, parallel: tuple[str, ...]) -> None:
+def test_nothing_changed_is_called_what_it_is(project: Project) -> None:
     project.accept()
     shift(project, "good-block-r25-k001", 5)
-    project.run(*parallel, expect=1).stdout.fnmatch_lines(
+    project.run(expect=1).stdout.fnmatch_lines(
         ["*nothing recorded has changed*", "*deterministic*"]
     )

@@ -1,4 +1,4 @@
-"""``--occlusion-map``: the option, the suite's setting, every output; serial and on two workers."""
+"""``--occlusion-map``: the option, the suite's setting, every output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 MAP_TEST = """
 def test_map(occlusion_map):
@@ -35,12 +35,11 @@ def test_without_the_option_nothing_is_measured(mapping: Project) -> None:
     assert read(mapping)["maps"] == []
 
 
-@workers()
-def test_the_map_of_every_model(mapping: Project, parallel: tuple[str, ...]) -> None:
+def test_the_map_of_every_model(mapping: Project) -> None:
     mapping.accept()
     outputs = ("--occlusion-json", "r.json", "--occlusion-html", "p.html")
     asked = ("--occlusion-map", "4", "--occlusion-map-ratios", "0.25")
-    result = mapping.run(*parallel, *asked, *outputs, expect=0)
+    result = mapping.run(*asked, *outputs, expect=0)
     result.assert_outcomes(passed=20)
     result.stdout.fnmatch_lines(
         [
@@ -68,12 +67,10 @@ def test_the_map_of_every_model(mapping: Project, parallel: tuple[str, ...]) -> 
     assert "secret" not in text + (mapping.path / "r.json").read_text()
 
 
-def test_serial_parallel_and_warm_runs_give_the_same_map(mapping: Project) -> None:
+def test_a_warm_run_gives_the_same_map(mapping: Project) -> None:
     asked = ("--occlusion-map", "4", "--occlusion-json", "r.json")
     mapping.run(*asked, "--occlusion-no-store")
     first = read(mapping)["maps"]
-    mapping.run(*asked, "-n", "2", "--occlusion-no-store")
-    assert read(mapping)["maps"] == first
     mapping.run(*asked)
     assert read(mapping)["maps"] == first
     result = mapping.run(*asked)
@@ -114,12 +111,9 @@ def test_a_map_without_cells_and_cells_without_a_map(mapping: Project) -> None:
     result.stdout.fnmatch_lines(["no map: no test that asks for occlusion_map*"])
 
 
-@workers()
-def test_a_missing_checkpoint_stops_or_skips_a_map(
-    mapping: Project, parallel: tuple[str, ...]
-) -> None:
+def test_a_missing_checkpoint_stops_or_skips_a_map(mapping: Project) -> None:
     (mapping.path / "good.safetensors").unlink()
-    asked = ("--occlusion-map", "4", "test_map.py", *parallel)
+    asked = ("--occlusion-map", "4", "test_map.py")
     result = mapping.run(*asked, expect=4)
     assert "good.safetensors" in result.stdout.str() + result.stderr.str()
     result = mapping.run(*asked, "--occlusion-allow-missing", "-rs")

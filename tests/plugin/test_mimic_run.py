@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from tests.corpora import mimic
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 
 def _shown(text: str) -> list[str]:
     return [secret for secret in mimic.secrets() if secret in text]
 
 
-@workers()
-def test_a_whole_run(project: Project, parallel: tuple[str, ...]) -> None:
+def test_a_whole_run(project: Project) -> None:
     mimic.write_tree(project.path / "mimic")
     path = project.path / "suite.toml"
     path.write_text(path.read_text().replace("manifest:reports.csv", "mimic-cxr:mimic"))
-    project.run(*parallel, "--snapshot-update", "--occlusion-json", "out.json", expect=0)
-    result = project.run(*parallel, "-vv", "--occlusion-markdown", "out.md", expect=0)
+    project.run("--snapshot-update", "--occlusion-json", "out.json", expect=0)
+    result = project.run("-n", "2", "-vv", "--occlusion-markdown", "out.md", expect=0)
     text = result.stdout.str() + result.stderr.str()
     assert "mimic-cxr" in text
     assert not _shown(text)
     name = f"{mimic.dicom_id(0, 0)}.jpg"
     damaged = project.path / "mimic" / mimic.STUDIES[0].folder(0) / name
     damaged.write_bytes(b"damaged")
-    broken = project.run(*parallel, "-vv", "--showlocals")
+    broken = project.run("-vv", "--showlocals")
     assert "row 1: cannot be decoded" in broken.stdout.str()
     written = [
         file
@@ -37,8 +36,7 @@ def test_a_whole_run(project: Project, parallel: tuple[str, ...]) -> None:
     assert not _shown(broken.stdout.str() + broken.stderr.str())
 
 
-@workers()
-def test_a_run_on_what_people_keep_beside_it(project: Project, parallel: tuple[str, ...]) -> None:
+def test_a_run_on_what_people_keep_beside_it(project: Project) -> None:
     """Copies in one folder, sections in a table, labels and patients; and the split in the name."""
     root = mimic.write_tree(project.path / "mimic", images="png", reports="none")
     mimic.flatten(root, "small", ".png")
@@ -49,8 +47,8 @@ def test_a_run_on_what_people_keep_beside_it(project: Project, parallel: tuple[s
     spec = f"mimic-cxr:mimic?split=validate&images=png&attributes={files}"
     path = project.path / "suite.toml"
     path.write_text(path.read_text().replace("manifest:reports.csv", spec))
-    project.run(*parallel, "--snapshot-update", "--occlusion-json", "out.json", expect=0)
-    result = project.run(*parallel, "-vv", expect=0)
+    project.run("--snapshot-update", "--occlusion-json", "out.json", expect=0)
+    result = project.run("-vv", expect=0)
     assert not _shown(result.stdout.str() + result.stderr.str())
     written = (project.path / "out.json").read_text()
     assert '"images": "png"' in written

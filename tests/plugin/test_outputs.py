@@ -9,14 +9,13 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_occlusion.plugin import JUNIT
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 pytestmark = pytest.mark.usefixtures("measured")
 
 
-@workers()
-def test_csv_has_a_row_per_cell(project: Project, parallel: tuple[str, ...]) -> None:
-    project.run(*parallel, "--occlusion-csv", "out.csv")
+def test_csv_has_a_row_per_cell(project: Project) -> None:
+    project.run("--occlusion-csv", "out.csv")
     with (project.path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 16
@@ -24,13 +23,12 @@ def test_csv_has_a_row_per_cell(project: Project, parallel: tuple[str, ...]) -> 
     assert float(rows[0]["recall"]) == 1.0
 
 
-@workers()
-def test_markdown_headlines_and_regressions(project: Project, parallel: tuple[str, ...]) -> None:
+def test_markdown_headlines_and_regressions(project: Project) -> None:
     project.accept()
-    project.run(*parallel, "--occlusion-markdown", "sum.md", expect=0)
+    project.run("--occlusion-markdown", "sum.md", expect=0)
     assert "all 16 cells hold" in (project.path / "sum.md").read_text()
     project.checkpoint("good", noise=3.0)
-    project.run(*parallel, "--occlusion-markdown", "sum.md", expect=1)
+    project.run("--occlusion-markdown", "sum.md", expect=1)
     text = (project.path / "sum.md").read_text()
     assert text.startswith("### Occlusion suite toy: ")
     assert "cells regressed" in text.splitlines()[0]
@@ -38,9 +36,8 @@ def test_markdown_headlines_and_regressions(project: Project, parallel: tuple[st
     assert "<details><summary>good, block, image-to-text</summary>" in text
 
 
-@workers()
-def test_junit_properties(project: Project, parallel: tuple[str, ...]) -> None:
-    project.run(*parallel, "--junitxml", "junit.xml", "-k", "test_recall and good and r25")
+def test_junit_properties(project: Project) -> None:
+    project.run("--junitxml", "junit.xml", "-k", "test_recall and good and r25")
     tree = ElementTree.parse(project.path / "junit.xml")
     cases = list(tree.iter("testcase"))
     assert len(cases) == 2
@@ -51,59 +48,49 @@ def test_junit_properties(project: Project, parallel: tuple[str, ...]) -> None:
         assert float(found["recall"]) == int(found["hits"]) / int(found["queries"])
 
 
-@workers()
-def test_missing_models_are_skipped_when_allowed(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_missing_models_are_skipped_when_allowed(project: Project) -> None:
     project.accept()
     (project.path / "good.safetensors").unlink()
-    result = project.run(*parallel, "--occlusion-allow-missing", "-rs", expect=0)
+    result = project.run("--occlusion-allow-missing", "-rs", expect=0)
     result.assert_outcomes(passed=9, skipped=9)
     result.stdout.fnmatch_lines(["*occlusion: missing: good: *"])
     result.stdout.fnmatch_lines(["8 cells were skipped, or failed before they were measured: *"])
 
 
-@workers()
-def test_a_run_without_any_cell_fails(project: Project, parallel: tuple[str, ...]) -> None:
+def test_a_run_without_any_cell_fails(project: Project) -> None:
     (project.path / "good.safetensors").unlink()
     (project.path / "other.safetensors").unlink()
-    result = project.run(*parallel, "--occlusion-allow-missing", expect=1)
+    result = project.run("--occlusion-allow-missing", expect=1)
     result.stdout.fnmatch_lines(
         ["no cell was executed: 16 were skipped, or failed before they were measured"]
     )
 
 
-@workers()
-def test_cells_that_are_skipped_for_any_reason_are_not_green(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_cells_that_are_skipped_for_any_reason_are_not_green(project: Project) -> None:
     project.accept()
     tests = project.path / "test_toy.py"
     kept = tests.read_text()
     skipped = "import pytest\n@pytest.mark.skip(reason='too slow')\ndef test_recall"
     tests.write_text(kept.replace("def test_recall", skipped))
-    result = project.run(*parallel, expect=1)
+    result = project.run(expect=1)
     result.assert_outcomes(passed=2, skipped=16)
     result.stdout.fnmatch_lines(
         ["no cell was executed: 16 were skipped, or failed before they were measured"]
     )
 
 
-@workers()
-def test_cells_that_skip_themselves_are_not_green(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_cells_that_skip_themselves_are_not_green(project: Project) -> None:
     project.accept()
     tests = project.path / "test_toy.py"
     kept = tests.read_text()
     itself = "import pytest\n" + kept.replace("cell.assert_accepted()", "cell; pytest.skip('slow')")
     tests.write_text(itself)
-    result = project.run(*parallel, expect=1)
+    result = project.run(expect=1)
     result.assert_outcomes(passed=2, skipped=16)
     result.stdout.fnmatch_lines(["16 cells were skipped, or failed before they were measured: *"])
     # Another test of the same cells is skipped beside the one that judges them.
     tests.write_text(itself.replace("def test_recall", "def test_other") + "\n" + kept)
-    result = project.run(*parallel, expect=0)
+    result = project.run(expect=0)
     result.assert_outcomes(passed=18, skipped=16)
     assert "skipped, or failed" not in result.stdout.str()
 
@@ -150,17 +137,14 @@ def test_timings_that_were_not_taken_are_said(
     alone.stdout.fnmatch_lines([f"6 timings were not taken: {says}"])
 
 
-@workers()
-def test_a_missing_corpus_is_skipped_when_allowed(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_a_missing_corpus_is_skipped_when_allowed(project: Project) -> None:
     suite = project.path / "suite.toml"
     suite.write_text(suite.read_text().replace("manifest:reports.csv", "manifest:$NOT_SET/x.csv"))
-    refused = project.run(*parallel, expect=4)
+    refused = project.run(expect=4)
     said = refused.stdout.str() + refused.stderr.str()
     assert "$NOT_SET, which is not set" in said
     assert "-> export it" in said
-    result = project.run(*parallel, "--occlusion-allow-missing", "-rs", expect=1)
+    result = project.run("--occlusion-allow-missing", "-rs", expect=1)
     result.stdout.fnmatch_lines(["*no cell was executed*", "*$NOT_SET*"])
 
 

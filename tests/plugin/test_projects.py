@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 SUITE = """
 suite = "{name}"
@@ -99,9 +99,8 @@ def test_a_package_with_other_tests_beside_it_is_refused(
     assert f"by {other}" in out
 
 
-@workers()
 def test_a_run_from_above_is_the_packages_own(
-    project: Project, parallel: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its suite, its baselines beside its tests, and the same summary on workers."""
     names = [path.name for path in project.path.iterdir()]
@@ -114,20 +113,18 @@ def test_a_run_from_above_is_the_packages_own(
     monkeypatch.syspath_prepend(project.path / "ml")
     monkeypatch.setenv("PYTHONPATH", str(project.path / "ml"), prepend=":")
     quiet = ("-p", "no:cacheprovider", "-W", "error")
-    result = project.pytester.runpytest(*quiet, *parallel, "--snapshot-update")
+    result = project.pytester.runpytest(*quiet, "--snapshot-update")
     assert result.ret == 0, result.stdout.str()
     assert {path.name for path in (project.path / "ml/baselines/toy").iterdir()} == {
         "good.json",
         "other.json",
     }
-    result = project.pytester.runpytest(*quiet, *parallel)
+    result = project.pytester.runpytest(*quiet, "-n", "2")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*16 cells: 16 same*"])
-    if parallel:
-        args = ("--occlusion-json", "r.json")
-        refused = project.pytester.runpytest(*quiet, *parallel, *args)
-        assert refused.ret == pytest.ExitCode.USAGE_ERROR
-        refused.stderr.fnmatch_lines(["*no suite is configured: * pyproject.toml up to *"])
+    refused = project.pytester.runpytest(*quiet, "-n", "2", "--occlusion-json", "r.json")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["*no suite is configured: * pyproject.toml up to *"])
 
 
 def test_without_syrupy_the_remedy_is_told(project: Project) -> None:

@@ -7,19 +7,18 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 
 def explanations(told: str) -> int:
     return len(re.findall(r"(fell|rose) beyond the tolerance$", told, re.MULTILINE))
 
 
-@workers()
-def test_new_weights_of_two_models(project: Project, parallel: tuple[str, ...]) -> None:
+def test_new_weights_of_two_models(project: Project) -> None:
     project.accept()
     for name in ("good", "other"):
         project.checkpoint(name, noise=3.0)
-    run = project.run(*parallel, "--junitxml", "junit.xml", expect=1)
+    run = project.run("--junitxml", "junit.xml", expect=1)
     told = run.stdout.str()
     count = run.parseoutcomes()["failed"]
     assert count > 8
@@ -35,7 +34,7 @@ def test_new_weights_of_two_models(project: Project, parallel: tuple[str, ...]) 
     assert all("\n" not in failure.get("message", "") for failure in failures)
     assert len(texts) == count
     assert sum(map(explanations, texts)) == count - 2, "a file of results has all of all cells"
-    shown = project.run(*parallel, "-vv", expect=1).stdout.str()
+    shown = project.run("-vv", expect=1).stdout.str()
     assert explanations(shown) == 2 * (count - 2), "the short summary has their first lines"
     assert "(-vv: whole)" not in shown
 
@@ -57,10 +56,9 @@ def test_cells_without_baselines_are_told_once(project: Project) -> None:
     assert "all 8 of good: 8 cells new" in told
 
 
-@workers()
-def test_one_fault_of_many_tests_is_told_once(project: Project, parallel: tuple[str, ...]) -> None:
+def test_one_fault_of_many_tests_is_told_once(project: Project) -> None:
     project.checkpoint("good", bias=float("nan"))
-    run = project.run(*parallel, "-k", "good", expect=1)
+    run = project.run("-k", "good", expect=1)
     told = run.stdout.str()
     assert told.count("query embeddings are not finite") == 1
     assert "the same in 8 tests more" in told

@@ -1,4 +1,4 @@
-"""The plugin from end to end: cells, numbers, JSON, summary; serial and on two workers."""
+"""The plugin from end to end: cells, numbers, JSON, summary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pytest_occlusion.engine.decoding import (
     Decoders,  # here, so that runs inside use the class patched
 )
-from tests.plugin.conftest import Project, workers
+from tests.plugin.conftest import Project
 
 
 def results(project: Project, *args: str) -> dict[str, Any]:
@@ -21,33 +21,21 @@ def results(project: Project, *args: str) -> dict[str, Any]:
     return content
 
 
-@workers()
-def test_update_then_green(project: Project, parallel: tuple[str, ...]) -> None:
-    project.run(*parallel, "--snapshot-update", expect=0).assert_outcomes(passed=18)
-    result = project.run(*parallel, expect=0)
+def test_update_then_green(project: Project) -> None:
+    project.run("--snapshot-update", expect=0).assert_outcomes(passed=18)
+    result = project.run(expect=0)
     result.assert_outcomes(passed=18)
     result.stdout.fnmatch_lines(["*good - block*", "*16 cells: 16 same*"])
 
 
-def test_serial_and_parallel_agree_in_everything(project: Project) -> None:
+def test_measured_again_or_from_the_store_it_is_the_same(project: Project) -> None:
     project.accept()
     serial = results(project, "--occlusion-no-store")
     again = results(project, "--occlusion-no-store")
     warm = results(project)
-    parallel = results(project, "-n", "2", "--occlusion-no-store")
-    wide = results(project, "-n", "3", "--occlusion-no-store")  # more workers than models
-    for other in (again, warm, parallel, wide):
+    for other in (again, warm):
         for part in ("schema", "suite", "corpus", "protocol", "models", "cells", "curves"):
             assert other[part] == serial[part], part
-
-
-def test_parallel_snapshots_are_the_serial_ones(project: Project) -> None:
-    project.accept()
-    serial = {name: project.snapshot(name).read_bytes() for name in ("good", "other")}
-    for name in serial:
-        project.snapshot(name).unlink()
-    project.run("-n", "2", "--snapshot-update", expect=0)
-    assert {name: project.snapshot(name).read_bytes() for name in serial} == serial
 
 
 def test_the_numbers_are_right(project: Project) -> None:
@@ -69,11 +57,8 @@ def test_the_numbers_are_right(project: Project) -> None:
     assert all(timing["model"] in ("good", "other") for timing in found["timings"])
 
 
-@workers()
-def test_a_missing_baseline_is_red_and_says_how_to_accept(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
-    result = project.run(*parallel, expect=1)
+def test_a_missing_baseline_is_red_and_says_how_to_accept(project: Project) -> None:
+    result = project.run(expect=1)
     result.stdout.fnmatch_lines(
         [
             "*Recall@1 of good at 0 % blocked (block) has no baseline*",
@@ -103,14 +88,11 @@ def test_the_command_that_accepts_goes_on_past_other_failures(project: Project) 
     assert "3" not in line.split()
 
 
-@workers()
-def test_new_weights_turn_it_red_and_the_old_ones_green(
-    project: Project, parallel: tuple[str, ...]
-) -> None:
+def test_new_weights_turn_it_red_and_the_old_ones_green(project: Project) -> None:
     project.accept()
     before = project.snapshot().read_bytes()
     project.checkpoint("good", noise=3.0)
-    result = project.run(*parallel, expect=1)
+    result = project.run(expect=1)
     result.stdout.fnmatch_lines(
         [
             "*Recall@1 of good at * % blocked (block) fell beyond the tolerance",
@@ -127,7 +109,7 @@ def test_new_weights_turn_it_red_and_the_old_ones_green(
     assert not re.search(r"\.py:\d", result.stdout.str())  # no traceback of ours or theirs
     assert project.snapshot().read_bytes() == before
     project.checkpoint("good", noise=0.5)
-    project.run(*parallel, expect=0)
+    project.run(expect=0)
 
 
 def test_an_improvement_is_red_too(project: Project) -> None:
@@ -148,8 +130,7 @@ def test_the_accepting_command_accepts(project: Project) -> None:
     project.run(expect=0)
 
 
-@workers()
-def test_selections_lose_no_snapshot(project: Project, parallel: tuple[str, ...]) -> None:
+def test_selections_lose_no_snapshot(project: Project) -> None:
     project.accept()
     before = {name: project.snapshot(name).read_bytes() for name in ("good", "other")}
     for selection in (
@@ -159,7 +140,7 @@ def test_selections_lose_no_snapshot(project: Project, parallel: tuple[str, ...]
         ("-k", "other and r25"),
         ("--deselect", "test_toy.py::test_recall[good-block-r00-k001]"),
     ):
-        result = project.run(*parallel, "--snapshot-update", *selection, expect=0)
+        result = project.run("--snapshot-update", *selection, expect=0)
         assert "unused" not in result.stdout.str()
         assert "deleted" not in result.stdout.str()
     assert {name: project.snapshot(name).read_bytes() for name in before} == before
@@ -244,13 +225,12 @@ def test_an_interrupted_run_goes_on(project: Project) -> None:
     assert (project.path / "seen").read_text() == "xxx"  # r00, r49, r81; r25 was there
 
 
-@workers()
-def test_identifiers_and_texts_stay_inside(project: Project, parallel: tuple[str, ...]) -> None:
+def test_identifiers_and_texts_stay_inside(project: Project) -> None:
     outputs = []
     for args in (("--snapshot-update",), (), ("-vv", "--junitxml", "out/junit.xml")):
         if args and args[0] == "-vv":
             project.checkpoint("good", noise=3.0)
-        run = project.run(*parallel, *args, "--occlusion-json", "out/results.json")
+        run = project.run(*args, "--occlusion-json", "out/results.json")
         outputs.append(run.stdout.str() + run.stderr.str())
     files = [
         path
@@ -263,9 +243,8 @@ def test_identifiers_and_texts_stay_inside(project: Project, parallel: tuple[str
     assert not [text for text in outputs if "secret" in text]
 
 
-@workers()
-def test_speed_is_shown_and_written(project: Project, parallel: tuple[str, ...]) -> None:
-    args = ("--occlusion-json", "results.json", *parallel)
+def test_speed_is_shown_and_written(project: Project) -> None:
+    args = ("--occlusion-json", "results.json")
     result = project.run(*args)
     result.stdout.fnmatch_lines(["speed of what*", "good: drawn */s, *encoded */s, *ranked*"])
     found = json.loads((project.path / "results.json").read_text())["timings"]

@@ -19,7 +19,7 @@ from pytest_occlusion.__main__ import main
 from pytest_occlusion.reporting import beside, html, views
 from pytest_occlusion.reporting.files import as_html
 from pytest_occlusion.reporting.page import HEAT
-from tests.plugin.conftest import Project, project, workers  # noqa: F401 - a fixture
+from tests.plugin.conftest import Project, project  # noqa: F401 - a fixture
 from tests.reporting.fabricated import map_record, results
 
 VOID = {"meta", "input", "br", "path", "hr", "img", "link"}
@@ -482,12 +482,11 @@ def test_a_map_of_nothing_and_of_help_only() -> None:
     assert 'class="cold8"' in text
 
 
-@workers()
-def test_through_pytest(project: Project, parallel: tuple[str, ...]) -> None:  # noqa: F811
+def test_through_pytest(project: Project) -> None:  # noqa: F811
     project.accept()
     project.checkpoint("good", noise=3.0)
     files = ("--occlusion-html", "out/page.html", "--occlusion-json", "r.json")
-    project.run(*parallel, *files, expect=1)
+    project.run(*files, expect=1)
     text = (project.path / "out" / "page.html").read_text()
     page = Page(text)
     written = json.loads((project.path / "r.json").read_text())
