@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
+from filelock import FileLock
 from hypothesis import settings
 
 settings.register_profile("repository", deadline=None, derandomize=True, max_examples=50)
@@ -42,3 +45,25 @@ def _no_outer_run(monkeypatch: pytest.MonkeyPatch) -> None:
         *("CI", "BUILD_NUMBER", "FORCE_COLOR", "PY_COLORS", "OCCLUSION_STORE"),
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Given a name and what fills a folder: that folder, filled once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        base = base.parent
+
+    def filled(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, done = base / name, base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return filled

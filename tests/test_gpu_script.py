@@ -50,6 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     return folder / "gpu.json", folder / "new" / "gpu.md", done.stdout
 
 
+@pytest.mark.slow
 def test_every_part_reports(files: tuple[Path, Path, str]) -> None:
     found = json.loads(files[0].read_text(encoding="utf-8"))
     assert found["schema"] == {"name": "pytest-occlusion-gpu", "version": 1}
@@ -70,6 +71,7 @@ def test_every_part_reports(files: tuple[Path, Path, str]) -> None:
     assert ("fp32", "canvases warm") in stores
 
 
+@pytest.mark.slow
 def test_the_files_agree(files: tuple[Path, Path, str]) -> None:
     found = json.loads(files[0].read_text(encoding="utf-8"))
     text = files[1].read_text(encoding="utf-8")
@@ -225,6 +227,7 @@ def test_a_checkpoint_that_cannot_be_tried_is_a_failure(
     assert not list(tmp_path.glob("parity*"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_a_process_of_its_own(tmp_path: Path) -> None:
     given = Setting(torch.device("cpu"), True, tmp_path, 120, processes=1)
     ((name, found),) = parity._each(given, ["clip ViT"])

@@ -59,6 +59,7 @@ def area_under_curve(negative: NDArray[np.floating], positive: NDArray[np.floati
     return float(wins.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_linear_classifier_separates_it_from_normal(kind: str) -> None:
     view = "lateral" if KINDS[kind].lateral_only else "PA"

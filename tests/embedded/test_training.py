@@ -52,6 +52,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", OBJECTIVES)
 def test_the_loss_falls_and_the_family_reads_what_is_written(
     family: str, lesson: Lesson, tmp_path: Path
@@ -75,6 +76,7 @@ def test_the_loss_falls_and_the_family_reads_what_is_written(
     assert encoder.embed_canvases(torch.from_numpy(canvases)).shape == (4, 128)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(lesson: Lesson, tmp_path: Path) -> None:
     short = replace(SHORT, steps=6)
 
@@ -108,6 +110,7 @@ def test_fine_tuning_needs_its_parent(lesson: Lesson, tmp_path: Path) -> None:
         OBJECTIVES["cxr-repair"](replace(lesson, out=tmp_path))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_made_with_its_card(
     lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,15 @@ def parity_texts() -> list[str]:
     return [entry["text"] if isinstance(entry, dict) else entry for entry in texts]
 
 
+@pytest.fixture(params=["some", pytest.param("every", marks=pytest.mark.slow)])
+def items(request: pytest.FixtureRequest) -> list[int]:
+    """Of the oracle's first set: a wide grey picture and a coloured one, a short and a long text.
+
+    Enough for the towers, where pixels and tokens of all are compared anyway; every one is slow.
+    """
+    return [0, 5] if request.param == "some" else list(range(8))
+
+
 @pytest.fixture(scope="session")
 def extra_images() -> list[Image.Image]:
     """The pictures of the second set: low contrast, colours, 16 bits, transparency, large, even."""

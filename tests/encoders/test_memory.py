@@ -25,6 +25,7 @@ print(status("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_loading_peaks_below_the_model_and_its_file(vitb32: Path, tiny_vit: Path) -> None:
     run = subprocess.run(

@@ -72,6 +72,7 @@ def perturb(folder: Path, share: float, seed: int = 0) -> None:
     save_file(tensors, path, metadata)
 
 
+@pytest.mark.slow
 def test_the_embedded_suite(pytester: pytest.Pytester, project: Path, store: Path) -> None:
     """One test, because every run draws and encodes: curve, two workers, red, green again."""
     run(pytester, store, "--occlusion-json", "a.json", "--snapshot-update")

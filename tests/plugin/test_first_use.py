@@ -47,6 +47,7 @@ def runs(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
     return again
 
 
+@pytest.mark.slow
 def test_an_empty_folder(pytester: pytest.Pytester) -> None:
     told = ours(pytester, "init")
     assert "pytest benchmarks/ --snapshot-update" in told

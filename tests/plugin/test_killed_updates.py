@@ -25,6 +25,8 @@ KILLS = int(os.environ.get("OCCLUSION_KILLS", "3"))
 
 MODELS = ("good", "other")
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks into /proc")
 
 

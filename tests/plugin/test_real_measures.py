@@ -28,6 +28,7 @@ from pytest_occlusion.retrieval.ranks import Ranks
 from pytest_occlusion.suite.grid import Cell, cells
 from pytest_occlusion.suite.merge import build_settings
 from pytest_occlusion.suite.suites import find_suite
+from tests.conftest import Once
 
 ROOT = Path(__file__).parents[2]
 COVID = ROOT.parent / "shared" / "real" / "covid"
@@ -83,12 +84,7 @@ def made_up() -> dict[str, list[str]]:
     return {image: values[study] for image, study in studies.items()}
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Document, Session]:
-    """The document of the run, and a session that reads what the run stored."""
-    if not COVID.is_dir():
-        pytest.skip("needs ../shared/real/covid, which is not shipped")
-    folder = tmp_path_factory.mktemp("real")
+def measure(folder: Path) -> None:
     (folder / "suite.toml").write_text(SUITE)
     (folder / "test_real.py").write_text(TESTS)
     with (folder / "labels.csv").open("w", newline="") as file:
@@ -101,6 +97,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Document, Session]:
         [*call, "--rootdir=.", *given], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(once: Once) -> tuple[Document, Session]:
+    """The document of the run, and a session that reads what the run stored."""
+    if not COVID.is_dir():
+        pytest.skip("needs ../shared/real/covid, which is not shipped")
+    folder = once("real", measure)
     found = find_suite(str(folder / "suite.toml"), folder)
     settings = replace(build_settings(found, command_line={}), store=folder / "store")
     session = Session(settings, wanted=cells(settings.grid), say=lambda line: None)
