@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
+from pytest_occlusion.corpora.embedded import load_embedded
+from pytest_occlusion.encoders import load_encoder
 from pytest_occlusion_fixtures.sampler import EVALUATION_SEED, TRAINING_SEED, VALIDATION_SEED
 
 FOLDERS = sorted(Path(str(files("pytest_occlusion_fixtures") / "checkpoints")).iterdir())
@@ -40,26 +44,29 @@ def test_every_family_is_there_with_and_without_erasing() -> None:
     assert {folder.name for folder in FOLDERS} == families | {f"{name}-plain" for name in families}
 
 
+@pytest.fixture(scope="module")
+def sample() -> tuple[list[Image.Image], list[str], list[int]]:
+    """Pictures, drawn once; the texts of all studies, and which of them is each picture's."""
+    corpus = load_embedded()
+    texts = list(dict.fromkeys(study.report for study in corpus.studies))
+    chosen = corpus.radiographs[::6]
+    own = [texts.index(corpus.studies[one.study].report) for one in chosen]
+    return [one.open() for one in chosen], texts, own
+
+
 @pytest.mark.parametrize(
     ("family", "low", "high"),
     [("clip", 0, 4), ("medclip", 4, 30), ("cxr-repair", 12, 90), ("cxr-clip", 15, 90)],
 )
-def test_it_retrieves_what_it_was_trained_for(family: str, low: float, high: float) -> None:
+def test_it_retrieves_what_it_was_trained_for(
+    family: str, low: float, high: float, sample: tuple[list[Image.Image], list[str], list[int]]
+) -> None:
     """A small sample through the package's own loader; ``clip`` never saw a radiograph."""
-    import torch
-
-    from pytest_occlusion.corpora.embedded import load_embedded
-    from pytest_occlusion.encoders import load_encoder
-
+    pictures, texts, own = sample
     folder = next(folder for folder in FOLDERS if folder.name == family)
     options: dict[str, Any] = {} if family == "clip" else {"canvas-size": 64}
     encoder = load_encoder(family, checkpoint=folder, device="cpu", **options)
-    corpus = load_embedded()
-    texts = list(dict.fromkeys(study.report for study in corpus.studies))
-    chosen = corpus.radiographs[::6]
-    images = encoder.encode_images([radiograph.open() for radiograph in chosen])
-    scores = images @ encoder.encode_texts(texts).T
-    own = torch.tensor([texts.index(corpus.studies[r.study].report) for r in chosen])
-    rank = (scores > scores.gather(1, own[:, None])).sum(1)
+    scores = encoder.encode_images(pictures) @ encoder.encode_texts(texts).T
+    rank = (scores > scores.gather(1, torch.tensor(own)[:, None])).sum(1)
     found = float((rank < 10).float().mean()) / (10 / len(texts))
     assert low <= found <= high

@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,8 +199,5 @@ def measured(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     return project
 
 
-def workers(*counts: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Run a test with so many workers: serially (0) and with two, unless others are named."""
-    named = {count: f"n{count}" if count else "serial" for count in counts or (0, 2)}
-    given = [("-n", str(count)) if count else () for count in named]
-    return pytest.mark.parametrize("parallel", given, ids=list(named.values()))
+workers = pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "n2"])
+"""Run a test serially and with two workers, where :meth:`Project.both` cannot compare them."""

@@ -25,7 +25,7 @@ def ours(pytester: pytest.Pytester, *args: str) -> str:
 
 @pytest.fixture(scope="module")
 def hub_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made before pytester notes which modules there are: it would take transformers away again."""
+    """Made before pytester notes which modules there are: it would take away what this imports."""
     return write_hub_model(tmp_path_factory.mktemp("hub") / "my-clip", "clip")
 
 
@@ -40,14 +40,15 @@ def table(project: Project, tmp_path: Path) -> Path:
 
 
 def runs(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
-    accepted = pytester.runpytest_subprocess("benchmarks", *args, "--snapshot-update")
+    accepted = pytester.runpytest("benchmarks", *args, "--snapshot-update")
     assert accepted.ret == 0, accepted.stdout.str()
-    again = pytester.runpytest_subprocess("benchmarks", *args)
+    again = pytester.runpytest("benchmarks", *args)
     assert again.ret == 0, again.stdout.str()
     return again
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hub_model")
 def test_an_empty_folder(pytester: pytest.Pytester) -> None:
     told = ours(pytester, "init")
     assert "pytest benchmarks/ --snapshot-update" in told
@@ -56,11 +57,16 @@ def test_an_empty_folder(pytester: pytest.Pytester) -> None:
 
 
 def test_a_folder_with_a_table_and_a_model_of_hugging_face(
-    hub_model: Path, pytester: pytest.Pytester, table: Path, monkeypatch: pytest.MonkeyPatch
+    hub_model: Path,
+    pytester: pytest.Pytester,
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(hub_model, table / "my-clip")
     monkeypatch.chdir(table)
-    told = ours(pytester, "init")
+    assert main(["init"]) == 0
+    told = capsys.readouterr().out
     assert "manifest:reports.csv" in told
     assert "my-clip: my-clip" in told
     assert "secret" not in told

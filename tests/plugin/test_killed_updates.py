@@ -167,7 +167,7 @@ elif moment:
 
 
 @linux
-@workers()
+@workers
 @pytest.mark.parametrize("moment", ["written in half", "not yet renamed", "renamed"])
 def test_a_process_killed_while_it_writes(
     project: Project, moment: str, parallel: tuple[str, ...]

@@ -55,7 +55,7 @@ def plain(project: Project, *args: str) -> list[tuple[Any, ...]]:
     return numbers(project)
 
 
-@workers()
+@workers
 @pytest.mark.parametrize(
     ("name", "args"),
     [

@@ -26,6 +26,8 @@ def _out(project: Project) -> None:
 
 def test_baselines_from_the_first_to_their_drift(project: Project) -> None:
     told = [project.both("-rs", *FILES, expect=1)]
+    timings = json.loads((project.path / "out" / "results.json").read_text())["timings"]
+    assert [(one["model"], one["ranked"]) for one in timings] == [("good", 240), ("other", 240)]
     told += [project.both("--snapshot-update", *FILES, expect=0)]
     project.checkpoint("good", noise=3.0)
     project.checkpoint("other", noise=3.0)
@@ -55,6 +57,7 @@ def test_verdicts_and_what_may_have_caused_them(project: Project) -> None:
     )
     edit_suite(project, "0.25, 0.49", "0.3, 0.49")
     edit_suite(project, "tolerance = 1\n", "tolerance = 1\nseed = 5\n")
+    edit_suite(project, '"regression"', '"significant-regression"')
     toy = project.path / "toy_family.py"
     toy.write_text(toy.read_text().replace("revision=1", "revision=12"))
     content = stored(project)
@@ -140,3 +143,5 @@ def test_everything_that_can_be_measured(project: Project) -> None:
     assert all(json.loads(first)[part] for part in ("claims", "corruptions", "groups", "maps"))
     once = ("--occlusion-no-store", "--occlusion-batch-size", "7")
     project.both(*once, *FILES, workers=3, expect=0)
+    (project.path / "other.safetensors").unlink()
+    project.both("--occlusion-allow-missing", "-rs", *FILES)

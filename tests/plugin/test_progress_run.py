@@ -73,7 +73,7 @@ def eager(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project.path
 
 
-@workers()
+@workers
 def test_on_a_terminal_a_bar_that_leaves_nothing_behind(
     eager: Path, parallel: tuple[str, ...]
 ) -> None:
@@ -96,7 +96,7 @@ def test_on_a_terminal_a_bar_that_leaves_nothing_behind(
     assert any("16 baselines written" in line for line in lines)
 
 
-@workers()
+@workers
 def test_in_a_log_whole_lines(eager: Path, parallel: tuple[str, ...]) -> None:
     done = subprocess.run(command(*parallel), cwd=eager, capture_output=True, text=True, check=True)
     assert "\r" not in done.stdout
