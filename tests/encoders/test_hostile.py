@@ -34,21 +34,28 @@ def ended(folder: Path, whole: Path) -> Any:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("count", [16, pytest.param(100, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["zip", "bundle", "safetensors", "legacy", "headers"])
-def test_inspect_ends_in_words(tmp_path: Path, kind: str, count: int) -> None:
-    folder, made = tmp_path / kind, tmp_path / "whole.pt"
-    folder.mkdir()
-    whole = {"zip": TAR, "safetensors": SAFE, "headers": SAFE}.get(kind, made)
-    if kind == "legacy":
-        state = torch.load(TAR, weights_only=True, map_location="cpu")
-        torch.save(state, made, _use_new_zipfile_serialization=False)
-    elif kind == "bundle":
-        with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(BIN, BIN.name)
-    contents = odd_headers(whole) if kind == "headers" else damaged(whole, count, seed=1)
-    for number, content in enumerate(contents):
-        (folder / f"{number:03}{whole.suffix}").write_bytes(content)
+KINDS = ("zip", "bundle", "safetensors", "legacy", "headers")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "count"),
+    [(KINDS, 16), *(pytest.param((kind,), 100, marks=pytest.mark.slow) for kind in KINDS)],
+)
+def test_inspect_ends_in_words(tmp_path: Path, kinds: tuple[str, ...], count: int) -> None:
+    (folder := tmp_path / "damaged").mkdir()
+    for kind in kinds:
+        made = tmp_path / f"{kind}.pt"
+        whole = {"zip": TAR, "safetensors": SAFE, "headers": SAFE}.get(kind, made)
+        if kind == "legacy":
+            state = torch.load(TAR, weights_only=True, map_location="cpu")
+            torch.save(state, made, _use_new_zipfile_serialization=False)
+        elif kind == "bundle":
+            with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.write(BIN, BIN.name)
+        contents = odd_headers(whole) if kind == "headers" else damaged(whole, count, seed=1)
+        for number, content in enumerate(contents):
+            (folder / f"{kind}-{number:03}{whole.suffix}").write_bytes(content)
     found = ended(folder, whole)
+    assert len(found["files"]) >= count * len(kinds)
     assert {name: how for name, how in found["files"].items() if how} == {}
     assert found["grown"] < 100 * 2**20
