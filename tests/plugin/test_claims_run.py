@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,8 @@ def test_claims_alone_measure_what_they_need(asking: Project) -> None:
 def test_regions_are_measured_for_models_that_see(asking: Project, asked: tuple[str, ...]) -> None:
     """Three workers for two models share out levels; a claim then asks for regions by itself."""
     asking.checkpoint("other", image=0, bias=1)  # exactly chance
-    asking.both(*asked, "--snapshot-update", workers=3, expect=0)
+    run = asking.run if asked else partial(asking.both, workers=3)
+    run(*asked, "--snapshot-update", expect=0)
     embedded = list((asking.path / "store" / "v1" / "embeddings").rglob("*.safetensors"))
     assert len(embedded) == 2 * 4 + 3  # four ratios of two models, three regions of one
 

@@ -196,7 +196,12 @@ sys.addaudithook(refuse)
 
 
 @pytest.mark.parametrize(
-    ("room", "parallel"), [(0, ()), (1, ("-n", "2")), (4, ()), (9, ("-n", "2"))]
+    ("room", "parallel"),
+    [
+        (0, ()),
+        (4, ("-n", "2")),
+        *(pytest.param(room, (), marks=pytest.mark.slow) for room in (1, 9)),
+    ],
 )
 def test_a_store_that_fills_up_costs_what_it_would_have_kept(
     project: Project, room: int, parallel: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -67,7 +67,7 @@ def told(*arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 FUZZ = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    max_examples=150,
+    max_examples=60,
 )
 
 
