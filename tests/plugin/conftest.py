@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch  # noqa: F401 - runs inside this process must not import it, and dr
 from PIL import Image
 
 from tests.plugin import toy_family
+from tests.plugin.forking import Forks
 
 SUITE = """
 suite = "toy"
@@ -150,6 +152,18 @@ def content_of(suffix: str, text: str) -> Any:
         ]
         for case in ElementTree.fromstring(text).iter("testcase")
     }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forks() -> Iterator[None]:
+    """Workers of inner runs that share this process's interpreter are forks; see ``forking``."""
+    from execnet import gateway_io
+
+    forks = Forks()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(gateway_io.Popen2IOMaster, "__init__", lambda *given: forks.start(*given))
+        yield
+    forks.close()
 
 
 @pytest.fixture
