@@ -79,7 +79,7 @@ class Encoder:
 
         Args:
             images: PIL images; converted to 8-bit ``L`` or ``RGB`` as the canvas recipe asks.
-            batch_size: Canvases per forward pass.
+            batch_size: Canvases at a time; on a GPU, per forward pass.
 
         Returns:
             float32 CPU tensor ``[len(images), D]``, rows of unit L2 norm.

@@ -195,14 +195,14 @@ def _around(
             remedy="the central square is cut from what was resized: make it no larger.",
         )
     settings = {name: options[name] for name in ("lower-case", "strip-marks")}
-    cells, projector = feature_map(modules), quickened(modules[PROJECTOR])
+    cells, projector, bert = feature_map(modules), quickened(modules[PROJECTOR]), modules[BERT]
     return {
         "canvas": stretched_crop(options["resize"], side),
         "pixels": biovil_pixels,
         # Projected cell by cell, and then the mean over the grid: the projector is not linear.
         "images": lambda pixels: projector(cells(pixels)).mean(dim=(2, 3)),
-        "texts": by_length(text_tower(modules[BERT], modules[HEAD], pool=at_start)),
-        "tokens": _words(read, modules[BERT], tokenizer, options),
+        "texts": by_length(text_tower(bert, modules[HEAD], pool=at_start), bert.device),
+        "tokens": _words(read, bert, tokenizer, options),
         "settings": settings,
     }
 

@@ -63,7 +63,7 @@ def _around(
         "canvas": cropped(side, "bicubic", convert_first=True, prefix="chexficient"),
         "pixels": partial(normalised, mean=CLIP_MEAN, std=CLIP_STD),
         "images": lambda pixels: head(tower(pixels)),
-        "texts": by_length(text_tower(bert, modules[TEXT_HEAD], pool=at_end)),
+        "texts": by_length(text_tower(bert, modules[TEXT_HEAD], pool=at_end), bert.device),
         "tokens": words_of(
             bert, tokenizer, beside=read.path, limit=options["max-tokens"], options=options
         ),

@@ -15,7 +15,7 @@ from pytest_occlusion.encoders.base import CanvasRecipe
 from pytest_occlusion.encoders.canvases import SIDES, cropped, normalised, padded
 from pytest_occlusion.encoders.checkpoints import Checkpoint
 from pytest_occlusion.encoders.tokens import Embed, by_length, load_byte_pairs, padded_rows
-from pytest_occlusion.encoders.vision import quickened, see_grey
+from pytest_occlusion.encoders.vision import positions_first, quickened, see_grey
 from pytest_occlusion.encoders.weights import Plan, block_count, built_from, shape_of
 from pytest_occlusion.errors import OcclusionError
 
@@ -257,13 +257,14 @@ def _around(
 ) -> dict[str, Any]:
     model = modules[""]
     resnet, side = isinstance(model.visual.image_size, int), model.visual.image_size
+    positions_first(model, model.logit_scale.device)
     canvas, pixels, settings = half(model, side if resnet else side[0], options)
     return {
         "canvas": canvas,
         "pixels": pixels,
         "settings": settings,
         "images": quickened(model.visual) if resnet else model.visual,
-        "texts": by_length(text_features(model)),
+        "texts": by_length(text_features(model), model.logit_scale.device),
         "tokens": load_byte_pairs(
             Path(tokenizer).expanduser() if tokenizer else read.vocabulary,
             limit=model.context_length,

@@ -148,13 +148,13 @@ def _around(
             f"canvas-size is {side}",
             remedy=f"set canvas-size = {trained}.",
         )
-    seen, head = image_tower(tower), modules[IMAGE_HEAD]
+    seen, head, bert = image_tower(tower), modules[IMAGE_HEAD], modules[TEXT]
     return {
         "canvas": frame_crop(side),
         "pixels": mgca_pixels,
         "images": lambda pixels: head(seen(pixels)),
-        "texts": by_length(text_tower(modules[TEXT], modules[TEXT_HEAD], pool=at_start)),
-        "tokens": _words(read, modules[TEXT], tokenizer, options),
+        "texts": by_length(text_tower(bert, modules[TEXT_HEAD], pool=at_start), bert.device),
+        "tokens": _words(read, bert, tokenizer, options),
         "settings": {name: options[name] for name in ("clean", "lower-case")},
     }
 

@@ -20,6 +20,7 @@ from pytest_occlusion.encoders.canvases import normalised
 from pytest_occlusion.encoders.checkpoints import COUNTERS, Checkpoint, read_checkpoint
 from pytest_occlusion.encoders.files import CONFIG_NAME, TAG, folder_files, short_digest
 from pytest_occlusion.encoders.tokens import Tokens
+from pytest_occlusion.encoders.vision import positions_first
 from pytest_occlusion.encoders.weights import INDICES, Plan, check_plan, weights_digest
 from pytest_occlusion.errors import OcclusionError
 
@@ -97,6 +98,7 @@ def _load(
         raise libraries.cannot_build(checkpoint, "open_clip", fault, remedy) from fault
     _fill(model, read)
     model = model.to(device).eval().requires_grad_(False)
+    positions_first(model, device)
     canvas, pixels, cfg = _preprocessing(model)
     tower = getattr(getattr(model, "text", None), "config", None)
     described = {} if tower is None else tower.to_dict()

@@ -114,7 +114,7 @@ class Layout:
         return parts | {
             "tokens": tokens,
             "images": lambda pixels: head(seen(pixels)),
-            "texts": by_length(texts),
+            "texts": by_length(texts, bert.device),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,8 +24,9 @@ VOCABULARY_FILE, SPECIAL = "vocab.txt", ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
 REMEMBERED = 1024
 """Texts whose byte pairs are remembered: a few batches."""
 
-ALIKE = 64
-"""Rows of token ids that go through a text tower together."""
+ALIKE, TOKENS = 64, 1024
+"""Rows of token ids that go through a text tower together at most; and tokens, padding included, on
+a CPU: as ``assembly.AT_ONCE``, a quarter less time than with 64 rows of 77."""
 
 Rows = Callable[[Sequence[str]], list[list[int]]]
 Embed = Callable[[Sequence[Sequence[int]]], "torch.Tensor"]
@@ -85,18 +87,33 @@ def padded_rows(
     return ids.to(device), (torch.arange(longest) < lengths[:, None]).to(device)
 
 
-def by_length(embed: Embed) -> Embed:
+def by_length(embed: Embed, device: torch.device) -> Embed:
     """Let rows of about the same length be embedded together, so that less of it is padding."""
+    most = TOKENS if device.type == "cpu" else sys.maxsize
 
     def embed_sorted(rows: Sequence[Sequence[int]]) -> torch.Tensor:
         import torch
 
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-        starts = range(0, len(order), ALIKE)
-        features = torch.cat([embed([rows[i] for i in order[s : s + ALIKE]]) for s in starts])
-        return features[torch.tensor(order).argsort().to(features.device)]
+        groups = grouped([len(row) for row in rows], most)
+        features = torch.cat([embed([rows[place] for place in group]) for group in groups])
+        order = torch.tensor([place for group in groups for place in group])
+        return features[order.argsort().to(features.device)]
 
     return embed_sorted
+
+
+def grouped(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Places of rows that go through a text tower together, the shortest first.
+
+    So many that they have ``most`` tokens when all are padded to the longest, and never none.
+    """
+    groups: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
+        many = len(groups[-1]) + 1 if groups else 1
+        if many == 1 or many > ALIKE or many * lengths[place] > most:
+            groups.append([])
+        groups[-1].append(place)
+    return groups
 
 
 def load_byte_pairs(path: Path | None, *, limit: int, vocabulary_size: int) -> Tokens:

@@ -19,10 +19,12 @@ from pytest_occlusion.engine.store import Store
 from pytest_occlusion.occlusion.levels import is_corruption
 from pytest_occlusion.retrieval.ranks import Ranks
 
-ENGINE = 2
-"""Bumped whenever decoding, masks, fills, texts or ranks change their numbers; part of every key.
+ENGINE = 3
+"""Bumped whenever decoding, masks, fills, forward passes or ranks change their numbers; part of
+every key.
 
 2: pictures of 10 to 14 bits in 16-bit files are scaled by the bits they use.
+3: forward passes on a CPU are of a few canvases, or so many tokens, however large the batch.
 """
 
 
@@ -70,7 +72,7 @@ class Bench:
     label: str  # the model's name, for progress lines
     record: ModelRecord
     store: Store
-    batch_size: int  # canvases per forward pass
+    batch_size: int  # canvases that an encoder is handed at once
     say: Callable[[str], None]  # where progress lines go
     decoders: Decoders = field(default_factory=Decoders)
 

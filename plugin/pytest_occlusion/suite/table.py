@@ -348,7 +348,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "device": Setting("auto", _check_filled, "auto, cpu, cuda or cuda:N"),
     "precision": Setting("fp32", one_of(lambda: PRECISIONS), "fp32, bf16 or fp16"),
-    "batch-size": Setting(64, _check_size, "radiographs per forward pass"),
+    "batch-size": Setting(64, _check_size, "radiographs at a time; on a GPU, per forward pass"),
     "map": Setting(
         0,
         _check_map,
