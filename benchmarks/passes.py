@@ -161,7 +161,7 @@ def compiled() -> list[Any]:
 VIT, SWIN, RESNET = "ViT", "Swin", "ResNet"
 
 WAYS: dict[str, Way] = {
-    "batch-at-once": Way((VIT, SWIN, RESNET), all_at_once),
+    "batch-at-once": Way((VIT, SWIN, RESNET, "biovil"), all_at_once),
     "norms-apart": Way((RESNET,), norms_apart),
     "channels-first": Way((RESNET,), channels_first),
     "patches-channels-last": Way((VIT, SWIN), patches_last),

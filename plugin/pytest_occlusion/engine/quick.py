@@ -125,7 +125,8 @@ def sampled(session: Session, model: str, cells: Sequence[Cell]) -> Sampled:
     conditions = {one.shown: one for cell in cells for one in session.conditions(cell)}
     job = session.job_of(model, cells)
     return Sampled(
-        job=replace(job, first=0, directions=[FORWARD]),
+        # This process measures: a sample is small, and a cluster takes long to start.
+        job=replace(job, engine=None, first=0, directions=[FORWARD]),
         conditions=list(conditions.values()),
         passes=all_passes(session.corpus, session.task, len(conditions)),
         ks=list(dict.fromkeys(cell.k for cell in cells)),
