@@ -4,7 +4,7 @@
 
 Noise is added to the weights of the embedded models until they lose so many points in the mean of
 all cells; they are then measured whole. Each simulated run is another sample of these passes,
-judged as a quick run judges, as one of the four models of the suite.
+judged as a quick run judges, as one of the models of the suite.
 
 Runs without a loss: the same passes with old and new exchanged for every second patient, drawn
 anew, so that as many hits flip as in the weights that lost, and none is lost on balance; the same
@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_occlusion.engine.sampling import Passes, all_passes
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.engine.store import default_root
-from pytest_occlusion.gate.growing import Grown, Side, grow, level_weights
+from pytest_occlusion.gate.growing import Bits, Grown, Side, grow, level_weights
 from pytest_occlusion.gate.quick import ALPHA
 from pytest_occlusion.suite.grid import cells
 from pytest_occlusion.suite.merge import read_settings
@@ -41,11 +40,8 @@ if TYPE_CHECKING:
 RUNS, INNOCENT = 200, 1000
 """Simulated runs of weights that lost, and of those that did not: false alarms are rarer."""
 
-MODELS_OF_SUITE = 4
 CLOSE = 0.0005
 """Distance from the loss that is asked for at which noise is right, as a share."""
-
-Bits = NDArray[np.bool_]
 
 
 def measured(settings: Settings, model: str) -> tuple[Bits, Session]:
@@ -151,7 +147,7 @@ def simulated(
             looked_up(passes, new),
             patients,
             budget=math.ceil(share * len(passes)),
-            alpha=ALPHA / MODELS_OF_SUITE,
+            alpha=ALPHA / len(session.settings.models),
         )
 
 

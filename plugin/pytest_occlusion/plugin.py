@@ -258,7 +258,7 @@ def _quick_gate(config: pytest.Config) -> QuickGate:
     if QUICK_KEY not in config.stash:
         from pytest_occlusion.gate.quick import QuickGate
 
-        config.stash[QUICK_KEY] = QuickGate(_gate(config).session)
+        config.stash[QUICK_KEY] = QuickGate(_gate(config))
     return config.stash[QUICK_KEY]
 
 

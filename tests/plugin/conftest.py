@@ -19,12 +19,7 @@ from PIL import Image
 from tests.plugin import toy_family
 from tests.plugin.forking import Forks
 
-SUITE = """
-suite = "toy"
-corpus = "manifest:reports.csv"
-ratios = [0.0, 0.25, 0.49, 0.81]
-ks = [1, 5]
-tolerance = 1
+MODELS = """\
 [models.good]
 family = "toy"
 checkpoint = "good.safetensors"
@@ -32,6 +27,27 @@ checkpoint = "good.safetensors"
 family = "toy"
 checkpoint = "other.safetensors"
 """
+
+SUITE = f"""
+suite = "toy"
+corpus = "manifest:reports.csv"
+ratios = [0.0, 0.25, 0.49, 0.81]
+ks = [1, 5]
+tolerance = 1
+{MODELS}"""
+
+WIDE = """
+suite = "toy"
+corpus = "manifest:reports.csv"
+ratios = [0.0, 0.25, 0.49]
+severities = [0, 3]
+occluders = ["block", "pixels", "gaussian-noise"]
+direction = "both"
+ks = [1, 5]
+tolerance = 1
+group-by = ["view"]
+"""
+"""A suite of several occluders, a corruption, both directions and groups, without its models."""
 
 CONFTEST = """
 from pytest_occlusion.encoders import register_family

@@ -11,11 +11,13 @@ import contextlib
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ class Forked:
         self.pid = int(server.recv(64))
         for one in theirs[:3]:
             os.close(one)
+        weakref.finalize(self, os.close, self._alive)
         self.stdin, self.stdout = os.fdopen(self_in, "wb"), os.fdopen(self_out, "rb")
 
     def wait(self) -> int:
@@ -48,8 +51,9 @@ class Forked:
         return 0
 
     def kill(self) -> None:
-        """End it."""
-        with contextlib.suppress(ProcessLookupError):
+        """End it, unless it has ended: its number may be another process's by now."""
+        ended, _, _ = select.select([self._alive], [], [], 0)
+        if not ended:
             os.kill(self.pid, signal.SIGKILL)
 
 

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.plugin import toy_family
-from tests.plugin.conftest import CONFTEST, TESTS, Project
+from tests.plugin.conftest import CONFTEST, TESTS, WIDE, Project
 from tests.plugin.ray_nodes import Nodes
 
 # Not imported here: every worker of xdist collects this module, and none of them has use for Ray.
@@ -46,16 +46,7 @@ def load(checkpoint, tokenizer, device, precision, options):
 SLOW = Family(name="slow", load=load, options={"seconds": 0.0})
 """
 
-SUITE = """
-suite = "toy"
-corpus = "manifest:reports.csv"
-ratios = [0.0, 0.25, 0.49]
-severities = [0, 3]
-occluders = ["block", "pixels", "gaussian-noise"]
-direction = "both"
-ks = [1, 5]
-tolerance = 1
-group-by = ["view"]
+SUITE = f"""{WIDE}
 [groups]
 gate = ["view"]
 [models.good]

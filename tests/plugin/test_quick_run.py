@@ -13,28 +13,9 @@ import pytest
 
 from pytest_occlusion.engine.decoding import Decoders
 from pytest_occlusion.errors import OcclusionError
-from tests.plugin.conftest import Project
+from tests.plugin.conftest import MODELS, WIDE, Project
 
 QUICK = ("--occlusion-quick", "0.5")
-
-WIDE = """
-suite = "toy"
-corpus = "manifest:reports.csv"
-ratios = [0.0, 0.25, 0.49]
-severities = [0, 3]
-occluders = ["block", "pixels", "gaussian-noise"]
-direction = "both"
-seed = [0, 1]
-ks = [1, 5]
-tolerance = 1
-group-by = ["view"]
-[models.good]
-family = "toy"
-checkpoint = "good.safetensors"
-[models.other]
-family = "toy"
-checkpoint = "other.safetensors"
-"""
 
 OTHERS = """
 def test_group(occlusion_group):
@@ -196,7 +177,7 @@ def test_a_damaged_baseline_is_a_fault(project: Project) -> None:
 
 
 def test_occluders_seeds_directions_and_what_a_sample_cannot_judge(project: Project) -> None:
-    (project.path / "suite.toml").write_text(WIDE)
+    (project.path / "suite.toml").write_text(f"{WIDE}seed = [0, 1]\n{MODELS}")
     project.write_rows([{**row, "view": "PA"} for row in project.rows()])
     project.accept()
     (project.path / "test_others.py").write_text(OTHERS)

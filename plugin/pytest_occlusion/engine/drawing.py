@@ -17,7 +17,7 @@ from pytest_occlusion.corpora.progress import Progress
 from pytest_occlusion.encoders.base import CanvasRecipe
 from pytest_occlusion.engine.job import ENGINE, Bench, Job
 from pytest_occlusion.engine.pieces import in_shards
-from pytest_occlusion.engine.places import Places, find, noted
+from pytest_occlusion.engine.places import Places, filled, find, noted
 from pytest_occlusion.engine.store import Entry
 from pytest_occlusion.errors import OcclusionError, listed
 
@@ -46,7 +46,7 @@ def draw_shards(
         A shard of each piece, and a line for each radiograph that cannot be decoded.
     """
     store, total = bench.store, sum(map(len, pieces))
-    places: Places | None = None
+    notes = cache(lambda: noted(store, "canvases", canvas_owner(recipe.name)))
     faults: list[str] = []
     shards: list[Shard] = []
     with Progress(f"{bench.label}: decoding", total, "radiographs", bench.say) as progress:
@@ -57,9 +57,7 @@ def draw_shards(
                 if store.has("canvases", key):
                     progress.add(len(some))
                 else:
-                    if places is None:
-                        places = noted(store, "canvases", canvas_owner(recipe.name))
-                    drawn, unread = _drawn(bench, recipe, some, places, progress.add)
+                    drawn, unread = _drawn(bench, recipe, some, notes(), progress.add)
                     faults += unread
                     if store.root is None:
                         canvases = partial(np.asarray, drawn)
@@ -83,11 +81,7 @@ def _drawn(
     done(len(known))
     left = [at for at in range(len(radiographs)) if at not in known]
     drawn, faults = bench.decoders.draw(recipe, [radiographs[at] for at in left], done)
-    canvases = np.empty((len(radiographs), *drawn.shape[1:]), np.uint8)
-    canvases[left] = drawn
-    for at, canvas in known.items():
-        canvases[at] = canvas
-    return canvases, faults
+    return filled(len(radiographs), known, drawn), faults
 
 
 def canvas_shards(job: Job) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from pytest_occlusion.engine.job import ENGINE, Bench, Condition
 from pytest_occlusion.engine.models import ModelRecord
 from pytest_occlusion.engine.parallel import batch_map
 from pytest_occlusion.engine.pieces import EVEN, Floats
-from pytest_occlusion.engine.places import Places, find, noted
+from pytest_occlusion.engine.places import Places, filled, find, noted
 from pytest_occlusion.engine.staging import Stage, Staged
 from pytest_occlusion.errors import OcclusionError
 
@@ -88,14 +89,10 @@ class _Part:
         """The embeddings of all radiographs, from those of the pieces and what was known."""
         import torch
 
-        found, known = torch.cat([*parts]), self.known.get(condition, {})
+        found, known = torch.cat([*parts]), self.known.get(condition)
         if not known:
             return found
-        rows = np.empty((len(self.shard.radiographs), found.shape[1]), np.float32)
-        rows[[at for at in range(len(rows)) if at not in known]] = found.numpy()
-        for at, row in known.items():
-            rows[at] = row
-        return torch.from_numpy(rows)
+        return torch.from_numpy(filled(len(self.shard.radiographs), known, found.numpy()))
 
 
 def embed_images(
@@ -175,7 +172,9 @@ def _parts(
     size = bench.batch_size
     later = sum(math.ceil(len(shard.radiographs) / size) for shard in shards)
     parts = []
-    places: dict[Condition, Places] = {}
+    owner = partial(embedding_owner, bench.record)
+    # Of all that a sample encoded under a condition, and the same for every shard: read once.
+    notes = cache(lambda one: noted(bench.store, "embeddings", owner(one)))
     for shard in shards:
         count = len(shard.radiographs)
         done: dict[Condition, torch.Tensor] = {}
@@ -185,7 +184,7 @@ def _parts(
                 done[condition] = torch.from_numpy(np.array(kept.arrays["embeddings"]))
                 progress.add(count)
         missing = sorted((one for one in conditions if one not in done), key=_way)
-        known = _known(bench, shard, missing, places)
+        known = _known(bench, shard, {one: notes(one) for one in missing})
         untouched = [one for one in missing if one not in known]
         groups = 1 if threads == 1 else math.ceil(EVEN * threads / later)
         share = max(1, math.ceil(len(untouched) / groups))
@@ -197,7 +196,7 @@ def _parts(
             if left := [at for at in range(count) if at not in rows]:
                 asked.append((left, [condition]))
                 continue
-            array = np.stack([rows[at] for at in range(count)])
+            array = filled(count, rows)
             done[condition] = torch.from_numpy(array)
             bench.store.write("embeddings", keys[condition], {"embeddings": array})
         pieces = [
@@ -211,24 +210,15 @@ def _parts(
 
 
 def _known(
-    bench: Bench,
-    shard: Shard,
-    conditions: Sequence[Condition],
-    places: dict[Condition, Places],
+    bench: Bench, shard: Shard, notes: Mapping[Condition, Places]
 ) -> dict[Condition, dict[int, Floats]]:
-    """What a sample has encoded of a shard, of the conditions under which it has any.
-
-    What was noted under a condition is read for its first shard and kept for the others.
-    """
-    digests = radiograph_digests(shard.radiographs) if conditions else []
-    found: dict[Condition, dict[int, Floats]] = {}
-    for one in conditions:
-        if one not in places:
-            owner = embedding_owner(bench.record, one)
-            places[one] = noted(bench.store, "embeddings", owner)
-        if rows := find(bench.store, "embeddings", places[one], digests):
-            found[one] = rows
-    return found
+    """What a sample has encoded of a shard, of the conditions under which it has any."""
+    noted_of = {condition: places for condition, places in notes.items() if places}
+    if not noted_of:  # of nearly all runs: radiographs need not be digested one by one
+        return {}
+    digests = radiograph_digests(shard.radiographs)
+    found = {one: find(bench.store, "embeddings", ps, digests) for one, ps in noted_of.items()}
+    return {condition: rows for condition, rows in found.items() if rows}
 
 
 @dataclass

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from pytest_occlusion.corpora.base import Radiograph
 from pytest_occlusion.corpora.task import build_task
 from pytest_occlusion.encoders.base import Encoder
 from pytest_occlusion.engine.drawing import canvas_key, canvas_owner
@@ -101,18 +100,17 @@ def _plan(session: Session, name: str, cells: Sequence[Cell]) -> ModelPlan:
     encoder = session.encoder(name)
     speeds = measured_speeds(job, encoder, shown[-1], session.settings)
     shards, radiographs = in_shards(job.radiographs), len(job.radiographs)
-    drawn = _kept(
-        job, "canvases", canvas_owner(job.record.canvas), shards,
-        [_key(job, some) for some in shards], lambda some: [one.content for one in some],
-    )  # fmt: skip
+    recipe = job.record.canvas
+    contents = [[one.content for one in some] for some in shards]
+    canvases = [canvas_key(recipe, some) for some in shards]
+    drawn = _kept(job.store, "canvases", canvas_owner(recipe), canvases, contents)
+    digests = [radiograph_digests(some) for some in shards]
     keys = [embedding_keys(job.record, some, shown) for some in shards]
+    owners = {one: embedding_owner(job.record, one) for one in shown}
     embedded = sum(
-        _kept(
-            job, "embeddings", embedding_owner(job.record, one), shards,
-            [own[one] for own in keys], radiograph_digests,
-        )
-        for one in shown
-    )  # fmt: skip
+        _kept(job.store, "embeddings", owner, [own[one] for own in keys], digests)
+        for one, owner in owners.items()
+    )
     canvas, texts, asked = encoder.canvas, len(job.task.texts), len(shown)
     size = canvas.channels * canvas.height * canvas.width
     encoded = radiographs * asked - embedded
@@ -142,23 +140,18 @@ def _plan(session: Session, name: str, cells: Sequence[Cell]) -> ModelPlan:
 
 
 def _kept(
-    job: Job,
+    store: Store,
     kind: str,
     owner: Sequence[Any],
-    shards: Sequence[Sequence[Radiograph]],
     keys: Sequence[str],
-    digests: Callable[[Sequence[Radiograph]], list[str]],
+    contents: Sequence[Sequence[str]],
 ) -> int:
     """Radiographs of which the store has something: whole shards, or rows of a sample."""
-    places, count = noted(job.store, kind, owner), 0
-    for some, key in zip(shards, keys, strict=True):
-        whole = job.store.has(kind, key)
-        count += len(some) if whole else sum(one in places for one in digests(some) if places)
-    return count
-
-
-def _key(job: Job, radiographs: Sequence[Radiograph]) -> str:
-    return canvas_key(job.record.canvas, radiographs)
+    places = noted(store, kind, owner)
+    return sum(
+        len(some) if store.has(kind, key) else sum(one in places for one in some)
+        for key, some in zip(keys, contents, strict=True)
+    )
 
 
 def _rest(count: int, seconds: float, size: int) -> tuple[float, int]:

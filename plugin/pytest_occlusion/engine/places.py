@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pytest_occlusion.corpora.digests import settings_digest
@@ -63,6 +64,25 @@ def find(
             # Copies, or a row would keep all of its entry in memory.
             found |= {at: array[row].copy() for at, row in asked if row < len(array)}
     return found
+
+
+def filled(
+    count: int, known: Mapping[int, NDArray[Any]], made: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Rows ``[count, ...]`` in order: those that are known, and between them those that were made.
+
+    Args:
+        count: How many there are to be.
+        known: Place -> row, at least one.
+        made: All others, in order; ``None`` where there are none.
+    """
+    first = next(iter(known.values()))
+    rows = np.empty((count, *first.shape), first.dtype)
+    if made is not None:
+        rows[[at for at in range(count) if at not in known]] = made
+    for at, row in known.items():
+        rows[at] = row
+    return rows
 
 
 def _key(kind: str, whose: Sequence[Any]) -> str:

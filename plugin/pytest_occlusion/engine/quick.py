@@ -63,6 +63,7 @@ class Sampled:
     ks: Sequence[int]
     device_asked: str
     encoded: int = field(default=0, init=False)
+    _whole: dict[Condition, NDArray[np.bool_]] = field(default_factory=dict, init=False)
     device: str = field(default="cpu", init=False)
 
     @property
@@ -93,8 +94,10 @@ class Sampled:
 
     def _hits(self, condition: Condition, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         whole = replace(self.job, conditions=[condition])
-        if not unranked(whole):
-            return self._bits(self._measured(whole))[rows]
+        if condition not in self._whole and not unranked(whole):
+            self._whole[condition] = self._bits(self._measured(whole))
+        if condition in self._whole:
+            return self._whole[condition][rows]
         ordered = np.sort(rows)
         size = self.job.batch_size
         if resolve_device(self.device_asked).type == "cpu":  # one batch would be one thread's

@@ -21,6 +21,7 @@ from pytest_occlusion.gate.verdicts import (
     REGRESSED,
     SAME,
     WITHIN,
+    allowed_in_mean,
 )
 from pytest_occlusion.insight.groups import GroupResult
 from pytest_occlusion.occlusion.levels import level_text
@@ -155,10 +156,7 @@ def _curves(
     members: Mapping[str, Bits],
     patients: NDArray[np.int64],
 ) -> list[GroupCurve]:
-    """Curves of groups that moved further than half of a cell's tolerance, and significantly.
-
-    Each is held to half, as in ``verdicts.judge_curve``: flips at the levels partly cancel.
-    """
+    """Curves of groups that moved further than they may in the mean, and significantly."""
     rows: dict[tuple[str, int], list[int]] = {}
     for at, result in enumerate(results):
         rows.setdefault((result.group, result.cell.k), []).append(at)
@@ -172,7 +170,7 @@ def _curves(
         there = members[key[0]]
         known = [one for one in both if one is not None]
         areas = np.stack([one.now[there].astype(np.float64) - one.before[there] for one in known])
-        difference, limit = float(areas.sum(1).mean()), max(1.0, _limit(known[0], there) / 2)
+        difference, limit = float(areas.sum(1).mean()), allowed_in_mean(_limit(known[0], there))
         if abs(difference) > limit:
             levels = [results[at].cell.ratio for at in own]
             p_value = sign_flip(area_under(levels, areas), patients[there])

@@ -152,7 +152,10 @@ def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[l
         whole, asked = ratio is None and k is None, len(at) * len(columns)
         moved = change[at][:, columns].sum(axis=1)
         counted = moved * side.weights[level[at]] if whole else moved
-        levels = [at for at, one in enumerate(side.ratios) if ratio in (None, one)]
+        levels = [place for place, one in enumerate(side.ratios) if ratio in (None, one)]
+        # In the middle: a level that may lose much does not speak for the others of a k.
+        allowed = side.allowed_whole if whole else np.median(side.allowed[levels][:, columns])
+        of_patient = asked / max(1, len(np.unique(whose[at])))
         return Part(
             occluder=side.occluder,
             ratio=ratio,
@@ -161,16 +164,10 @@ def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[l
             asked=asked,
             lost=int(lost[at][:, columns].sum()),
             gained=int(gained[at][:, columns].sum()),
-            # A level that may lose much does not speak for the others of a k.
-            tolerance=side.allowed_whole
-            if whole
-            else float(np.median(side.allowed[np.ix_(np.array(levels), columns)])),
+            tolerance=float(allowed),
             p_value=loss_p_value(_totals(counted, whose[at])),
-            highest=_highest(_totals(moved, whose[at]), asked, asked / max(1, patients_of(at))),
+            highest=_highest(_totals(moved, whose[at]), asked, of_patient),
         )
-
-    def patients_of(at: Ints) -> int:
-        return len(np.unique(whose[at]))
 
     every = np.arange(len(own))
     parts = [part(None, None, every)]

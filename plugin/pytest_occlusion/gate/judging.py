@@ -43,9 +43,13 @@ class Gate:
 
     def verdict(self, cell: Cell, baseline: Baseline | None) -> Verdict:
         """The verdict on a cell, under the tolerance in force for it."""
-        calibrated = baseline.calibrated if baseline else None
-        tolerance = self.session.settings.tolerance_of(cell.id, cell.model, calibrated)
+        tolerance = self.tolerance(cell, baseline)
         return judge(self.session.result(cell), baseline, tolerance=tolerance)
+
+    def tolerance(self, cell: Cell, baseline: Baseline | None) -> float:
+        """The tolerance in force for a cell: queries, or a share of them below 1."""
+        calibrated = baseline.calibrated if baseline else None
+        return self.session.settings.tolerance_of(cell.id, cell.model, calibrated)
 
     def adjusted_p_values(self, folder: Path, model: str) -> dict[Cell, float | None]:
         """Holm-adjusted p values of all selected cells of a model, where they can be compared.

@@ -11,12 +11,17 @@ import numpy as np
 
 from pytest_occlusion.engine.job import Condition
 from pytest_occlusion.engine.quick import FORWARD, passes_in, sampled
-from pytest_occlusion.engine.session import Session
 from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.gate.growing import Part, Side, grow, level_weights
+from pytest_occlusion.gate.judging import Gate
 from pytest_occlusion.gate.provenance import Provenance, provenance_of
-from pytest_occlusion.gate.snapshots import read_baseline, snapshot_file
-from pytest_occlusion.gate.verdicts import NEW, REGRESSED, Baseline, allowed_flips
+from pytest_occlusion.gate.verdicts import (
+    NEW,
+    REGRESSED,
+    Baseline,
+    allowed_flips,
+    allowed_in_mean,
+)
 from pytest_occlusion.suite.grid import Cell, Curve
 from pytest_occlusion.suite.settings import Quick
 
@@ -96,10 +101,19 @@ class QuickVerdict:
 
 @dataclass(frozen=True)
 class QuickGate:
-    """Quick verdicts on the models of a session, each worked out once."""
+    """Quick verdicts on the models of a gate's session, each worked out once."""
 
-    session: Session
+    gate: Gate
     _known: dict[tuple[Path, str], QuickVerdict | OcclusionError] = field(default_factory=dict)
+
+    def cells(self, model: str) -> list[Cell]:
+        """Selected cells of a model that a sample can judge: the suite's, from images to texts."""
+        session = self.gate.session
+        return [
+            cell
+            for cell in session.wanted
+            if cell.model == model and cell.direction == FORWARD and cell in session.settings.gated
+        ]
 
     def verdict(self, folder: Path, model: str) -> QuickVerdict:
         """The verdict on a model against the baselines beside the tests of a folder.
@@ -119,10 +133,9 @@ class QuickGate:
         return found
 
     def _look(self, folder: Path, model: str) -> QuickVerdict:
-        session, settings = self.session, self.session.settings
-        file = snapshot_file(folder, settings.suite, model)
-        of_model = quick_cells(session, model)
-        stored = {cell: read_baseline(file, cell.id) for cell in of_model}
+        session, settings = self.gate.session, self.gate.session.settings
+        of_model = self.cells(model)
+        stored = {cell: self.gate.baseline(folder, cell) for cell in of_model}
         lacking = {cell: why for cell in of_model if (why := self._lacks(stored[cell]))}
         # A level is looked at whole, or its ks could not be put together.
         holes = {(cell.curve, cell.ratio) for cell in lacking}
@@ -172,7 +185,7 @@ class QuickGate:
 
     def _lacks(self, baseline: Baseline | None) -> str:
         """Why a cell cannot be compared query by query; nothing where it can."""
-        session = self.session
+        session = self.gate.session
         if baseline is None:
             return "there is no baseline"
         queries = len(session.task.radiographs) * len(session.settings.seeds)
@@ -192,7 +205,7 @@ class QuickGate:
         stored: Mapping[Cell, Baseline | None],
         shown: Sequence[Condition],
     ) -> Side:
-        session, settings = self.session, self.session.settings
+        session = self.gate.session
         ratios = list(dict.fromkeys(cell.ratio for cell in own))
         ks = list(dict.fromkeys(cell.k for cell in own))
         count = len(session.task.radiographs)
@@ -213,10 +226,7 @@ class QuickGate:
         queries = before.shape[1]
 
         def allowed(cell: Cell) -> int:
-            baseline = stored[cell]
-            calibrated = baseline.calibrated if baseline else None
-            tolerance = settings.tolerance_of(cell.id, cell.model, calibrated)
-            return allowed_flips(tolerance, queries)
+            return allowed_flips(self.gate.tolerance(cell, stored[cell]), queries)
 
         flips = np.array([[allowed(replace(own[0], ratio=r, k=k)) for k in ks] for r in ratios])
         return Side(
@@ -227,16 +237,6 @@ class QuickGate:
             offset=offset,
             before=before,
             allowed=flips / queries,
-            # As in ``verdicts.judge_curve``: flips at the levels partly cancel.
-            allowed_whole=max(1.0, float(np.median(flips)) / 2) / queries,
+            allowed_whole=allowed_in_mean(float(np.median(flips))) / queries,
             weights=level_weights(before, ks, len(session.task.candidate_text)),
         )
-
-
-def quick_cells(session: Session, model: str) -> list[Cell]:
-    """Selected cells of a model that a sample can judge: those of the suite, images to texts."""
-    return [
-        cell
-        for cell in session.wanted
-        if cell.model == model and cell.direction == FORWARD and cell in session.settings.gated
-    ]

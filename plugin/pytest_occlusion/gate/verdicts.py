@@ -72,6 +72,15 @@ def allowed_flips(tolerance: float, queries: int) -> int:
     return math.ceil(round(tolerance * queries, 9))  # 0.07 * 100 is 7.000000000000001
 
 
+def allowed_in_mean(flips: float) -> float:
+    """What hits may change in the mean over a curve of whose cells each allows so many flips.
+
+    Flips at different ratios partly cancel in the mean, so it is held to half: a small loss at
+    every ratio, which no single cell would show, is caught.
+    """
+    return max(1.0, flips / 2)
+
+
 def within(hits: int, queries: int, baseline_hits: int, baseline_queries: int, flips: int) -> bool:
     """Whether a cell passes: the one rule, used by verdicts and snapshots alike."""
     return queries == baseline_queries and abs(hits - baseline_hits) <= flips
@@ -215,12 +224,8 @@ def judge_curve(
     tolerance: float,
     patients: NDArray[np.int64] | None = None,
 ) -> CurveVerdict:
-    """Compare the mean hits over a curve with the baselines'.
-
-    Flips at different ratios partly cancel in the mean, so it is held to half of a cell's
-    tolerance: a small loss at every ratio, which no single cell would show, is caught.
-    """
-    flips = max(1.0, allowed_flips(tolerance, results[0].queries) / 2)
+    """Compare the mean hits over a curve with the baselines'; see :func:`allowed_in_mean`."""
+    flips = allowed_in_mean(allowed_flips(tolerance, results[0].queries))
     pairs = [(now, old) for now, old in zip(results, baselines, strict=True) if old is not None]
     if len(pairs) != len(results) or any(now.queries != old.queries for now, old in pairs):
         return CurveVerdict(NEW, 0.0, flips)

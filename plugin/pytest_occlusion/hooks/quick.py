@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_occlusion.errors import UnacceptedError
-from pytest_occlusion.gate.quick import QuickGate, QuickVerdict, quick_cells
+from pytest_occlusion.gate.quick import QuickGate, QuickVerdict
 from pytest_occlusion.gate.verdicts import NEW, REGRESSED
 from pytest_occlusion.reporting.quick import brief_quick, explain_quick
 from pytest_occlusion.suite.grid import Cell, Curve
@@ -48,8 +48,8 @@ class QuickCellCheck(_Quick):
 
     @property
     def looked_at(self) -> bool:
-        """Whether a sample can judge it; see ``gate.quick.quick_cells``."""
-        return self.cell in quick_cells(self.gate.session, self.cell.model)
+        """Whether a sample can judge it; see :meth:`QuickGate.cells`."""
+        return self.cell in self.gate.cells(self.cell.model)
 
     @property
     def quick_verdict(self) -> QuickVerdict:
@@ -89,8 +89,7 @@ class QuickCurveCheck(_Quick):
         Raises:
             UnacceptedError: It did.
         """
-        looked = quick_cells(self.gate.session, self.curve.model)
-        if not any(cell.curve == self.curve for cell in looked):
+        if not any(cell.curve == self.curve for cell in self.gate.cells(self.curve.model)):
             pytest.skip(f"{WHOLE}: this curve is not one that a sample can judge")
         verdict = self._verdict(self.curve.model)
         part = verdict.whole(self.curve.occluder)

@@ -88,28 +88,28 @@ def quick_record(verdict: QuickVerdict) -> dict[str, Any]:
     }
 
 
-def _wholes(record: Record) -> list[Record]:
-    return [one for one in record.get("parts", ()) if one["ratio"] is None and one["k"] is None]
+def _parts(record: Record) -> list[Part]:
+    """What was found of a model, out of its record; nothing of one that was not measured."""
+    return [
+        Part(**{name: value for name, value in one.items() if name != "loss"})
+        for one in record.get("parts", ())
+    ]
 
 
-def _told(record: Record, whole: Record) -> str:
-    """The verdict on a curve in words."""
-    own = [one for one in record["parts"] if one["occluder"] == whole["occluder"]]
-    if red := [one for one in own if one["regressed"]]:
-        worst = min(red, key=lambda one: float(one["p_adjusted"]))
-        where = "" if worst is whole else f": {_name(_part(worst))}"
-        return f"{REGRESSED}{where} (p {worst['p_adjusted']:.0e})"
+def _told(part: Part, parts: Sequence[Part]) -> str:
+    """The verdict on a whole curve in words, from all parts of its model."""
+    red = [one for one in parts if one.regressed and one.occluder == part.occluder]
+    if red:
+        worst = min(red, key=lambda one: one.p_adjusted)
+        where = "" if worst.is_whole else f": {_name(worst)}"
+        return f"{REGRESSED}{where} (p {worst.p_adjusted:.0e})"
     # Upwards: "down to 0.0 points" would be a certainty that no sample gives.
-    points = f"{math.ceil(1000 * max(0.0, whole['highest'])) / 10:.1f}"
-    if whole["p_adjusted"] >= DOUBTFUL:
+    points = f"{math.ceil(1000 * max(0.0, part.highest)) / 10:.1f}"
+    if part.p_adjusted >= DOUBTFUL:
         return f"no sign of loss down to {points} points"
-    if whole["loss"] <= whole["tolerance"]:
+    if part.loss <= part.tolerance:
         return f"a loss within the tolerance, up to {points} pt"
-    return f"no certain loss (p {whole['p_adjusted']:.1g}), up to {points} pt"
-
-
-def _part(record: Record) -> Part:
-    return Part(**{name: value for name, value in record.items() if name != "loss"})
+    return f"no certain loss (p {part.p_adjusted:.1g}), up to {points} pt"
 
 
 def _unjudged(record: Record) -> str:
@@ -145,7 +145,8 @@ def summary(records: Sequence[Record], asked: str, width: int, *, kept: bool = T
     head = f"{'':<{column}}{'passes':>8}{'of all':>8}{'change':>9}  verdict"
     lines = [Line(f"quick verdicts on a sample ({asked})", BOLD), Line(head, FAINT)]
     for record in records:
-        wholes = _wholes(record)
+        parts = _parts(record)
+        wholes = [part for part in parts if part.is_whole]
         if not wholes:
             lines.append(Line(_unjudged(record), YELLOW))
             continue
@@ -154,9 +155,9 @@ def summary(records: Sequence[Record], asked: str, width: int, *, kept: bool = T
         if several:
             lines.append(Line(begin))
         for part in wholes:
-            told = _told(record, part)
-            name = f"  {part['occluder']:<{OCCLUDER}}" if several else begin
-            text = f"{name}{_points(part['loss']):>9}  {told}"
+            told = _told(part, parts)
+            name = f"  {part.occluder:<{OCCLUDER}}" if several else begin
+            text = f"{name}{_points(part.loss):>9}  {told}"
             lines.append(Line(text, RED if REGRESSED in told else GREEN))
         if said := _unjudged(record):
             lines.append(Line(said, YELLOW))
@@ -181,11 +182,13 @@ def summary(records: Sequence[Record], asked: str, width: int, *, kept: bool = T
 def as_markdown(records: Sequence[Record], suite: str, asked: str) -> str:
     """A job summary: a table, and what it cannot say."""
     rows = [
-        f"| {record['model']} | {whole['occluder']} | {whole['passes']:,} "
-        f"({_share(whole['passes'], record['every'])}) | {_points(whole['loss'])} "
-        f"| {_told(record, whole)} |"
+        f"| {record['model']} | {part.occluder} | {part.passes:,} "
+        f"({_share(part.passes, record['every'])}) | {_points(part.loss)} "
+        f"| {_told(part, parts)} |"
         for record in records
-        for whole in _wholes(record)
+        for parts in [_parts(record)]
+        for part in parts
+        if part.is_whole
     ]
     table = [
         "| model | occluder | forward passes | change of recall | verdict |",
