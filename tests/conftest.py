@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,15 @@ def restore(self: SysModulesSnapshot) -> None:
 
 
 SysModulesSnapshot.restore = restore  # type: ignore[method-assign]
+
+
+def pytest_collection_finish() -> None:
+    """Spare what was imported from collections of garbage.
+
+    Pytest collects whenever a run ends, and hundreds of runs end inside of tests.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

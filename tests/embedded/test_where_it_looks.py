@@ -68,7 +68,9 @@ def corpus() -> Corpus:
     return Corpus("basal", tuple(studies), tuple(radiographs))
 
 
-@pytest.fixture(scope="module", params=["cxr-repair", "cxr-clip"])
+@pytest.fixture(
+    scope="module", params=["cxr-clip", pytest.param("cxr-repair", marks=pytest.mark.slow)]
+)
 def found(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> SensitivityMap:

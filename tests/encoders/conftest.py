@@ -12,6 +12,7 @@ from PIL import Image
 
 from pytest_occlusion.encoders import Encoder, load_encoder
 from pytest_occlusion.encoders.devices import exact_matmul
+from tests.conftest import Once
 
 from .formula import PARITY, write_formula_checkpoint, write_state
 from .hub_server import Hub, serving, use
@@ -74,11 +75,13 @@ def extra_texts() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def vitb32(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """ViT-B/32 with formula weights as a plain state_dict: 605 MB, removed at the end."""
-    path = tmp_path_factory.mktemp("formula") / "vitb32.pt"
-    yield write_formula_checkpoint(path, "clip_vitb32")
-    path.unlink()
+def vitb32(once: Once) -> Path:
+    """ViT-B/32 with formula weights as a plain state_dict: 605 MB, written once for all workers."""
+
+    def write(folder: Path) -> None:
+        write_formula_checkpoint(folder / "vitb32.pt", "clip_vitb32")
+
+    return once("vitb32", write) / "vitb32.pt"
 
 
 @pytest.fixture(scope="session")

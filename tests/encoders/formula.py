@@ -11,6 +11,7 @@ import json
 import math
 import sys
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ from numpy.typing import NDArray
 
 PARITY = Path(__file__).parent / "parity"
 LOGIT_SCALE = math.log(1 / 0.07)
+
+
+def daily(names: Iterable[str], *chosen: str) -> list[Any]:
+    """Parameters of these names, all but the chosen ones slow.
+
+    Each stands for a checkpoint of half a gigabyte and more, and another variant of a family shares
+    the code of its text tower, its canvas or its image tower with one that runs every day.
+    """
+    return [pytest.param(name, marks=[] if name in chosen else pytest.mark.slow) for name in names]
 
 
 def draw(name: str, shape: tuple[int, ...], rule: str) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from pytest_occlusion.encoders.medclip import LAYOUT, mean_of_states, medclip_pi
 from pytest_occlusion.encoders.tokens import load_word_pieces
 from pytest_occlusion.encoders.weights import Plan, fill
 
-from .formula import PARITY, draw, listing, write_formula_checkpoint
+from .formula import PARITY, daily, draw, listing, write_formula_checkpoint
 from .test_parity_clip import TOLERANCE, arrays, check_pixels, furthest
 
 VARIANTS = {
@@ -30,7 +30,7 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+@pytest.fixture(scope="module", params=daily(VARIANTS, "medclip_resnet", "cxrclip_swin"))
 def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(name, checkpoint with formula weights); 530 MB, removed at the end."""
     suffix = VARIANTS[request.param][2]

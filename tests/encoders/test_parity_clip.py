@@ -18,7 +18,7 @@ from pytest_occlusion.encoders.canvases import cropped, padded
 from pytest_occlusion.encoders.clip import clip_pixels, repair_pixels
 from pytest_occlusion.encoders.tokens import load_byte_pairs
 
-from .formula import PARITY, listing
+from .formula import PARITY, daily, listing
 
 TOLERANCE = 2e-6
 LANCZOS_MOVED = 4
@@ -36,16 +36,15 @@ def furthest(found: Any, stored: NDArray[Any]) -> float:
     return float(np.abs(np.asarray(found, np.float64) - stored).max())
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["fp32", "fp16rounded"])
+@pytest.fixture(scope="module", params=daily(["fp32", "fp16rounded"], "fp32"))
 def clip(request: pytest.FixtureRequest, vitb32: Path) -> tuple[Encoder, str]:
-    name = "fp16rounded" if request.param else "fp32"
-    options = {"fp16-rounded": request.param}
-    return load_encoder("clip", checkpoint=vitb32, device="cpu", **options), name
+    options = {"fp16-rounded": request.param == "fp16rounded"}
+    return load_encoder("clip", checkpoint=vitb32, device="cpu", **options), request.param
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "antialias"])
+@pytest.fixture(scope="module", params=daily(["plain", "antialias"], "plain"))
 def repair(request: pytest.FixtureRequest, vitb32: Path) -> tuple[Encoder, str]:
-    antialias = request.param
+    antialias = request.param == "antialias"
     encoder = load_encoder("cxr-repair", checkpoint=vitb32, device="cpu", antialias=antialias)
     return encoder, f"antialias_{antialias}".lower()
 

@@ -24,7 +24,7 @@ from pytest_occlusion.encoders.checkpoints import read_checkpoint
 from pytest_occlusion.encoders.inter_area import inter_area
 from pytest_occlusion.encoders.weights import fill
 
-from .formula import PARITY, listing, write_formula_checkpoint, write_words
+from .formula import PARITY, daily, listing, write_formula_checkpoint, write_words
 from .test_parity_clip import TOLERANCE, arrays, check_pixels, furthest
 from .wrong import SHOWN, mean_pool, of_both, rows_of, text_errors, with_other_bert
 
@@ -36,7 +36,7 @@ Picture = NDArray[np.uint8]
 Draw = Callable[[Image.Image], Picture]
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+@pytest.fixture(scope="module", params=daily(VARIANTS, "mgca_vit"))
 def variant(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path]]:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch  # noqa: F401 - runs inside this process must not import it, and dr
 from PIL import Image
 
 from tests.plugin import toy_family
-from tests.plugin.forking import Forks
+from tests.plugin.forking import Forks, as_gateways
 
 MODELS = """\
 [models.good]
@@ -83,6 +84,7 @@ class Project:
 
     pytester: pytest.Pytester
     path: Path
+    forks: Forks
 
     def run(self, *args: str, expect: int | None = None) -> pytest.RunResult:
         """Run pytest in it; with its own store, without plugins that the tests do not need."""
@@ -93,6 +95,10 @@ class Project:
         if expect is not None:
             assert result.ret == expect, result.stdout.str() + result.stderr.str()
         return result
+
+    def alone(self, *args: str) -> pytest.RunResult:
+        """Run pytest in it, in a process of its own."""
+        return self.forks.run("pytest", "-W", "error", "--occlusion-store", "store", *args)
 
     def both(self, *args: str, expect: int | None = None, workers: int = 2) -> pytest.RunResult:
         """Run serially, then by workers from where that began: all they say and leave is the same.
@@ -171,21 +177,19 @@ def content_of(suffix: str, text: str) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _forks() -> Iterator[None]:
-    """Workers of inner runs that share this process's interpreter are forks; see ``forking``."""
-    from execnet import gateway_io
-
-    forks = Forks()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(gateway_io.Popen2IOMaster, "__init__", lambda *given: forks.start(*given))
-        yield
-    forks.close()
+def forks() -> Iterator[Forks]:
+    """Other processes of inner runs, the workers among them, are forks; see ``forking``."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        started = Forks(Path(folder))
+        as_gateways(started.address, patched)
+        yield started
+        started.close()
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> Project:
     """The project, without baselines."""
-    made = Project(pytester, pytester.path)
+    made = Project(pytester, pytester.path, forks)
     monkeypatch.delenv("OCCLUSION_STORE", raising=False)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_toy=TESTS)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from tests.plugin import toy_family
 from tests.plugin.conftest import CONFTEST, TESTS, WIDE, Project
+from tests.plugin.forking import Forks
 from tests.plugin.ray_nodes import Nodes
 
 # Not imported here: every worker of xdist collects this module, and none of them has use for Ray.
@@ -69,9 +70,9 @@ def nodes() -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def big(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+def big(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> Project:
     """A project of three shards."""
-    made = Project(pytester, pytester.path)
+    made = Project(pytester, pytester.path, forks)
     monkeypatch.delenv("OCCLUSION_STORE", raising=False)
     pytester.makeconftest(CONFTEST + "from slow_family import SLOW\nregister_family(SLOW)\n")
     pytester.makepyfile(test_toy=TESTS + GROUPS)

@@ -172,11 +172,10 @@ def test_a_store_that_cannot_be_written_serves_what_it_has(project: Project) -> 
     """Images that are new to it, as those of a fresh checkout, are read and not remembered."""
     project.accept()
     (project.path / "read_only.py").write_text(READ_ONLY)
-    args = ("-p", "read_only", "--occlusion-store", "store", "-W", "error")
-    done = project.pytester.runpytest_subprocess(*args)
+    done = project.alone("-p", "read_only")
     done.assert_outcomes(passed=18)
     project.checkpoint("good", noise=3.0)
-    done = project.pytester.runpytest_subprocess(*args)
+    done = project.alone("-p", "read_only")
     assert "cannot write to the store" in done.stdout.str(), "what it has not is refused"
 
 
@@ -210,8 +209,7 @@ def test_a_store_that_fills_up_costs_what_it_would_have_kept(
     shutil.rmtree(project.path / "store")
     (project.path / "full.py").write_text(FULL)
     monkeypatch.setenv("ROOM", str(room))
-    args = (*parallel, "-p", "full", "--occlusion-store", "store", "-W", "error")
-    done = project.pytester.runpytest_subprocess(*args)
+    done = project.alone(*parallel, "-p", "full")
     done.assert_outcomes(passed=18)
     told = " ".join(done.stdout.str().split())
     assert "is full (No space left on device): what came later was measured and not kept" in told

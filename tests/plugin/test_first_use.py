@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,14 @@ import pytest
 from pytest_occlusion.__main__ import main
 from tests.encoders.tiny import write_hub_model
 from tests.plugin.conftest import Project
+from tests.plugin.forking import Forks
 
 SMALL = ("--occlusion-ratios", "0,0.25", "--occlusion-ks", "5")
 
 
-def ours(pytester: pytest.Pytester, *args: str) -> str:
+def ours(forks: Forks, *args: str) -> str:
     """What our command line says; not in this process, whose imports pytester would undo."""
-    result = pytester.run(sys.executable, "-m", "pytest_occlusion", *args)
+    result = forks.run("pytest_occlusion", *args)
     assert result.ret == 0, result.stderr.str()
     return result.stdout.str()
 
@@ -49,8 +49,8 @@ def runs(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hub_model")
-def test_an_empty_folder(pytester: pytest.Pytester) -> None:
-    told = ours(pytester, "init")
+def test_an_empty_folder(pytester: pytest.Pytester, forks: Forks) -> None:
+    told = ours(forks, "init")
     assert "pytest benchmarks/ --snapshot-update" in told
     store = ("-p", "no:cacheprovider", "--occlusion-store", "store")
     runs(pytester, *store, *SMALL).stdout.fnmatch_lines(["2 cells: 2 same"])
@@ -144,7 +144,7 @@ def test_a_plan_names_what_is_missing(project: Project, monkeypatch: pytest.Monk
     assert rows(told)["canvases"] == [60, 0, 60], "the other one is planned"
     monkeypatch.delenv("MIMIC_CXR_ROOT", raising=False)
     paper = Path(__file__).parents[2] / "benchmarks" / "suites" / "paper.toml"
-    said = ours(project.pytester, "plan", "--suite", str(paper))
+    said = ours(project.forks, "plan", "--suite", str(paper))
     assert "suite paper: 4 models, 8 levels, 6 ks" in said
     assert "corpus mimic-cxr is missing" in said
 

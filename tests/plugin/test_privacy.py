@@ -82,9 +82,8 @@ def test_what_is_planted_is_found_nowhere(
     (project.path / "test_crash.py").write_text(CRASH.format(how="os.abort()"))
     one = ("-k", "good and r25 and k001")
     crashing = ("-n", "2", "--max-worker-restart=0", "-W", "ignore:syrupy")
-    arguments = ("-vv", "--occlusion-store", "store", *crashing, *one, *outputs("crashed"))
     # In a process of its own, or what the dying worker prints would not be seen.
-    crashed = project.pytester.runpytest_subprocess(*arguments)
+    crashed = project.alone("-vv", *crashing, *one, *outputs("crashed"))
     texts.append(crashed.stdout.str() + crashed.stderr.str())
     assert "worker 'gw" in texts[-1]
     assert "Fatal Python error: Aborted" in texts[-1]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import pty
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.plugin.conftest import CONFTEST, Project, workers
+from tests.plugin.forking import Forked, Forks
 
 EAGER = """
 from pytest_occlusion.corpora import progress
@@ -19,20 +17,16 @@ progress.REDRAW = progress.FIRST = progress.EVERY = 0.0
 """
 
 
-def command(*args: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error"),
-        *("--occlusion-no-store", "--occlusion-batch-size", "8", "--snapshot-update", *args),
-    ]
+COMMAND = (
+    *("pytest", "-p", "no:cacheprovider", "-W", "error"),
+    *("--occlusion-no-store", "--occlusion-batch-size", "8", "--snapshot-update"),
+)
 
 
-def on_a_terminal(folder: Path, *args: str) -> tuple[int, str]:
+def on_a_terminal(forks: Forks, *args: str) -> tuple[int, str]:
     """Exit status, and all that a terminal of 80 columns receives."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "80"}
-    process = subprocess.Popen(
-        command(*args), cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-    )
+    process = Forked(forks.address, (theirs, theirs, theirs), *COMMAND, *args)
     os.close(theirs)
     received = b""
     while True:
@@ -66,16 +60,17 @@ def shown(text: str) -> list[str]:
 
 
 @pytest.fixture
-def eager(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project, reporting as often as it can."""
+def eager(project: Project, monkeypatch: pytest.MonkeyPatch) -> Forks:
+    """In the project, reporting as often as it can."""
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
     project.pytester.makeconftest(CONFTEST + EAGER)
-    return project.path
+    return project.forks
 
 
 @workers
 def test_on_a_terminal_a_bar_that_leaves_nothing_behind(
-    eager: Path, parallel: tuple[str, ...]
+    eager: Forks, parallel: tuple[str, ...]
 ) -> None:
     status, text = on_a_terminal(eager, *parallel)
     assert status == 0, text
@@ -97,22 +92,22 @@ def test_on_a_terminal_a_bar_that_leaves_nothing_behind(
 
 
 @workers
-def test_in_a_log_whole_lines(eager: Path, parallel: tuple[str, ...]) -> None:
-    done = subprocess.run(command(*parallel), cwd=eager, capture_output=True, text=True, check=True)
-    assert "\r" not in done.stdout
-    assert "\x1b" not in done.stdout
-    assert "left" not in done.stderr
-    found = [line for line in done.stdout.splitlines() if " left" in line]
+def test_in_a_log_whole_lines(eager: Forks, parallel: tuple[str, ...]) -> None:
+    done = eager.run(*COMMAND, *parallel)
+    assert done.ret == 0
+    assert "left" not in done.stderr.str()
+    found = [line for line in done.outlines if " left" in line]
     worker = r"(\[gw[01]\] )?" if parallel else ""
     count = r"[\d,]+ of [\d,]+ [a-z ]+ \(\d+ %\), +[\d.?]+ [a-z ]+/s, .* left"
     whole = rf"{worker}(good|other|corpus): \w+: {count}"
     assert found
     assert any("encoding" in line and line.startswith("[gw") == bool(parallel) for line in found)
     assert [line for line in found if not re.fullmatch(whole, line)] == []
-    assert "secret" not in done.stdout
+    told = done.stdout.str()
+    assert not [words for words in ("\r", "\x1b", "secret") if words in told]
 
 
-def test_a_failing_model_leaves_no_bar(eager: Path, project: Project) -> None:
+def test_a_failing_model_leaves_no_bar(eager: Forks, project: Project) -> None:
     project.checkpoint("good", image=float("nan"))
     status, text = on_a_terminal(eager)
     assert status == 1
@@ -124,7 +119,7 @@ def test_short_work_says_nothing(project: Project) -> None:
     assert " left" not in result.stdout.str()
 
 
-def test_a_dumb_terminal_gets_lines(eager: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dumb_terminal_gets_lines(eager: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     status, text = on_a_terminal(eager)
     assert status == 0, text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -266,9 +265,7 @@ def test_what_does_not_go_together(project: Project, given: tuple[str, ...], sai
 def test_its_file_is_not_taken_for_full_results(project: Project) -> None:
     project.accept()
     project.run(*QUICK, "--occlusion-json", "out.json", expect=0)
-    run = project.pytester.run(
-        *(sys.executable, "-m", "pytest_occlusion", "compare", "out.json", "out.json")
-    )
+    run = project.forks.run("pytest_occlusion", "compare", "out.json", "out.json")
     assert run.ret == 2
     assert "of a quick run, which measured a sample" in run.stderr.str() + run.stdout.str()
 
