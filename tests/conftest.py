@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from _pytest.pytester import SysModulesSnapshot
 from filelock import FileLock
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Torch reads it when it is imported: threads of workers would wait for each other's.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("repository", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("explore", deadline=None, max_examples=500)

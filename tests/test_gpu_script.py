@@ -295,6 +295,7 @@ def tiny(tmp_path: Path) -> Any:
     session.close()
 
 
+@pytest.mark.slow
 def test_memory_runs_out_under_a_cap(tiny: Any) -> None:
     job, encoder = tiny
     most = [1000]

@@ -26,8 +26,8 @@ LOGIT_SCALE = math.log(1 / 0.07)
 def daily(names: Iterable[str], *chosen: str) -> list[Any]:
     """Parameters of these names, all but the chosen ones slow.
 
-    Each stands for a checkpoint of half a gigabyte and more, and another variant of a family shares
-    the code of its text tower, its canvas or its image tower with one that runs every day.
+    Each stands for a checkpoint of half a gigabyte and more; the paper's four families have one
+    that runs every day.
     """
     return [pytest.param(name, marks=[] if name in chosen else pytest.mark.slow) for name in names]
 

@@ -33,7 +33,7 @@ ODD_MARGIN = (0, 0, 512, 415)
 """Of the first picture: the part whose margins are odd (``oddmargin`` in the listing)."""
 
 
-@pytest.fixture(scope="module", params=daily(VARIANTS, "biovil_t"))
+@pytest.fixture(scope="module", params=daily(VARIANTS))
 def variant(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, words: Path | None
 ) -> Iterator[tuple[str, Path]]:

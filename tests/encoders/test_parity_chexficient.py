@@ -62,6 +62,7 @@ def pixels_of(images: list[Image.Image], drawn: Any = None, **statistics: Any) -
     return normalised(torch.from_numpy(canvases), **told)
 
 
+@pytest.mark.slow
 def test_embeddings(
     encoder: Encoder,
     items: list[int],

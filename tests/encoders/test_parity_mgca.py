@@ -36,7 +36,7 @@ Picture = NDArray[np.uint8]
 Draw = Callable[[Image.Image], Picture]
 
 
-@pytest.fixture(scope="module", params=daily(VARIANTS, "mgca_vit"))
+@pytest.fixture(scope="module", params=daily(VARIANTS))
 def variant(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path]]:

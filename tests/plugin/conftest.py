@@ -68,6 +68,10 @@ def test_curve(occlusion_curve):
 UNNEEDED = ("cacheprovider", "hypothesispytest", "anyio", "timeout", "platformdirs")
 """Plugins that no test here needs and that every worker would import anew."""
 
+ALWAYS = (
+    *(part for name in UNNEEDED for part in ("-p", f"no:{name}")),
+    *("-W", "error", "--occlusion-store", "store"),
+)
 
 PASSING = re.compile(
     r"^speed of what was measured in this run\n(?:.+\n)+\n|, (?:[\d,.]+k? images/s|from store)$"
@@ -88,17 +92,14 @@ class Project:
 
     def run(self, *args: str, expect: int | None = None) -> pytest.RunResult:
         """Run pytest in it; with its own store, without plugins that the tests do not need."""
-        unneeded = [part for name in UNNEEDED for part in ("-p", f"no:{name}")]
-        result = self.pytester.runpytest(
-            *unneeded, "-W", "error", "--occlusion-store", "store", *args
-        )
+        result = self.pytester.runpytest(*ALWAYS, *args)
         if expect is not None:
             assert result.ret == expect, result.stdout.str() + result.stderr.str()
         return result
 
     def alone(self, *args: str) -> pytest.RunResult:
         """Run pytest in it, in a process of its own."""
-        return self.forks.run("pytest", "-W", "error", "--occlusion-store", "store", *args)
+        return self.forks.run("pytest", *ALWAYS, *args)
 
     def both(self, *args: str, expect: int | None = None, workers: int = 2) -> pytest.RunResult:
         """Run serially, then by workers from where that began: all they say and leave is the same.

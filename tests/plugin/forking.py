@@ -26,7 +26,10 @@ from typing import IO, Any
 
 import pytest
 
-PRELOADED = ("numpy", "PIL.Image", "pytest", "safetensors.numpy", "safetensors.torch", "torch")
+PRELOADED = (
+    *("filelock", "numpy", "PIL.Image", "pytest", "xml.etree.ElementTree"),
+    *("safetensors.numpy", "safetensors.torch", "torch"),
+)
 """What every process would import, and none of it pytest's plugins, which it rewrites itself."""
 
 LONGEST = 2**20

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.plugin.conftest import CONFTEST, Project, workers
+from tests.plugin.conftest import ALWAYS, CONFTEST, Project, workers
 from tests.plugin.forking import Forked, Forks
 
 EAGER = """
@@ -17,16 +17,13 @@ progress.REDRAW = progress.FIRST = progress.EVERY = 0.0
 """
 
 
-COMMAND = (
-    *("pytest", "-p", "no:cacheprovider", "-W", "error"),
-    *("--occlusion-no-store", "--occlusion-batch-size", "8", "--snapshot-update"),
-)
+EVERYTHING = ("--occlusion-no-store", "--occlusion-batch-size", "8", "--snapshot-update")
 
 
 def on_a_terminal(forks: Forks, *args: str) -> tuple[int, str]:
     """Exit status, and all that a terminal of 80 columns receives."""
     ours, theirs = pty.openpty()
-    process = Forked(forks.address, (theirs, theirs, theirs), *COMMAND, *args)
+    process = Forked(forks.address, (theirs, theirs, theirs), "pytest", *ALWAYS, *EVERYTHING, *args)
     os.close(theirs)
     received = b""
     while True:
@@ -92,8 +89,9 @@ def test_on_a_terminal_a_bar_that_leaves_nothing_behind(
 
 
 @workers
-def test_in_a_log_whole_lines(eager: Forks, parallel: tuple[str, ...]) -> None:
-    done = eager.run(*COMMAND, *parallel)
+@pytest.mark.usefixtures("eager")
+def test_in_a_log_whole_lines(project: Project, parallel: tuple[str, ...]) -> None:
+    done = project.alone(*EVERYTHING, *parallel)
     assert done.ret == 0
     assert "left" not in done.stderr.str()
     found = [line for line in done.outlines if " left" in line]
