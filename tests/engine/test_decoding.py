@@ -287,7 +287,8 @@ def test_a_script_is_not_run_again_in_its_decoders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_none_outlives_a_run_that_is_ended(end: signal.Signals) -> None:
     code = (
-        "from pytest_occlusion.engine.decoding import Decoders; import time\n"
+        "from pytest_occlusion.engine.decoding import Decoders; import signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # not where & started pytest
         "made = Decoders(most=2); made.start(1000)\n"
         "print(*(one.context.process.pid for one in made._workers), flush=True); time.sleep(600)"
     )
