@@ -199,7 +199,7 @@ def test_places(place: str, expected: str, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("place", "reason"),
-    [("~nobody-of-that-name/a.pt", "home directory"), ("a\0.pt", "null byte")],
+    [("~nobody-of-that-name/a.pt", "home directory"), ("a\0.pt", "embedded null")],
 )
 @pytest.mark.parametrize("key", ["checkpoint", "tokenizer"])
 def test_places_that_no_file_can_have(key: str, place: str, reason: str) -> None:
