@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import importlib
 import json
 import re
 import shutil
@@ -10,13 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-import torch  # noqa: F401 - runs inside this process must not import it, and drop it, again
 from PIL import Image
 
+import pytest_occlusion
 from tests.plugin import toy_family
 from tests.plugin.forking import Forks, as_gateways
 
@@ -71,6 +74,7 @@ UNNEEDED = ("cacheprovider", "hypothesispytest", "anyio", "timeout", "platformdi
 ALWAYS = (
     *(part for name in UNNEEDED for part in ("-p", f"no:{name}")),
     *("-W", "error", "--occlusion-store", "store"),
+    *("-o", "norecursedirs=images store"),  # pytest goes through every folder, for tests
 )
 
 PASSING = re.compile(
@@ -178,6 +182,16 @@ def content_of(suffix: str, text: str) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _imported() -> None:
+    """What runs inside this process need is there: what they import, pytester drops again."""
+    ours = (module.name for module in walk_packages(pytest_occlusion.__path__, "pytest_occlusion."))
+    for name in ("torch", "xdist.dsession", "xdist.remote", "xdist.workermanage", *ours):
+        if not name.endswith("__main__"):
+            with contextlib.suppress(ImportError):  # of what is optional
+                importlib.import_module(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def forks() -> Iterator[Forks]:
     """Other processes of inner runs, the workers among them, are forks; see ``forking``."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
@@ -187,8 +201,21 @@ def forks() -> Iterator[Forks]:
         started.close()
 
 
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The radiographs, drawn once."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(60):
+        Image.fromarray(toy_family.pattern(number)).resize((32, 32)).save(
+            folder / f"secret-name-{number}.png"
+        )
+    return folder
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> Project:
+def project(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: Forks, pictures: Path
+) -> Project:
     """The project, without baselines."""
     made = Project(pytester, pytester.path, forks)
     monkeypatch.delenv("OCCLUSION_STORE", raising=False)
@@ -197,21 +224,18 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forks: F
     (made.path / "toy_family.py").write_text(Path(toy_family.__file__).read_text())
     (made.path / "suite.toml").write_text(SUITE)
     (made.path / "pyproject.toml").write_text('[tool.occlusion]\nsuite = "suite.toml"\n')
-    (made.path / "images").mkdir()
-    rows = []
-    for number in range(60):
-        Image.fromarray(toy_family.pattern(number)).resize((32, 32)).save(
-            made.path / "images" / f"secret-name-{number}.png"
-        )
-        rows.append(
+    shutil.copytree(pictures, made.path / "images")
+    made.write_rows(
+        [
             {
                 "image": f"images/secret-name-{number}.png",
                 "study_id": f"secret-study-{number}",
                 "patient_id": f"secret-patient-{number // 2}",
                 "report": f"secret report {number} of a long text with many words",
             }
-        )
-    made.write_rows(rows)
+            for number in range(60)
+        ]
+    )
     made.checkpoint("good", noise=0.5)
     made.checkpoint("other", noise=1.0)
     return made

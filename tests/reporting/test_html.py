@@ -19,7 +19,7 @@ from pytest_occlusion.__main__ import main
 from pytest_occlusion.reporting import beside, html, views
 from pytest_occlusion.reporting.files import as_html
 from pytest_occlusion.reporting.page import HEAT
-from tests.plugin.conftest import Project, forks, project  # noqa: F401 - fixtures
+from tests.plugin.conftest import Project, forks, pictures, project  # noqa: F401 - fixtures
 from tests.reporting.fabricated import map_record, results
 
 VOID = {"meta", "input", "br", "path", "hr", "img", "link"}
