@@ -26,7 +26,8 @@ import numpy as np
 from pytest_occlusion.gate.groups import Bits, Flips, judge_groups
 from pytest_occlusion.gate.snapshots import unpack_bits
 from pytest_occlusion.gate.verdicts import allowed_flips
-from pytest_occlusion.insight.groups import GroupResult, Spread
+from pytest_occlusion.insight.groups import GroupResult
+from pytest_occlusion.retrieval.intervals import Spread
 from pytest_occlusion.retrieval.significance import mcnemar
 from pytest_occlusion.suite.grid import REVERSE, Cell
 from pytest_occlusion.suite.table import SMALLEST_GROUP, TOLERANCE

@@ -123,6 +123,7 @@ def simulated(
     """
     ks, ratios = session.settings.grid.ks, session.settings.grid.ratios
     patients = session.resamples("image-to-text").cluster
+    every = np.ones((len(ratios), len(ks)), np.bool_)
     for run in range(runs):
         draw = np.random.Generator(np.random.PCG64(run))
         swapped = (draw.random(patients.max() + 1) < 0.5)[patients] & exchange
@@ -137,9 +138,10 @@ def simulated(
             level=np.arange(len(ratios)),
             offset=np.zeros(len(ratios), np.int64),
             before=old,
+            asked=every,
             allowed=np.full((len(ratios), len(ks)), TOLERANCE),
             allowed_whole=TOLERANCE / 2,
-            weights=level_weights(old, ks, len(session.task.candidate_text)),
+            weights=level_weights(old, every, ks, len(session.task.candidate_text)),
         )
         yield grow(
             [side],

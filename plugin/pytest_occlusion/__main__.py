@@ -64,11 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     known = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        run: Callable[..., int],
-        usage: str,
-        example: str,
-        told: str,
-        more: str = "",
+        run: Callable[..., int], usage: str, example: str, told: str, more: str = ""
     ) -> Callable[..., argparse.Action]:
         name = run.__name__.rstrip("_")
         start = f"{parser.prog} {name}"

@@ -98,7 +98,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Say what a map costs before anything long starts."""
     settings = config.stash.get(SETTINGS_KEY, None)
-    if settings is None or not settings.map_grid:
+    if settings is None or settings.quick or not settings.map_grid:
         return None
     from pytest_occlusion.insight.maps import map_cost
 
@@ -167,9 +167,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         # A curve is judged by the sample itself, where others look up what their cells measured.
         grouped, claims, mapped = [], [], []
         curves = [asked[CURVE] for asked in params.values() if asked.get(CURVE)]
-        grid = settings_of(config).grid
-        beside = chain.from_iterable(cells_of_curve(grid, one) for one in curves)
-        wanted = list(dict.fromkeys([*wanted, *beside]))
+        beside = (cells_of_curve(settings_of(config).grid, one) for one in curves)
+        wanted = list(dict.fromkeys([*wanted, *chain.from_iterable(beside)]))
     if not (wanted or claims or mapped or grouped) or config.option.collectonly:
         return
     if option(config, "plan"):
@@ -203,6 +202,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             model = getattr(needed, "model", needed)
             if model in absent:
                 item.add_marker(pytest.mark.skip(reason=f"{properties.MISSING}: {absent[model]}"))
+                if work.settings.quick:
+                    record = {"model": model, "fault": "its tests were skipped, as it is missing"}
+                    item.user_properties.append((properties.QUICK, record))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -250,8 +252,12 @@ def _quick(request: pytest.FixtureRequest) -> dict[str, Any]:
         record = quick_record(verdict)
     finally:
         request.node.user_properties.append((properties.QUICK, record))
-    full = _command(request.config, model)
-    return {"gate": gate, "folder": request.path.parent, "full": full}
+    return {
+        "gate": gate,
+        "folder": request.path.parent,
+        "full": _command(request.config, model),
+        "accept": _accept(request.config, model),
+    }
 
 
 def _quick_gate(config: pytest.Config) -> QuickGate:

@@ -16,7 +16,8 @@ from pytest_occlusion.gate.groups import (
     explain_groups,
     judge_groups,
 )
-from pytest_occlusion.insight.groups import GroupResult, Spread
+from pytest_occlusion.insight.groups import GroupResult
+from pytest_occlusion.retrieval.intervals import Spread
 from pytest_occlusion.retrieval.significance import mcnemar
 from pytest_occlusion.suite.grid import Cell, Curve
 

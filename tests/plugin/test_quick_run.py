@@ -6,11 +6,13 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_occlusion.engine.decoding import Decoders
+from pytest_occlusion.engine.estimate import Speeds
 from pytest_occlusion.errors import OcclusionError
 from tests.plugin.conftest import MODELS, WIDE, Project
 
@@ -118,7 +120,7 @@ def test_lost_recall_is_red_and_told_once(project: Project) -> None:
     assert "good lost recall" in seen[0][2]
     assert "| good | block | " in seen[0][2]
     for text in ("secret", "report "):
-        assert text not in seen[0][2] + json.dumps(seen[0][1])
+        assert text not in seen[0][2] + json.dumps(seen[0][1]) + told
     assert project.snapshot().read_bytes() == before
 
 
@@ -136,14 +138,19 @@ def test_without_baselines_nothing_is_measured(project: Project) -> None:
     told = run.stdout.str()
     assert told.count("good: there is no baseline, and a quick run accepts nothing") == 1
     assert "the same in 7 tests more" in told
+    assert f"its baselines: {project.snapshot()}" in told
     assert "measure it whole: pytest" in told
+    assert re.search(r"accept what it finds: pytest .*--snapshot-update$", told, re.MULTILINE)
+    assert "0 forward passes" not in told
     assert "good: 8 cells not judged: there is no baseline" in told
     assert models(project)["good"]["verdict"] == "new"
     assert encoded(project) == 0
     assert not project.snapshot().exists()
 
 
-def test_a_level_without_baselines_is_left_out(project: Project) -> None:
+def test_a_cell_without_baseline_is_left_out_and_those_beside_it_are_judged(
+    project: Project,
+) -> None:
     project.accept()
     file = project.snapshot()
     content = json.loads(file.read_text())
@@ -151,8 +158,55 @@ def test_a_level_without_baselines_is_left_out(project: Project) -> None:
     file.write_text(json.dumps(content))
     run = project.run(*QUICK, "-k", "good", "--occlusion-json", "out.json", expect=1)
     run.assert_outcomes(failed=1, passed=8, deselected=9)
-    assert models(project)["good"]["every"] == 180
-    assert [*models(project)["good"]["lacking"]] == ["good-block-r25-k005"]
+    good = models(project)["good"]
+    assert good["every"] == 240
+    assert [*good["lacking"]] == ["good-block-r25-k005"]
+    counted = {(one["ratio"], one["k"]): (one["passes"], one["asked"]) for one in good["parts"]}
+    at_25, of_all = counted[0.25, None][0], counted[None, None][0]
+    assert counted[0.25, None] == (at_25, at_25)
+    assert counted[None, 5] == (of_all - at_25, of_all - at_25)
+    assert counted[None, None] == (of_all, 2 * of_all - at_25)
+    # What is left of that level is judged, or a loss of it would be green.
+    project.checkpoint("good", noise=3.0)
+    run = project.run(*QUICK, "-rf", "-vv", "-k", "good", expect=1)
+    assert "FAILED test_toy.py::test_recall[good-block-r25-k001]" in run.stdout.str()
+
+
+@pytest.mark.parametrize("left_out", ["r25-k005", "r00-k001"])
+def test_any_cells_may_be_selected(project: Project, left_out: str) -> None:
+    project.accept()
+    args = ("--deselect", f"test_toy.py::test_recall[good-block-{left_out}]", "-k", "recall")
+    project.run(*QUICK, *args, expect=0).assert_outcomes(passed=15, deselected=3)
+    project.checkpoint("good", noise=3.0)
+    run = project.run(*QUICK, *args, "-vv", "-rf", expect=1)
+    # As --lf does.
+    failed = [line.split()[1] for line in run.stdout.lines if line.startswith("FAILED")]
+    assert 0 < len(failed) <= 7
+    again = project.run(*QUICK, *failed, expect=1)
+    assert again.parseoutcomes() == {"failed": len(failed)}
+
+
+def test_other_tests_need_no_suite(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_mine(): pass")
+    pytester.runpytest(*QUICK).assert_outcomes(passed=1)
+
+
+def test_maps_of_the_suite_are_skipped(project: Project) -> None:
+    project.accept()
+    suite = project.path / "suite.toml"
+    suite.write_text(f"map = 2\n{suite.read_text()}")
+    (project.path / "test_map.py").write_text("def test_map(occlusion_map):\n    raise OSError\n")
+    run = project.run(*QUICK, expect=0)
+    run.assert_outcomes(passed=18, skipped=2)
+    assert "passes" not in run.stdout.str().partition("test_map.py")[0], "no map is announced"
+
+
+def test_what_no_check_has_is_an_error(project: Project) -> None:
+    project.accept()
+    file = project.path / "test_typo.py"
+    file.write_text("def test_typo(occlusion_cell):\n    occlusion_cell.assert_acepted()\n")
+    run = project.run(*QUICK, "-k", "typo and good-block-r00-k001", expect=1)
+    assert "object has no attribute 'assert_acepted'" in run.stdout.str()
 
 
 def test_another_corpus_cannot_be_compared(project: Project) -> None:
@@ -207,8 +261,38 @@ def test_seconds(project: Project) -> None:
     (project.path / "store").rename(project.path / "old")
     told = project.run("--occlusion-quick", "600s", expect=0).stdout.str()
     assert "quick verdicts on a sample (600s)" in told
-    project.run("--occlusion-quick", "1s", "--occlusion-json", "out.json", expect=0)
-    assert all(4 <= one["passes"] <= 240 for one in models(project).values())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "texts", "fit"),
+    [
+        (2.0, 20, 0),  # texts take all of it
+        (2.9, 20, 80),  # 90, down to 64 and quarters of it
+        (12.0, 20, 896),
+        (10.0, 0, 896),
+        (1e9, 20, 5000),
+        (float("inf"), 20, 5000),
+    ],
+)
+def test_passes_that_fit(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, texts: int, fit: int
+) -> None:
+    from pytest_occlusion.engine import quick
+
+    speeds = Speeds(draw=0.004, image=0.006, text=0.1, rank=0.0, width=4, memory=None)
+    monkeypatch.setattr(quick, "measured_speeds", lambda *args: speeds)
+    monkeypatch.setattr(quick, "unranked", lambda job: [job])
+    monkeypatch.setattr(quick, "texts_key", lambda job: "key")
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+    told: list[str] = []
+    store = SimpleNamespace(has=lambda kind, key: not texts)
+    job = SimpleNamespace(label="good", store=store, task=SimpleNamespace(texts="x" * texts))
+    one: Any = SimpleNamespace(job=job, conditions=[SimpleNamespace(shown=1)], passes="x" * 5000)
+    session: Any = SimpleNamespace(encoder=lambda name: None, settings=None, say=told.append)
+    assert quick.passes_in(session, one, seconds) == fit
+    assert bool(told) == (fit == 0)
+    monkeypatch.setattr(quick, "unranked", lambda job: [])
+    assert quick.passes_in(session, one, seconds) == 5000, "all is stored"
 
 
 def test_too_little_is_a_pass_of_each_condition(project: Project) -> None:
@@ -321,7 +405,7 @@ def test_models_that_could_not_be_measured_are_named(project: Project) -> None:
     run = project.run(*args, expect=1)
     told = run.stdout.str()
     assert "good not judged: its measurement failed" in told
-    assert "other not judged: none of its tests was run" in told
+    assert "other not judged: its tests were skipped, as it is missing" in told
     head = (project.path / "out.md").read_text().splitlines()[0]
     assert head.endswith("good, other not judged, or not whole")
 
@@ -344,5 +428,13 @@ def test_a_sample_is_not_drawn_again_and_plans_know_it(
 
     monkeypatch.setattr(Decoders, "draw", refuse)
     project.run("-k", "good", expect=0)
+    # And the other way round: with new weights a sample takes the canvases of the whole.
+    project.checkpoint("good", noise=0.01)
+    again = ("--occlusion-quick", "0.9", "-k", "good", "--occlusion-json", "out.json")
+    canvases = [*(project.path / "store").glob("v1/canvases/*/*")]
+    assert project.run(*again).ret in (0, 1)
+    assert encoded(project) > 0
+    assert [*(project.path / "store").glob("v1/canvases/*/*")] == canvases, "none is kept twice"
     (project.path / "store").rename(project.path / "sampled")
-    project.run("-k", "good", expect=1)  # the check can fail
+    told = project.run("-k", "good", expect=1).stdout.str()
+    assert "they are drawn" in told, "the check can fail"

@@ -6,13 +6,16 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from pytest_occlusion.errors import OcclusionError
+from pytest_occlusion.errors import OcclusionError, UnacceptedError
 from pytest_occlusion.gate.growing import Part
 from pytest_occlusion.gate.quick import NO_SIGN, QuickVerdict, SeenCell
 from pytest_occlusion.gate.verdicts import NEW, REGRESSED
+from pytest_occlusion.hooks.quick import QuickCurveCheck
 from pytest_occlusion.reporting.quick import (
     as_json,
     as_markdown,
@@ -52,6 +55,28 @@ def test_cells_of_what_regressed() -> None:
     assert replace(LOST, cells={}, lacking={CELLS[0]: "why"}).kind(CELLS[0]) == NEW
 
 
+def test_a_loss_of_all_together_makes_the_worst_cell_red() -> None:
+    """Of cells with tolerances of their own none may have lost too much, and yet all together."""
+    cells = [Cell("m", "image-to-text", "block", 0.25, k) for k in (1, 5, 10)]
+    seen = [SeenCell(1000, 49, 0, 0.1), SeenCell(1000, 9, 0, 0.02), SeenCell(1000, 8, 0, 0.02)]
+    verdict = replace(LOST, parts=[WHOLE], cells=dict(zip(cells, seen, strict=True)))
+    assert not any(one.beyond for one in seen)
+    assert [verdict.kind(cell) for cell in cells] == [REGRESSED, NO_SIGN, NO_SIGN]
+
+
+def test_a_curve_is_red_for_a_level_too() -> None:
+    """Where only curves are asked for, no cell would tell."""
+    level = replace(LEVEL, regressed=True)
+    verdict = replace(LOST, parts=[replace(WHOLE, regressed=False), level, FEW])
+    gate: Any = SimpleNamespace(cells=lambda model: CELLS, verdict=lambda folder, model: verdict)
+    check = QuickCurveCheck(gate, Path(), "pytest x", "pytest x --snapshot-update", CELLS[0].curve)
+    with pytest.raises(UnacceptedError, match="m lost recall") as fault:
+        check.assert_accepted()
+    assert fault.value.brief == "curve m-block: -7.6 pt in a sample (block 25 %)"
+    verdict = replace(verdict, parts=[replace(one, regressed=False) for one in verdict.parts])
+    check.assert_accepted()
+
+
 def test_the_explanation_begins_with_what_to_do() -> None:
     lines = explain_quick(LOST, full="pytest x")
     assert lines[0] == "m lost recall: -4.9 pt (block, all)"
@@ -73,7 +98,7 @@ def test_the_summary_fits_and_says_what_it_is() -> None:
     ("whole", "level", "said"),
     [
         ({"p_adjusted": 0.3, "highest": 0.012}, {}, "no sign of loss down to 1.2 points"),
-        ({"p_adjusted": 0.01, "highest": 0.03}, {}, "no certain loss (p 0.01), up to 3.0 pt"),
+        ({"p_adjusted": 0.01, "highest": 0.03}, {}, "no significant loss (p 0.01), up to 3.0 pt"),
         ({"p_adjusted": 0.3, "highest": -0.01}, {}, "no sign of loss down to 0.0 points"),
         ({"p_adjusted": 0.3, "highest": 0.0001}, {}, "no sign of loss down to 0.1 points"),
         (

@@ -209,12 +209,7 @@ def fetched(source: str, split: str, config: str, revision: str) -> tuple[Path, 
 
 
 def _read(
-    part: Part,
-    root: Path,
-    options: HfOptions,
-    rows: list[Row],
-    faults: list[Fault],
-    before: int,
+    part: Part, root: Path, options: HfOptions, rows: list[Row], faults: list[Fault], before: int
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Add the rows of a file; its columns and what was guessed of them."""
     asked = options.asked()

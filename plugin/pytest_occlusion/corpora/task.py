@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -74,6 +74,15 @@ class Task:
         """Digest (hex) of the texts and of what is positive for what."""
         rows = (self.radiographs, self.candidate_text, self.radiograph_group)
         return settings_digest([list(self.texts), *(row.tolist() for row in rows)])
+
+    def asked_by(self, places: NDArray[np.int64]) -> Task:
+        """The task with these of its radiographs, in this order, and all of its candidates."""
+        return replace(
+            self,
+            radiographs=self.radiographs[places],
+            radiograph_group=self.radiograph_group[places],
+            radiograph_patient=tuple(self.radiograph_patient[place] for place in places),
+        )
 
 
 def folded(text: str) -> str:

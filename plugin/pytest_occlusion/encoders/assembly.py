@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 Planner = Callable[[Checkpoint, Mapping[str, Any]], Plan]
 """A checkpoint and the family's options -> how it fills a model."""
 
-Around = Callable[[Checkpoint, Plan, Mapping[str, Any], Any, Mapping[str, Any]], dict[str, Any]]
+Modules = Mapping[str, Any]  # by the prefix of their tensors
+Options = Mapping[str, Any]  # of a family, by their names
+
+Around = Callable[[Checkpoint, Plan, Modules, Any, Options], dict[str, Any]]
 """Checkpoint, plan, filled modules, tokenizer, options -> what :func:`assemble` is to be given."""
 
 AT_ONCE = 8 * 224 * 224

@@ -60,12 +60,7 @@ def bert_of(
 
 
 def words_of(
-    bert: Any,
-    tokenizer: str | Path | None,
-    *,
-    beside: Path,
-    limit: int,
-    options: Mapping[str, Any],
+    bert: Any, tokenizer: str | Path | None, *, beside: Path, limit: int, options: Mapping[str, Any]
 ) -> Tokens:
     """The vocabulary of a BERT; arguments and errors as :func:`load_word_pieces`.
 

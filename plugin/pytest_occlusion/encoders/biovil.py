@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import planned_family
+from pytest_occlusion.encoders.assembly import Modules, Options, planned_family
 from pytest_occlusion.encoders.base import CanvasRecipe
 from pytest_occlusion.encoders.bert import at_start, bert_of, text_tower, words_of
 from pytest_occlusion.encoders.canvases import SIDES, central, normalised, shorter_side, stored
@@ -182,11 +181,7 @@ def _words(read: Checkpoint, bert: Any, tokenizer: Any, options: Mapping[str, An
 
 
 def _around(
-    read: Checkpoint,
-    plan: Plan,
-    modules: Mapping[str, Any],
-    tokenizer: str | Path | None,
-    options: Mapping[str, Any],
+    read: Checkpoint, plan: Plan, modules: Modules, tokenizer: Any, options: Options
 ) -> dict[str, Any]:
     side = options["canvas-size"] or CROPS[REDUCTION in modules]
     if side > options["resize"]:

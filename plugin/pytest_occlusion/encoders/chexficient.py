@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from pytest_occlusion.encoders.assembly import planned_family
+from pytest_occlusion.encoders.assembly import Modules, Options, planned_family
 from pytest_occlusion.encoders.bert import at_end, bert_of, text_tower, words_of
 from pytest_occlusion.encoders.canvases import cropped, normalised
 from pytest_occlusion.encoders.checkpoints import Checkpoint
@@ -51,11 +50,7 @@ def chexficient_plan(read: Checkpoint, _: Mapping[str, Any] | None = None) -> Pl
 
 
 def _around(
-    read: Checkpoint,
-    plan: Plan,
-    modules: Mapping[str, Any],
-    tokenizer: str | Path | None,
-    options: Mapping[str, Any],
+    read: Checkpoint, plan: Plan, modules: Modules, tokenizer: Any, options: Options
 ) -> dict[str, Any]:
     tower, head, bert = modules[IMAGE], modules[IMAGE_HEAD], modules[TEXT]
     side = tower.patch_embed.img_size[0]

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import planned_family
+from pytest_occlusion.encoders.assembly import Modules, Options, planned_family
 from pytest_occlusion.encoders.bert import at_start, bert_of, text_tower, words_of
 from pytest_occlusion.encoders.canvases import SIDES
 from pytest_occlusion.encoders.checkpoints import Checkpoint
@@ -134,11 +134,7 @@ def _words(read: Checkpoint, bert: Any, tokenizer: Any, options: Mapping[str, An
 
 
 def _around(
-    read: Checkpoint,
-    plan: Plan,
-    modules: Mapping[str, Any],
-    tokenizer: str | Path | None,
-    options: Mapping[str, Any],
+    read: Checkpoint, plan: Plan, modules: Modules, tokenizer: Any, options: Options
 ) -> dict[str, Any]:
     tower, side = modules[IMAGE], options["canvas-size"]
     trained = tower.patch_embed.img_size[0] if hasattr(tower, "patch_embed") else side

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_occlusion.encoders.assembly import planned_family
+from pytest_occlusion.encoders.assembly import Modules, Options, planned_family
 from pytest_occlusion.encoders.base import Family
 from pytest_occlusion.encoders.bert import Pool, bert_of, text_tower, words_of
 from pytest_occlusion.encoders.checkpoints import Checkpoint
@@ -90,12 +89,7 @@ class Layout:
         return Plan(self.what, variant, state, ignored, modules)
 
     def _around(
-        self,
-        read: Checkpoint,
-        plan: Plan,
-        modules: Mapping[str, Any],
-        tokenizer: str | Path | None,
-        options: Mapping[str, Any],
+        self, read: Checkpoint, plan: Plan, modules: Modules, tokenizer: Any, options: Options
     ) -> dict[str, Any]:
         resnet = self._resnet_in(plan.state)
         parts = self.inputs(read, options, resnet=resnet)

@@ -177,12 +177,7 @@ def _copied(
 
 
 def from_pretrained(
-    kind: Any,
-    config: Any,
-    state: Mapping[str, torch.Tensor],
-    path: Path,
-    remedy: str,
-    **built: Any,
+    kind: Any, config: Any, state: Mapping[str, torch.Tensor], path: Path, remedy: str, **built: Any
 ) -> Any:
     """A model of transformers in float32, filled with these tensors: all of them, nothing else.
 

@@ -56,6 +56,9 @@ def draw_shards(
             with store.lock(key):
                 if store.has("canvases", key):
                     progress.add(len(some))
+                elif all(one.content in notes() for one in some):  # not kept once more
+                    progress.add(len(some))
+                    canvases = partial(_looked_up, bench, recipe, some, notes())
                 else:
                     drawn, unread = _drawn(bench, recipe, some, notes(), progress.add)
                     faults += unread
@@ -82,6 +85,15 @@ def _drawn(
     left = [at for at in range(len(radiographs)) if at not in known]
     drawn, faults = bench.decoders.draw(recipe, [radiographs[at] for at in left], done)
     return filled(len(radiographs), known, drawn), faults
+
+
+def _looked_up(
+    bench: Bench, recipe: CanvasRecipe, radiographs: Sequence[Radiograph], places: Places
+) -> NDArray[np.uint8]:
+    """Canvases that lie in entries of other shards; drawn where they were lost meanwhile."""
+    drawn, faults = _drawn(bench, recipe, radiographs, places, lambda count: None)
+    refuse_any("", faults)
+    return drawn
 
 
 def canvas_shards(job: Job) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
@@ -126,8 +138,7 @@ def unusable(corpus: str, faults: Sequence[str], *, remedy: str) -> OcclusionErr
     """The error to raise for faults of radiographs, at least one, that were found in drawing."""
     owner = f" of the corpus {corpus!r}" if corpus else ""
     return OcclusionError(
-        f"{len(faults)} radiographs{owner} cannot be used:\n{listed(faults)}",
-        remedy=remedy,
+        f"{len(faults)} radiographs{owner} cannot be used:\n{listed(faults)}", remedy=remedy
     )
 
 

@@ -139,12 +139,7 @@ def answered(queries: torch.Tensor, candidates: torch.Tensor, asked: Questions) 
 
     groups = asked.query_groups
     ranks = rank_groups(
-        queries,
-        candidates,
-        groups,
-        asked.candidate_groups,
-        first=asked.first,
-        start=asked.start,
+        queries, candidates, groups, asked.candidate_groups, first=asked.first, start=asked.start
     )
     similarity = None
     if asked.similarity:

@@ -1,9 +1,8 @@
 """Where a radiograph lies in the store beside those of another shard.
 
-An entry is named by all radiographs of its shard, so that the shards of a sample are strangers to
-those of the whole corpus. What a sample drew and encoded is therefore noted one by one: a run of
-the whole takes it from there. On a CPU an embedding may differ in its last bit from one that was
-encoded in a batch of another size.
+An entry is named by all radiographs of its shard, so that a sample does not find the shards of the
+whole corpus, nor the other way round. What is there is therefore noted one by one. An embedding may
+differ from one of a batch of another size, in fp32 on a CPU in its last bit.
 """
 
 from __future__ import annotations
@@ -20,22 +19,29 @@ from pytest_occlusion.engine.store import Store
 KIND = "places"
 
 
-def note(store: Store, kind: str, whose: Sequence[Any], key: str, contents: Sequence[str]) -> None:
-    """Note that rows of an entry are those of some radiographs.
+def note(
+    store: Store, kind: str, whose: Sequence[Any], entries: Mapping[str, Sequence[str]]
+) -> None:
+    """Note of which radiographs the rows of some entries are, as far as they are there.
 
     Args:
-        store: Where it lies.
-        kind: Of the entry, whose array is called as well: ``canvases`` or ``embeddings``.
+        store: Where they lie.
+        kind: Of the entries, whose array is called as well: ``canvases`` or ``embeddings``.
         whose: Plain data: what else they depend on, such as the recipe of a canvas.
-        key: Of the entry.
-        contents: Digest of the radiograph of each row.
+        entries: Key -> digest of the radiograph of each row.
     """
     own = _key(kind, whose)
     with store.lock(own):
-        kept = store.read(KIND, own)
-        places = dict(kept.fields["places"]) if kept else {}
-        places |= {content: [key, row] for row, content in enumerate(contents)}
-        store.write(KIND, own, {}, {"places": places})
+        before = noted(store, kind, whose)
+        fresh = {
+            content: [key, row]
+            for key, contents in entries.items()
+            if store.has(kind, key)
+            for row, content in enumerate(contents)
+            if before.get(content) != [key, row]
+        }
+        if fresh:
+            store.write(KIND, own, {}, {"places": {**before, **fresh}})
 
 
 Places = Mapping[str, Sequence[Any]]
@@ -59,10 +65,9 @@ def find(
             rows.setdefault(key, []).append((at, row))
     found: dict[int, NDArray[Any]] = {}
     for key, asked in rows.items():
-        if entry := store.read(kind, key):
-            array = entry.arrays[kind]
-            # Copies, or a row would keep all of its entry in memory.
-            found |= {at: array[row].copy() for at, row in asked if row < len(array)}
+        array = store.rows(kind, key, [row for _, row in asked])
+        if array is not None:
+            found |= dict(zip((at for at, _ in asked), array, strict=True))
     return found
 
 

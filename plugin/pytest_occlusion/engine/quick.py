@@ -7,6 +7,7 @@ been done already, its ranks are looked up.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -14,19 +15,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.corpora.task import Task
 from pytest_occlusion.encoders.devices import resolve_device
 from pytest_occlusion.engine.drawing import canvas_key, canvas_owner
-from pytest_occlusion.engine.embedding import (
-    embedding_keys,
-    embedding_owner,
-    radiograph_digests,
-)
+from pytest_occlusion.engine.embedding import embedding_keys, embedding_owner, radiograph_digests
 from pytest_occlusion.engine.estimate import measured_speeds
 from pytest_occlusion.engine.job import Condition, Job
 from pytest_occlusion.engine.parallel import usable_cores
 from pytest_occlusion.engine.pieces import in_shards
-from pytest_occlusion.engine.pipeline import measure, unranked
+from pytest_occlusion.engine.pipeline import measure, texts_key, unranked
 from pytest_occlusion.engine.places import note
 from pytest_occlusion.engine.sampling import Passes, all_passes, doublings
 from pytest_occlusion.engine.session import Session
@@ -66,11 +62,6 @@ class Sampled:
     _whole: dict[Condition, NDArray[np.bool_]] = field(default_factory=dict, init=False)
     device: str = field(default="cpu", init=False)
 
-    @property
-    def shown(self) -> list[Condition]:
-        """What is shown under each condition."""
-        return [condition.shown for condition in self.conditions]
-
     def hits(self, first: int, last: int) -> NDArray[np.bool_]:
         """Whether passes first up to last hit: bool ``[n, len(ks)]``.
 
@@ -104,7 +95,7 @@ class Sampled:
             size = min(size, max(SMALLEST_BATCH, math.ceil(len(rows) / usable_cores())))
         few = replace(
             whole,
-            task=_of(whole.task, ordered),
+            task=whole.task.asked_by(ordered),
             batch_size=size,
             text_batch=self.job.batch_size,  # as in a full run, which takes them from the store
         )
@@ -115,7 +106,7 @@ class Sampled:
         self.device = str(measured.fields.get("device", "cpu"))
         if measured.fresh:
             self.encoded += int(measured.fields["encoded_images"])
-            _note(job, job.conditions[0].shown)
+            _note(job)
         return measured.ranks
 
     def _bits(self, ranks: Ranks) -> NDArray[np.bool_]:
@@ -127,6 +118,8 @@ def sampled(session: Session, model: str, cells: Sequence[Cell]) -> Sampled:
     """The passes behind some cells of a model, from images to texts."""
     conditions = {one.shown: one for cell in cells for one in session.conditions(cell)}
     job = session.job_of(model, cells)
+    if unranked(job):
+        _note(job)  # what a full run has drawn, or a part of one has encoded
     return Sampled(
         # This process measures: a sample is small, and a cluster takes long to start.
         job=replace(job, engine=None, first=0, directions=[FORWARD]),
@@ -138,40 +131,40 @@ def sampled(session: Session, model: str, cells: Sequence[Cell]) -> Sampled:
 
 
 def passes_in(session: Session, one: Sampled, seconds: float) -> int:
-    """How many passes fit into so many seconds, by two batches that are measured for it.
+    """How many passes of a model fit into so many seconds, by two batches that are measured.
+
+    Loading it, measuring it and texts to be encoded count as well. What is stored fits whole.
 
     Raises:
         OcclusionError: As :func:`pipeline.measure`.
     """
-    encoder = session.encoder(one.job.label)
-    speeds = measured_speeds(one.job, encoder, one.conditions[-1].shown, session.settings)
-    left = seconds - speeds.text * len(one.job.task.texts)
-    fit = int(left / (speeds.draw + speeds.image))
-    doubled = max((end for end in doublings(len(one.passes)) if end <= fit), default=0)
-    step = max(1, doubled // QUARTERS)
-    return fit if not doubled else doubled + (fit - doubled) // step * step
+    job, begun = one.job, time.perf_counter()
+    if not unranked(job):
+        return len(one.passes)
+    encoder = session.encoder(job.label)
+    speeds = measured_speeds(job, encoder, one.conditions[-1].shown, session.settings)
+    texts = 0 if job.store.has("texts", texts_key(job)) else len(job.task.texts)
+    left = seconds - (time.perf_counter() - begun) - texts * speeds.text
+    if left <= 0:
+        session.say(
+            f"{job.label}: {seconds:.0f} s are too few for loading it, for measuring it and for "
+            f"{texts} texts; it shows one radiograph under each condition all the same"
+        )
+    fit = int(min(len(one.passes), max(0.0, left) / (speeds.draw + speeds.image)))
+    if fit == len(one.passes) or not (ends := doublings(fit)):
+        return fit
+    step = ends[-1] // QUARTERS
+    return ends[-1] + (fit - ends[-1]) // step * step
 
 
-def _of(task: Task, rows: NDArray[np.int64]) -> Task:
-    """The task with some of its radiographs, and all of its candidates."""
-    return replace(
-        task,
-        radiographs=task.radiographs[rows],
-        radiograph_group=task.radiograph_group[rows],
-        radiograph_patient=tuple(task.radiograph_patient[row] for row in rows),
-    )
-
-
-def _note(job: Job, condition: Condition) -> None:
-    if job.store.root is None:
-        return
-    recipe = job.record.canvas
-    for some in in_shards(job.radiographs):
-        contents = [one.content for one in some]
-        key = canvas_key(recipe, some)
-        if job.store.has("canvases", key):
-            note(job.store, "canvases", canvas_owner(recipe), key, contents)
-        key = embedding_keys(job.record, some, [condition])[condition]
-        if job.store.has("embeddings", key):
-            owner = embedding_owner(job.record, condition)
-            note(job.store, "embeddings", owner, key, radiograph_digests(some))
+def _note(job: Job) -> None:
+    """Note one by one what there is of a job's radiographs, for jobs that have others beside."""
+    recipe, shards = job.record.canvas, in_shards(job.radiographs)
+    canvases = {canvas_key(recipe, some): [one.content for one in some] for some in shards}
+    note(job.store, "canvases", canvas_owner(recipe), canvases)
+    digests = [radiograph_digests(some) for some in shards]
+    shown = [condition.shown for condition in job.conditions]
+    keys = [embedding_keys(job.record, some, shown) for some in shards]
+    for one in shown:
+        entries = {own[one]: told for own, told in zip(keys, digests, strict=True)}
+        note(job.store, "embeddings", embedding_owner(job.record, one), entries)

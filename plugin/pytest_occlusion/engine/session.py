@@ -77,7 +77,7 @@ class Session:
         """What is kept between runs; a sample that grows needs one, if only for this run."""
         if self.settings.quick and self.settings.store is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="occlusion-")
-            return Store(Path(self._scratch.name))
+            return Store(Path(self._scratch.name), forgiving=True)
         # Workers of a cluster meet in it: there it has to be whole.
         return Store(self.settings.store, forgiving=self.settings.engine == "local")
 

@@ -16,11 +16,11 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from pytest_occlusion.errors import OcclusionError, unwritable
 
@@ -54,6 +54,7 @@ class Store:
     forgiving: bool = False  # whether work goes on where there is no room, and nothing is kept
     notes: list[str] = field(default_factory=list)  # a line per damaged entry; that it is full
     _full: list[int] = field(default_factory=list)  # the error, once one was forgiven
+    _verified: set[Path] = field(default_factory=set)  # entries of which rows were asked for
 
     def path(self, kind: str, key: str) -> Path:
         """Where the entry of this key lies (whether it exists or not)."""
@@ -100,6 +101,25 @@ class Store:
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
+
+    def rows(self, kind: str, key: str, rows: Sequence[int]) -> NDArray[Any] | None:
+        """Some rows of an entry's array that is called as its kind; ``None`` as :meth:`read`.
+
+        The entry is read whole and verified where it is asked for first; then only its rows are.
+        """
+        import numpy as np
+
+        path = self.path(kind, key)
+        if path in self._verified:
+            with contextlib.suppress(OSError, LookupError, ValueError), path.open("rb") as file:
+                start, told = _head(file)
+                shape, first = tuple(told[kind]["shape"]), start + told[kind]["data_offsets"][0]
+                kept = np.memmap(file, _dtype(told[kind]["dtype"]), "r", first, shape)
+                return np.array(kept[rows])
+        if not (entry := self.read(kind, key)) or max(rows) >= len(entry.arrays[kind]):
+            return None
+        self._verified.add(path)
+        return np.array(entry.arrays[kind][rows])
 
     def write(
         self,
@@ -243,12 +263,8 @@ def _load(path: Path) -> Entry:
     import numpy as np
 
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
-        if length > size - 8:
-            raise ValueError("header")
-        header = json.loads(file.read(length))
-        body = np.empty(size - 8 - length, dtype=np.uint8)
+        start, header = _head(file)
+        body = np.empty(os.fstat(file.fileno()).st_size - start, dtype=np.uint8)
         if file.readinto(body.data) != len(body):
             raise ValueError("length")
     metadata = header.pop("__metadata__")
@@ -263,6 +279,14 @@ def _load(path: Path) -> Entry:
     for array in arrays.values():
         array.flags.writeable = False
     return Entry(arrays, json.loads(metadata["fields"]))
+
+
+def _head(file: BinaryIO) -> tuple[int, dict[str, Any]]:
+    """Where the arrays of a safetensors file begin, and what is told of them."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > os.fstat(file.fileno()).st_size - 8:
+        raise ValueError("header")
+    return 8 + length, json.loads(file.read(length))
 
 
 def _dtype(name: str) -> str:

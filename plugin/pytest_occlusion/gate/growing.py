@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +35,8 @@ EARLIEST, LAST_BUT_ONE = 1 / 8, 1 / 2
 FINEST = 4
 """Largest weight of a level; whole numbers, so that the test stays exact."""
 
-BOUND = 1.96
-"""Standard deviations to the upper end of a 95 % interval."""
+MISSED = 0.025
+"""Chance that a loss lies above its interval of 95 %; the looks spend it like the other one."""
 
 Bits = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -56,7 +57,7 @@ class Part:
     gained: int
     tolerance: float  # loss that is allowed, a share of what was asked
     p_value: float  # one-sided: is nothing lost on balance, patient by patient?
-    highest: float  # upper end of the 95 % interval of the loss
+    highest: float  # upper end of the 95 % interval of the loss, whichever look it is of
     p_adjusted: float = 1.0  # Holm's, over the like parts of a model
     regressed: bool = False
 
@@ -90,6 +91,7 @@ class Side:
         level: int64 ``[S]``, place of the level of each shown condition; -1 where it has none.
         offset: int64 ``[S]``, where the bits of that condition's mask seed begin.
         before: bool ``[L, queries, K]``, stored hits.
+        asked: bool ``[L, K]``, cells that are looked at; of the others nothing is counted.
         allowed: float64 ``[L, K]``, loss that each cell tolerates, as a share.
         allowed_whole: The same of the whole curve, in the mean.
         weights: int64 ``[L]``, what a hit at each level counts in the whole.
@@ -101,12 +103,13 @@ class Side:
     level: Ints
     offset: Ints
     before: Bits
+    asked: Bits
     allowed: NDArray[np.float64]
     allowed_whole: float
     weights: Ints
 
 
-def level_weights(before: Bits, ks: Sequence[int], candidates: int) -> Ints:
+def level_weights(before: Bits, asked: Bits, ks: Sequence[int], candidates: int) -> Ints:
     """What a hit at each level counts in the whole: the more, the more there is to lose.
 
     Where the baseline itself stands at chance, hits come and go and nothing can be lost. The square
@@ -115,20 +118,24 @@ def level_weights(before: Bits, ks: Sequence[int], candidates: int) -> Ints:
 
     Args:
         before: bool ``[L, queries, K]``.
+        asked: bool ``[L, K]``, cells that are looked at; at least one of each level.
         ks: ``[K]``.
         candidates: How many there are.
 
     Returns:
         int64 ``[L]`` from 0 to :data:`FINEST`; all 1 where no level stands above chance.
     """
-    above = (before.mean(axis=1) - np.array(ks) / candidates).mean(axis=1).clip(0.0)
+    recall = before.mean(axis=1) - np.array(ks) / candidates
+    above = recall.mean(axis=1, where=asked).clip(0.0)
     if not above.any():
         return np.ones(len(before), np.int64)
     weights: Ints = np.rint(FINEST * np.sqrt(above / above.max())).astype(np.int64)
     return weights
 
 
-def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[list[Part], Counts]:
+def find_parts(
+    side: Side, passes: Passes, now: Bits, patients: Ints, missed: float = MISSED
+) -> tuple[list[Part], Counts]:
     """What a sample says of one curve.
 
     Args:
@@ -136,6 +143,7 @@ def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[l
         passes: The sample.
         now: bool ``[n, K]``, what hit.
         patients: int64 ``[N]``, of each radiograph.
+        missed: Chance that a loss lies above the upper end of its interval.
 
     Returns:
         The whole, every level, every k; and (ratio, k) -> lost and gained.
@@ -144,17 +152,20 @@ def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[l
     shown, rows = passes.shown[own], passes.rows[own]
     level = side.level[shown]
     before = side.before[level, side.offset[shown] + rows]
-    lost, gained = before & ~now[own], ~before & now[own]
+    counting = side.asked[level]
+    lost, gained = before & ~now[own] & counting, ~before & now[own] & counting
     change, whose = gained.astype(np.int64) - lost, patients[rows]
 
-    def part(ratio: float | None, k: int | None, at: Ints) -> Part:
+    def part(ratio: float | None, k: int | None) -> Part:
         columns = np.array([place for place, one in enumerate(side.ks) if k in (None, one)])
-        whole, asked = ratio is None and k is None, len(at) * len(columns)
+        levels = np.array([ratio in (None, one) for one in side.ratios])
+        inside = side.asked & np.outer(levels, np.isin(np.arange(len(side.ks)), columns))
+        at = np.flatnonzero(inside[level].any(axis=1))
+        whole, asked = ratio is None and k is None, int(inside[level].sum())
         moved = change[at][:, columns].sum(axis=1)
         counted = moved * side.weights[level[at]] if whole else moved
-        levels = [place for place, one in enumerate(side.ratios) if ratio in (None, one)]
         # In the middle: a level that may lose much does not speak for the others of a k.
-        allowed = side.allowed_whole if whole else np.median(side.allowed[levels][:, columns])
+        allowed = side.allowed_whole if whole else np.median(side.allowed[inside])
         of_patient = asked / max(1, len(np.unique(whose[at])))
         return Part(
             occluder=side.occluder,
@@ -166,19 +177,17 @@ def find_parts(side: Side, passes: Passes, now: Bits, patients: Ints) -> tuple[l
             gained=int(gained[at][:, columns].sum()),
             tolerance=float(allowed),
             p_value=loss_p_value(_totals(counted, whose[at])),
-            highest=_highest(_totals(moved, whose[at]), asked, of_patient),
+            highest=_highest(_totals(moved, whose[at]), asked, of_patient, missed),
         )
 
-    every = np.arange(len(own))
-    parts = [part(None, None, every)]
-    parts += [
-        part(ratio, None, np.flatnonzero(level == at)) for at, ratio in enumerate(side.ratios)
-    ]
-    parts += [part(None, k, every) for k in side.ks]
+    parts = [part(None, None)]
+    parts += [part(ratio, None) for ratio in side.ratios]
+    parts += [part(None, k) for k in side.ks]
     counts = {
         (ratio, k): (int(lost[level == at, column].sum()), int(gained[level == at, column].sum()))
         for at, ratio in enumerate(side.ratios)
         for column, k in enumerate(side.ks)
+        if side.asked[at, column]
     }
     return parts, counts
 
@@ -188,8 +197,8 @@ def _totals(change: Ints, patients: Ints) -> Ints:
     return totals
 
 
-def _highest(totals: Ints, asked: int, of_patient: float) -> float:
-    """Upper end of the 95 % interval of a loss, from what each patient lost on balance.
+def _highest(totals: Ints, asked: int, of_patient: float, missed: float) -> float:
+    """Upper end of the interval of a loss, from what each patient lost on balance.
 
     One patient like the others is added who lost all: of no change at all little can be concluded
     from few.
@@ -198,7 +207,8 @@ def _highest(totals: Ints, asked: int, of_patient: float) -> float:
         return 1.0
     squares = float((totals.astype(float) ** 2).sum()) + of_patient**2
     lost = of_patient - float(totals.sum())
-    return min(1.0, (lost + BOUND * math.sqrt(squares)) / (asked + of_patient))
+    bound = NormalDist().inv_cdf(1 - missed)
+    return min(1.0, (lost + bound * math.sqrt(squares)) / (asked + of_patient))
 
 
 def judged(parts: Sequence[Part], alpha: float) -> list[Part]:
@@ -260,10 +270,10 @@ def grow(
     for end in ends:
         looks += 1
         now = np.concatenate([now, hits(len(now), end)])
-        found = [find_parts(side, passes.part(0, end), now, patients) for side in sides]
-        share = alpha * (spent(end / budget) - before)
-        before = spent(end / budget)
-        parts = judged([part for some, _ in found for part in some], share)
+        share, before = spent(end / budget) - before, spent(end / budget)
+        shown, missed = passes.part(0, end), MISSED * share
+        found = [find_parts(side, shown, now, patients, missed) for side in sides]
+        parts = judged([part for some, _ in found for part in some], alpha * share)
         safe = all(part.highest <= 2 * part.tolerance for part in parts if part.is_whole)
         if safe or any(part.regressed for part in parts):
             break

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_occlusion.corpora.task import Task
 from pytest_occlusion.encoders.devices import resolve_device
 from pytest_occlusion.engine.models import open_encoder
 from pytest_occlusion.engine.pipeline import measure
@@ -37,9 +36,11 @@ class Gate:
         """The baseline of a cell; ``None`` for a cell that is not gated or has none yet."""
         if cell not in self.session.settings.gated:
             return None
-        return read_baseline(
-            snapshot_file(folder, self.session.settings.suite, cell.model), cell.id
-        )
+        return read_baseline(self.file(folder, cell.model), cell.id)
+
+    def file(self, folder: Path, model: str) -> Path:
+        """Where the baselines of a model lie."""
+        return snapshot_file(folder, self.session.settings.suite, model)
 
     def verdict(self, cell: Cell, baseline: Baseline | None) -> Verdict:
         """The verdict on a cell, under the tolerance in force for it."""
@@ -102,13 +103,14 @@ def _calibrated_hits(session: Session, cells: Sequence[Cell]) -> dict[Cell, list
         encoder, _ = open_encoder(
             settings.model(job.label), precision=precision, device=device, store=Store(None)
         )
+        draw = np.random.Generator(np.random.PCG64(number + 1))
         measured = measure(
             replace(
                 job,
                 encoder=lambda encoder=encoder: encoder,  # type: ignore[misc]
                 engine=None,  # what is varied here, workers would not know
                 record=replace(job.record, precision=precision),
-                task=_reordered(job.task, seed=number + 1),
+                task=job.task.asked_by(draw.permutation(len(job.task.radiographs))),
                 batch_size=size,
                 store=Store(None),
                 first=0,
@@ -119,14 +121,3 @@ def _calibrated_hits(session: Session, cells: Sequence[Cell]) -> dict[Cell, list
             hits = sum(float(hit_probability(one, cell.k).sum()) for one in ranks)
             found[cell].append(round(hits))
     return found
-
-
-def _reordered(task: Task, seed: int) -> Task:
-    """The same task with its radiographs in another order; ranks do not depend on it."""
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(task.radiographs))
-    return replace(
-        task,
-        radiographs=task.radiographs[order],
-        radiograph_group=task.radiograph_group[order],
-        radiograph_patient=tuple(task.radiograph_patient[place] for place in order),
-    )

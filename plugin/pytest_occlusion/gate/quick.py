@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,7 @@ from pytest_occlusion.errors import OcclusionError
 from pytest_occlusion.gate.growing import Part, Side, grow, level_weights
 from pytest_occlusion.gate.judging import Gate
 from pytest_occlusion.gate.provenance import Provenance, provenance_of
-from pytest_occlusion.gate.verdicts import (
-    NEW,
-    REGRESSED,
-    Baseline,
-    allowed_flips,
-    allowed_in_mean,
-)
+from pytest_occlusion.gate.verdicts import NEW, REGRESSED, Baseline, allowed_flips, allowed_in_mean
 from pytest_occlusion.suite.grid import Cell, Curve
 from pytest_occlusion.suite.settings import Quick
 
@@ -44,9 +38,14 @@ class SeenCell:
     allowed: float  # loss that it tolerates, as a share
 
     @property
+    def loss(self) -> float:
+        """Share of the passes that was lost on balance."""
+        return (self.lost - self.gained) / self.passes if self.passes else 0.0
+
+    @property
     def beyond(self) -> bool:
         """Whether more was lost than half of what it tolerates, as a curve is held to."""
-        return 2 * (self.lost - self.gained) > self.allowed * self.passes
+        return 2 * self.loss > self.allowed
 
 
 @dataclass(frozen=True)
@@ -80,18 +79,19 @@ class QuickVerdict:
         """Verdict of a cell: red if it lost, and a part that it belongs to is found to have."""
         if cell in self.lacking:
             return NEW
-        seen = self.cells.get(cell, SeenCell(0, 0, 0, 0.0))
-        hurt = any(part.regressed and part.covers(cell) for part in self.parts)
-        return REGRESSED if hurt and seen.beyond else NO_SIGN
+        hurt = [part for part in self.parts if part.regressed and part.covers(cell)]
+        return REGRESSED if any(cell in self._at_fault(part) for part in hurt) else NO_SIGN
 
-    def whole(self, occluder: str) -> Part | None:
-        """What was found of a whole curve."""
-        return next((one for one in self.wholes if one.occluder == occluder), None)
+    def _at_fault(self, part: Part) -> list[Cell]:
+        """Cells of a part that regressed that lost too much; the worst one where none did alone."""
+        own = [cell for cell in self.cells if part.covers(cell)]
+        beyond = [cell for cell in own if self.cells[cell].beyond]
+        return beyond or [max(own, key=lambda cell: self.cells[cell].loss)]
 
-    @property
-    def wholes(self) -> list[Part]:
-        """Those of all curves."""
-        return [one for one in self.parts if one.is_whole]
+    def worst(self, occluder: str) -> Part | None:
+        """The surest of the parts of a curve that regressed."""
+        own = [one for one in self.parts if one.occluder == occluder and one.regressed]
+        return min(own, key=lambda part: part.p_adjusted, default=None)
 
     @property
     def red(self) -> bool:
@@ -137,20 +137,19 @@ class QuickGate:
         of_model = self.cells(model)
         stored = {cell: self.gate.baseline(folder, cell) for cell in of_model}
         lacking = {cell: why for cell in of_model if (why := self._lacks(stored[cell]))}
-        # A level is looked at whole, or its ks could not be put together.
-        holes = {(cell.curve, cell.ratio) for cell in lacking}
-        looked = [cell for cell in of_model if (cell.curve, cell.ratio) not in holes]
+        looked = [cell for cell in of_model if cell not in lacking]
         if not looked:
             return QuickVerdict(model, (), {}, lacking)
         one = sampled(session, model, looked)
+        shown = [condition.shown for condition in one.conditions]
         sides = [
-            self._side(curve, [c for c in looked if c.curve == curve], stored, one.shown)
+            self._side(curve, [c for c in looked if c.curve == curve], stored, shown)
             for curve in dict.fromkeys(cell.curve for cell in looked)
         ]
         every = len(one.passes)
         asked = settings.quick or Quick(share=1.0)
         budget = (
-            passes_in(session, one, asked.seconds / len(settings.grid.models))
+            passes_in(session, one, asked.seconds / len({cell.model for cell in session.wanted}))
             if asked.seconds
             else math.ceil(asked.share * every)
         )
@@ -159,7 +158,7 @@ class QuickGate:
             one.passes,
             one.hits,
             session.resamples(FORWARD).cluster,
-            budget=min(every, max(budget, len(one.shown))),
+            budget=min(every, max(budget, len(shown))),
             alpha=ALPHA / len(settings.models),
         )
         seen: dict[Cell, SeenCell] = {}
@@ -216,19 +215,16 @@ class QuickGate:
             for number, condition in reversed([*enumerate(some)]):
                 at = shown.index(condition.shown)
                 level[at], offset[at] = place, number * count
-        bits = {cell: one.hit_queries for cell, one in stored.items() if one is not None}
-        before = np.stack(
-            [
-                np.stack([bits[replace(own[0], ratio=ratio, k=k)] for k in ks], axis=1)  # type: ignore[misc]
-                for ratio in ratios
-            ]
-        )
-        queries = before.shape[1]
-
-        def allowed(cell: Cell) -> int:
-            return allowed_flips(self.gate.tolerance(cell, stored[cell]), queries)
-
-        flips = np.array([[allowed(replace(own[0], ratio=r, k=k)) for k in ks] for r in ratios])
+        queries = count * len(session.settings.seeds)
+        before = np.zeros((len(ratios), queries, len(ks)), np.bool_)
+        asked = np.zeros((len(ratios), len(ks)), np.bool_)
+        flips = np.zeros(asked.shape, np.int64)
+        for cell in own:
+            level_at, k_at = ratios.index(cell.ratio), ks.index(cell.k)
+            if (one := stored[cell]) and one.hit_queries is not None:
+                before[level_at, :, k_at] = one.hit_queries
+                asked[level_at, k_at] = True
+                flips[level_at, k_at] = allowed_flips(self.gate.tolerance(cell, one), queries)
         return Side(
             occluder=curve.occluder,
             ratios=ratios,
@@ -236,7 +232,8 @@ class QuickGate:
             level=level,
             offset=offset,
             before=before,
+            asked=asked,
             allowed=flips / queries,
-            allowed_whole=allowed_in_mean(float(np.median(flips))) / queries,
-            weights=level_weights(before, ks, len(session.task.candidate_text)),
+            allowed_whole=allowed_in_mean(float(np.median(flips[asked]))) / queries,
+            weights=level_weights(before, asked, ks, len(session.task.candidate_text)),
         )

@@ -22,7 +22,6 @@ from pytest_occlusion.gate.snapshots import (
     groups_data,
     groups_index,
     snapshot_data,
-    snapshot_file,
     snapshot_index,
     stored_groups,
 )
@@ -112,8 +111,8 @@ class CellCheck(_Check):
 
     def stored(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Where data of the cell are stored and what stands there afterwards; plain values."""
-        file = snapshot_file(self.folder, self.settings.suite, self.cell.model)
-        return {"file": str(file), "cell": self.cell.id, "line": expected_line(data)}
+        file = str(self.gate.file(self.folder, self.cell.model))
+        return {"file": file, "cell": self.cell.id, "line": expected_line(data)}
 
     @property
     def red(self) -> bool:
@@ -294,7 +293,7 @@ class GroupCheck(_Check):
 
     @property
     def _file(self) -> Path:
-        return snapshot_file(self.folder, self.settings.suite, self.curve.model)
+        return self.gate.file(self.folder, self.curve.model)
 
     @property
     def undecided(self) -> list[Cell]:

@@ -160,15 +160,17 @@ class Collector:
 
         Tests of several folders have baselines of their own; then models are named with theirs.
         """
-        order, several = self.settings.grid.models, len({folder for folder, _ in self.quick}) > 1
+        from pytest_occlusion.suite.grid import model_of
+
+        grid, several = self.settings.grid, len({folder for folder, _ in self.quick}) > 1
         records = []
-        for model in order:
+        for model in grid.models:
             own = {place: one for place, one in self.quick.items() if place[1] == model}
             for place, one in own.items():
                 made = sum(n for key, n in self.encoded.items() if key[:2] == place)
                 name = f"{model} ({place[0]})" if several else model
                 records.append({**one, "encoded": made, "model": name})
-            if not own and any(cell.startswith(f"{model}-") for cell in self.cells - self.judged):
+            if not own and any(model_of(cell, grid) == model for cell in self.cells - self.judged):
                 records.append({"model": model, "fault": "none of its tests was run"})
         return records, self.settings.suite, str(self.config.getoption("occlusion_quick"))
 

@@ -215,7 +215,7 @@ def _quick(config: pytest.Config, settings: Settings) -> Quick | None:
         "--occlusion-plan": (option(config, "plan"), "a plan is of a full run"),
         "--occlusion-csv": (option(config, "csv"), "a sample has no cells to list"),
         "--occlusion-html": (option(config, "html"), "a sample has no curves to draw"),
-        "--occlusion-map": (settings.map_grid, "a sample has no map"),
+        "--occlusion-map": (option(config, "map") and settings.map_grid, "a sample has no map"),
         "--occlusion-engine": (settings.engine != "local", "this process measures a sample"),
     }
     for name, (given, why) in refused.items():

@@ -25,15 +25,15 @@ class _Quick:
     gate: QuickGate
     folder: Path  # of the test module; baselines lie beside it
     full: str  # the command that measures this model whole
+    accept: str  # and the one that accepts what it then finds
 
     def __getattr__(self, name: str) -> Any:
         """Skip a test that asks for what only a full run has, such as a result."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        pytest.skip(f"{WHOLE}: `{name}` is of a full one")
+        from pytest_occlusion.hooks.checks import CellCheck, CurveCheck
 
-    def _verdict(self, model: str) -> QuickVerdict:
-        return self.gate.verdict(self.folder, model)
+        if not (hasattr(CellCheck, name) or hasattr(CurveCheck, name)):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        pytest.skip(f"{WHOLE}: `{name}` is of a full one")
 
     def _refusal(self, verdict: QuickVerdict, brief: str) -> UnacceptedError:
         told = explain_quick(verdict, full=self.full)
@@ -54,7 +54,7 @@ class QuickCellCheck(_Quick):
     @property
     def quick_verdict(self) -> QuickVerdict:
         """Of its model."""
-        return self._verdict(self.cell.model)
+        return self.gate.verdict(self.folder, self.cell.model)
 
     def assert_accepted(self) -> None:
         """Fail where the sample shows that the cell lost hits.
@@ -72,7 +72,11 @@ class QuickCellCheck(_Quick):
             # The same text for all cells of one reason, so that it is told once.
             why = self.quick_verdict.lacking[self.cell]
             told = f"{self.cell.model}: {why}, and a quick run accepts nothing"
-            raise UnacceptedError(f"{told}\n  measure it whole: {self.full}")
+            file = self.gate.gate.file(self.folder, self.cell.model)
+            raise UnacceptedError(
+                f"{told}\n  its baselines: {file}\n  measure it whole: {self.full}\n"
+                f"  accept what it finds: {self.accept}"
+            )
         if kind == REGRESSED:
             raise self._refusal(self.quick_verdict, "")
 
@@ -84,14 +88,13 @@ class QuickCurveCheck(_Quick):
     curve: Curve
 
     def assert_accepted(self) -> None:
-        """Fail where the sample shows that the curve as a whole lost hits.
+        """Fail where the sample shows that the curve lost hits, as a whole or at some level or k.
 
         Raises:
             UnacceptedError: It did.
         """
         if not any(cell.curve == self.curve for cell in self.gate.cells(self.curve.model)):
             pytest.skip(f"{WHOLE}: this curve is not one that a sample can judge")
-        verdict = self._verdict(self.curve.model)
-        part = verdict.whole(self.curve.occluder)
-        if part is not None and part.regressed:
+        verdict = self.gate.verdict(self.folder, self.curve.model)
+        if part := verdict.worst(self.curve.occluder):
             raise self._refusal(verdict, brief_quick(self.curve, part))

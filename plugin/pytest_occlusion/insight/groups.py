@@ -14,22 +14,13 @@ import numpy as np
 
 from pytest_occlusion.corpora.groups import Grouping
 from pytest_occlusion.engine.session import Session
-from pytest_occlusion.retrieval.intervals import resampled_sums
+from pytest_occlusion.retrieval.intervals import Spread, resampled_sums
 from pytest_occlusion.retrieval.recall import FloatArray, hit_probability
 from pytest_occlusion.retrieval.significance import holm
 from pytest_occlusion.suite.grid import Cell, Curve
 
 ROUNDING = 1e-9
 """What is less is no difference of recalls: one query of a million is a thousand times as much."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A number with its 95 % interval over patients."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_occlusion.retrieval.intervals import Resamples, draw_resamples, resampled_means
+from pytest_occlusion.retrieval.intervals import Resamples, Spread, draw_resamples, resampled_means
 from pytest_occlusion.retrieval.recall import FloatArray
 
 QUANTITIES: Mapping[str, str] = {
@@ -40,15 +40,6 @@ class Sample:
     similarity: FloatArray  # cosine of the query with its positive, in [-1, 1]
     rank: FloatArray  # 1-based; the middle of its ties
     hit: FloatArray  # probability of a hit at k, in [0, 1]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A mean with its 95 % interval, which resamples patients."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

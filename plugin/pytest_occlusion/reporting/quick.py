@@ -52,7 +52,7 @@ def explain_quick(verdict: QuickVerdict, *, full: str) -> list[str]:
 
 def brief_quick(curve: Curve, part: Part) -> str:
     """One line for a curve that is red."""
-    return f"curve {curve.id}: {_points(part.loss)} in the mean of a sample"
+    return f"curve {curve.id}: {_points(part.loss)} in a sample ({_name(part)})"
 
 
 def _name(part: Part) -> str:
@@ -109,7 +109,7 @@ def _told(part: Part, parts: Sequence[Part]) -> str:
         return f"no sign of loss down to {points} points"
     if part.loss <= part.tolerance:
         return f"a loss within the tolerance, up to {points} pt"
-    return f"no certain loss (p {part.p_adjusted:.1g}), up to {points} pt"
+    return f"no significant loss (p {part.p_adjusted:.1g}), up to {points} pt"
 
 
 def _unjudged(record: Record) -> str:
@@ -164,15 +164,15 @@ def summary(records: Sequence[Record], asked: str, width: int, *, kept: bool = T
     encoded = sum(record.get("encoded", 0) for record in records)
     passes = sum(record.get("passes", 0) for record in records)
     onward = "; a full run goes on from there" if kept else ""
+    if encoded < passes:
+        made = f"{encoded:,} of {passes:,} forward passes were made, the others were stored{onward}"
+        lines.append(Line(made))
+    elif passes:
+        lines.append(Line(f"{encoded:,} forward passes were made{onward}"))
     lines += [
         Line(
-            f"{encoded:,} of {passes:,} forward passes were made, the others were stored{onward}"
-            if encoded < passes
-            else f"{encoded:,} forward passes were made{onward}"
-        ),
-        Line(
             "`down to` is the upper end of a 95 % interval of the loss in the mean of all levels "
-            f"and ks. Without any loss a run is red in at most {100 * ALPHA:g} % of samples. "
+            f"and ks. If nothing was lost, a run is red in at most {100 * ALPHA:g} % of samples. "
             "Nothing is accepted: only a full run can say `same`."
         ),
     ]
@@ -210,7 +210,13 @@ def as_markdown(records: Sequence[Record], suite: str, asked: str) -> str:
 
 def as_json(records: Sequence[Record], suite: str, asked: str) -> str:
     """The records for programs."""
-    content = {"schema": QUICK, "suite": suite, "asked": asked, "models": list(records)}
+    content = {
+        "schema": QUICK,
+        "suite": suite,
+        "asked": asked,
+        "alpha": ALPHA,
+        "models": list(records),
+    }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 

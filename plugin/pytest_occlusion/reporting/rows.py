@@ -17,7 +17,7 @@ from pytest_occlusion.engine.results import CellResult
 from pytest_occlusion.engine.session import Session
 from pytest_occlusion.gate.groups import Judgement
 from pytest_occlusion.gate.snapshots import pack_bits
-from pytest_occlusion.insight.groups import GroupResult, Spread
+from pytest_occlusion.insight.groups import GroupResult
 from pytest_occlusion.insight.retrieved import SHOWN, labelled_of, retrieved_of, selective_of
 from pytest_occlusion.occlusion.levels import is_corruption, severity_of
 from pytest_occlusion.reporting.schema import (
@@ -34,6 +34,7 @@ from pytest_occlusion.reporting.schema import (
 )
 from pytest_occlusion.reporting.views import grouped
 from pytest_occlusion.retrieval.corruption import Recalls, corruption_errors
+from pytest_occlusion.retrieval.intervals import Spread
 from pytest_occlusion.retrieval.selective import Selective
 from pytest_occlusion.suite.grid import REVERSE, Cell, Curve, GroupedCurve, cells_of_curve, focus_k
 

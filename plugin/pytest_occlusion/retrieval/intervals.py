@@ -39,6 +39,15 @@ class Resamples:
         return self.weights.astype(np.float64)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A number with its 95 % interval over patients."""
+
+    value: float
+    low: float
+    high: float
+
+
 def draw_resamples(
     clusters: Sequence[str] | NDArray[np.integer], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Resamples:

@@ -26,11 +26,7 @@ IntArray = NDArray[np.int64]
 
 
 def tile_rows(
-    distinct: int,
-    element_size: int = 4,
-    *,
-    tile_bytes: int = TILE_BYTES,
-    columns: int = COLUMNS,
+    distinct: int, element_size: int = 4, *, tile_bytes: int = TILE_BYTES, columns: int = COLUMNS
 ) -> int:
     """How many queries are scored at once.
 

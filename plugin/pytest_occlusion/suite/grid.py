@@ -6,12 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_occlusion.occlusion.levels import (
-    SEVERITIES,
-    is_corruption,
-    level_tag,
-    severity_level,
-)
+from pytest_occlusion.occlusion.levels import SEVERITIES, is_corruption, level_tag, severity_level
 from pytest_occlusion.suite.table import CLAIM_NAMES, attribute_tag
 
 REVERSE = "text-to-image"
@@ -155,6 +150,12 @@ def takes_whole_models(grid: Grid, workers: int) -> bool:
     return workers <= len(grid.models)
 
 
+def model_of(name: str, grid: Grid) -> str | None:
+    """The model of a cell's or a curve's id; one model's name may begin another's."""
+    longest_first = sorted(grid.models, key=len, reverse=True)
+    return next((model for model in longest_first if name.startswith(f"{model}-")), None)
+
+
 def scope_of(nodeid: str, grid: Grid, workers: int) -> str:
     """The unit of work that a test belongs to: tests of one scope run on one worker.
 
@@ -165,8 +166,9 @@ def scope_of(nodeid: str, grid: Grid, workers: int) -> str:
     if name in CLAIM_NAMES:
         return "occlusion claims"  # they look at the same cells, which one worker looks up once
     whole = takes_whole_models(grid, workers)
-    for model in sorted(grid.models, key=len, reverse=True):
-        if name.startswith(f"{model}-") or (name == model and whole):  # its encoder is open there
-            level = None if whole else re.search(rf"-({LEVEL})-k\d+(?:-t2i)?$", name)
-            return f"occlusion {model} {level[1]}" if level else f"occlusion {model}"
-    return nodeid
+    # Its encoder is open where its cells are measured.
+    model = name if whole and name in grid.models else model_of(name, grid)
+    if model is None:
+        return nodeid
+    level = None if whole else re.search(rf"-({LEVEL})-k\d+(?:-t2i)?$", name)
+    return f"occlusion {model} {level[1]}" if level else f"occlusion {model}"

@@ -325,9 +325,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "fail-on": Setting("any", one_of(lambda: FAIL_ON), "any, regression or significant-regression"),
     "group-by": Setting(
-        [],
-        check_attributes,
-        "whom a model fails: split the queries, e.g. view,sex,age/20,finding",
+        [], check_attributes, "whom a model fails: split the queries, e.g. view,sex,age/20,finding"
     ),
     "labels": Setting(
         "auto",
@@ -355,9 +353,7 @@ SETTINGS: dict[str, Setting] = {
         "slide a tile over N x N places: where does retrieval suffer? costs N^2 passes",
     ),
     "map-ratios": Setting(
-        [],
-        _check_map_ratios,
-        "further tile sizes for the worst placement: blocked shares, or all",
+        [], _check_map_ratios, "further tile sizes for the worst placement: blocked shares, or all"
     ),
 }
 """Setting -> everything there is to know about it."""
