@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +82,10 @@ def test_unchanged_weights_and_then_the_whole(project: Project) -> None:
     assert encoded(project) == 480
     assert found == cells(project)
     # And a quick run has nothing to do where the whole was measured.
+    project.run(*QUICK, "--occlusion-json", "out.json", expect=0)
+    assert encoded(project) == 0
+    # Nor where it was encoded and the run was stopped before it ranked.
+    shutil.rmtree(project.path / "store" / "v1" / "ranks")
     project.run(*QUICK, "--occlusion-json", "out.json", expect=0)
     assert encoded(project) == 0
     assert project.snapshot().read_bytes() == before
@@ -219,6 +224,13 @@ def test_another_corpus_cannot_be_compared(project: Project) -> None:
     project.write_rows(rows[1:])
     told = project.run(*QUICK, expect=1).stdout.str()
     assert "its baseline does not say which of these queries hit" in told
+    file = project.snapshot()
+    content = json.loads(file.read_text())
+    del content["provenance"]
+    file.write_text(json.dumps(content))
+    project.write_rows(rows)
+    told = project.run(*QUICK, expect=1).stdout.str()
+    assert "its baseline does not say of which corpus it is" in told
 
 
 def test_a_damaged_baseline_is_a_fault(project: Project) -> None:
@@ -419,6 +431,28 @@ def test_a_sample_is_not_drawn_again_and_plans_know_it(
     plan = project.run("--occlusion-plan", "-k", "good", expect=0).stdout.str()
     assert re.search(r"canvases +60 +60 +0 ", plan)
     assert re.search(r"forward passes +240 +216 +24 ", plan)
+    _draw_nothing(monkeypatch)
+    project.run("-k", "good", expect=0)
+    (project.path / "store").rename(project.path / "sampled")
+    told = project.run("-k", "good", expect=1).stdout.str()
+    assert "they are drawn" in told, "the check can fail"
+
+
+def test_a_sample_takes_the_canvases_of_the_whole(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.accept()
+    project.checkpoint("good", noise=0.01)
+    canvases = [*(project.path / "store").glob("v1/canvases/*/*")]
+    _draw_nothing(monkeypatch)
+    args = ("--occlusion-quick", "0.9", "-k", "good", "--occlusion-json", "out.json")
+    assert "no sign of loss" in project.run(*args).stdout.str()
+    assert encoded(project) > 0
+    assert [*(project.path / "store").glob("v1/canvases/*/*")] == canvases, "none is kept twice"
+
+
+def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs fail that decode anything."""
     draw = Decoders.draw
 
     def refuse(self: Decoders, recipe: Any, radiographs: Any, done: Any) -> Any:
@@ -427,14 +461,3 @@ def test_a_sample_is_not_drawn_again_and_plans_know_it(
         return draw(self, recipe, radiographs, done)
 
     monkeypatch.setattr(Decoders, "draw", refuse)
-    project.run("-k", "good", expect=0)
-    # And the other way round: with new weights a sample takes the canvases of the whole.
-    project.checkpoint("good", noise=0.01)
-    again = ("--occlusion-quick", "0.9", "-k", "good", "--occlusion-json", "out.json")
-    canvases = [*(project.path / "store").glob("v1/canvases/*/*")]
-    assert project.run(*again).ret in (0, 1)
-    assert encoded(project) > 0
-    assert [*(project.path / "store").glob("v1/canvases/*/*")] == canvases, "none is kept twice"
-    (project.path / "store").rename(project.path / "sampled")
-    told = project.run("-k", "good", expect=1).stdout.str()
-    assert "they are drawn" in told, "the check can fail"
