@@ -157,16 +157,16 @@ def find_parts(
     change, whose = gained.astype(np.int64) - lost, patients[rows]
 
     def part(ratio: float | None, k: int | None) -> Part:
-        columns = np.array([place for place, one in enumerate(side.ks) if k in (None, one)])
+        columns = np.array([k in (None, one) for one in side.ks])
         levels = np.array([ratio in (None, one) for one in side.ratios])
-        inside = side.asked & np.outer(levels, np.isin(np.arange(len(side.ks)), columns))
+        inside = side.asked & np.outer(levels, columns)
         at = np.flatnonzero(inside[level].any(axis=1))
         whole, asked = ratio is None and k is None, int(inside[level].sum())
         moved = change[at][:, columns].sum(axis=1)
         counted = moved * side.weights[level[at]] if whole else moved
         # In the middle: a level that may lose much does not speak for the others of a k.
         allowed = side.allowed_whole if whole else np.median(side.allowed[inside])
-        of_patient = asked / max(1, len(np.unique(whose[at])))
+        of_patient = asked / max(1, int(np.count_nonzero(np.bincount(whose[at]))))
         return Part(
             occluder=side.occluder,
             ratio=ratio,
