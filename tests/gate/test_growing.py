@@ -133,12 +133,12 @@ def test_the_interval_covers_losses_whenever_it_stops() -> None:
     """Of a loss just above the one at which a sample ends, which each look might take for less."""
     share, missed, order = 0.102, 0, np.arange(1024)
     side = replace(side_of(np.ones((2, 1024, 2), np.bool_)), allowed_whole=0.05)
-    for seed in range(400):
+    for seed in range(600):
         kept = np.random.default_rng(seed).random((1024, 1)) >= share
         now = known(np.repeat(kept, 2, axis=1))
         came = grow([side], Passes(order, order % 2), now, order, budget=1024, alpha=0.0)
         missed += came.parts[0].highest < share
-    assert missed <= 400 * 0.045  # 10 do; 25 if each look had the chance anew
+    assert missed <= 600 * 0.045  # 15 expected; 39 if each look had the chance anew
 
 
 def part_of(p: float, *, ratio: float | None = None, lost: int = 50, k: int | None = None) -> Part:

@@ -162,11 +162,12 @@ def find_parts(
         inside = side.asked & np.outer(levels, columns)
         at = np.flatnonzero(inside[level].any(axis=1))
         whole, asked = ratio is None and k is None, int(inside[level].sum())
-        moved = change[at][:, columns].sum(axis=1)
-        counted = moved * side.weights[level[at]] if whole else moved
+        moved, patient = change[at][:, columns].sum(axis=1), whose[at]
+        totals = _totals(moved, patient)
+        weighted = _totals(moved * side.weights[level[at]], patient) if whole else totals
         # In the middle: a level that may lose much does not speak for the others of a k.
         allowed = side.allowed_whole if whole else np.median(side.allowed[inside])
-        of_patient = asked / max(1, int(np.count_nonzero(np.bincount(whose[at]))))
+        of_patient = asked / max(1, len(np.unique(patient)))
         return Part(
             occluder=side.occluder,
             ratio=ratio,
@@ -176,8 +177,8 @@ def find_parts(
             lost=int(lost[at][:, columns].sum()),
             gained=int(gained[at][:, columns].sum()),
             tolerance=float(allowed),
-            p_value=loss_p_value(_totals(counted, whose[at])),
-            highest=_highest(_totals(moved, whose[at]), asked, of_patient, missed),
+            p_value=loss_p_value(weighted),
+            highest=_highest(totals, asked, of_patient, missed),
         )
 
     parts = [part(None, None)]
